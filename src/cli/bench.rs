@@ -1,0 +1,64 @@
+//! `convnet bench`.
+
+use super::{DeviceArguments, Result, table};
+use crate::bench::{self, NetTime};
+use crate::data::Loader;
+use crate::net::{BatchBytes, Purpose};
+use crate::train::Setup;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The arguments of `bench`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The config
+    config: PathBuf,
+    /// Change any key of the config: --set train.batch=128
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Times each thing is measured; the median counts
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    repeats: usize,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+pub(super) fn run(a: Arguments) -> Result {
+    let setup = Setup::new(super::train::load_spec(&a.config, &a.sets)?)?;
+    let batch = setup.micro_batch();
+    let mut net = setup.net(batch, a.device.open()?, Purpose::Train)?;
+    net.initialise(setup.spec.train.seed)?;
+    let mut loader = Loader::test(setup.data.train.clone(), batch)?;
+    let images = loader.next()?;
+    net.feed(BatchBytes { images: &images.images, places: &images.places, labels: &images.labels })?;
+    drop(loader);
+    let mut bar = super::progress::bar("timing");
+    let times = bench::run(&mut net, a.repeats.max(1), |i, n| bar.at(i, n))?;
+    bar.finish();
+    if a.json {
+        super::print_json(&times);
+    } else {
+        print(&times);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(t: &NetTime) {
+    let rows = t.layers.iter().map(|l| {
+        let gflops = if l.gflops > 0.0 { format!("{:.1}", l.gflops) } else { String::new() };
+        vec![l.name.clone(), l.pass.into(), format!("{:.3}", l.ms), gflops, format!("{:.1} %", 100.0 * l.ms / t.step_ms)]
+    });
+    super::print(table::table(&["layer", "pass", "ms", "GFLOP/s", "of a step"], 2, rows));
+    let batch = t.batch as f64;
+    super::print(table::pairs(&[
+        ("device", t.device.clone()),
+        ("batch", t.batch.to_string()),
+        ("training step", format!("{:.3} ms, {:.0} images/s", t.step_ms, t.images_per_second)),
+        ("forward alone", format!("{:.3} ms, {:.0} images/s", t.forward_ms, batch / t.forward_ms * 1e3)),
+        ("memory", table::bytes(t.peak_bytes as u64)),
+    ]));
+}

@@ -1,0 +1,132 @@
+//! The command line: one file a subcommand.
+
+mod bench;
+mod devices;
+mod progress;
+mod resume;
+mod summary;
+mod table;
+mod test;
+mod train;
+mod verify;
+
+use crate::device::{self, Device};
+use crate::train::Error;
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What every command returns: its exit status.
+type Result<T = ExitCode, E = Failure> = std::result::Result<T, E>;
+
+/// Why a command failed: a message for stderr and an exit status, 1 for what went wrong and 2 for wrong arguments or
+/// configs.
+struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        let message = match &e {
+            Error::Config(c) => c.render(std::io::IsTerminal::is_terminal(&std::io::stderr())),
+            other => format!("error: {other}"),
+        };
+        Self { message, status: e.exit_status() }
+    }
+}
+
+macro_rules! failures {
+    ($($e:ty),*) => { $(impl From<$e> for Failure {
+        fn from(e: $e) -> Self {
+            Error::from(e).into()
+        }
+    })* };
+}
+failures!(crate::config::ConfigError, crate::data::Error, device::Error);
+
+impl Failure {
+    /// A failure with exit status 1.
+    fn new(message: impl std::fmt::Display) -> Self {
+        Self { message: format!("error: {message}"), status: 1 }
+    }
+
+    /// Wrong arguments: exit status 2.
+    fn usage(message: impl std::fmt::Display) -> Self {
+        Self { message: format!("error: {message}"), status: 2 }
+    }
+}
+
+/// Trains convolutional networks from config files, on an NVIDIA GPU or on the CPU.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, after_help = "`convnet train configs/lenet.toml` is a good first run: it needs no data but what is built in.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a net from a config
+    Train(train::Arguments),
+    /// Go on with a run from its newest whole checkpoint, bit for bit
+    Resume(resume::Arguments),
+    /// Measure a run's loss and error on its test set
+    Test(test::Arguments),
+    /// Print a config's layers, parameters, multiply-adds and memory
+    Summary(summary::Arguments),
+    /// Time a config's training step, its forward pass and each layer
+    Bench(bench::Arguments),
+    /// Check every operation of a device against the CPU in f64
+    Verify(verify::Arguments),
+    /// List the devices that nets can run on
+    Devices(devices::Arguments),
+}
+
+/// The arguments that choose a device.
+#[derive(Args)]
+struct DeviceArguments {
+    /// Where to run: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+    /// CPU threads [default: one for each core]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    threads: usize,
+}
+
+impl DeviceArguments {
+    /// Opens the device, and says which it is and why.
+    fn open(&self) -> Result<Box<dyn Device>> {
+        let (device, why) = device::open(&self.device, self.threads)?;
+        eprintln!("device: {}{why}", device.name());
+        Ok(device)
+    }
+}
+
+/// Runs the command of this process's arguments. Exit status: 0 done, 1 failed, 2 wrong arguments or config, 130
+/// interrupted.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Train(a) => train::run(a),
+        Command::Resume(a) => resume::run(a),
+        Command::Test(a) => test::run(a),
+        Command::Summary(a) => summary::run(a),
+        Command::Bench(a) => bench::run(a),
+        Command::Verify(a) => verify::run(a),
+        Command::Devices(a) => devices::run(a),
+    };
+    done.unwrap_or_else(|f| {
+        eprintln!("{}", f.message.trim_end());
+        ExitCode::from(f.status)
+    })
+}
+
+/// Prints a line on stdout; a reader that has gone away (`| head`) is no error.
+fn print(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a document as JSON on stdout.
+fn print_json(value: &impl serde::Serialize) {
+    print(serde_json::to_string_pretty(value).expect("a report has a form in JSON"));
+}

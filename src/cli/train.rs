@@ -1,0 +1,135 @@
+//! `convnet train`.
+
+use super::{DeviceArguments, Failure, Result, progress::Progress};
+use crate::config::NetSpec;
+use crate::layer;
+use crate::train::{Outcome, Run, Setup, Trainer};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The arguments of `train`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The config
+    config: PathBuf,
+    /// Train on this data: a built-in set's name or a path [config: data.source]
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// The run's folder [default: runs/NAME, or runs/NAME-2 and so on]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Passes over the training set [config: train.epochs]
+    #[arg(long, value_name = "N")]
+    epochs: Option<f64>,
+    /// The seed [config: train.seed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Change any key of the config: --set train.batch=128
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+pub(super) fn run(mut a: Arguments) -> Result {
+    if let Some(data) = &a.data {
+        a.sets.push(format!("data.source={}", toml::Value::from(data.as_str())));
+    }
+    if let Some(epochs) = a.epochs {
+        a.sets.push(format!("train.epochs={epochs}"));
+    }
+    if let Some(seed) = a.seed {
+        a.sets.push(format!("train.seed={}", seed as i64));
+    }
+    let mut spec = load_spec(&a.config, &a.sets)?;
+    if let Ok(path) = Path::new(&spec.data.source).canonicalize()
+        && !crate::data::BUILT_IN.contains(&spec.data.source.as_str())
+    {
+        // The run's config must mean the same from any folder.
+        spec.data.source = path.to_string_lossy().into_owned();
+    }
+    let out = a.out.unwrap_or_else(|| free_folder(&spec.name));
+    if out.exists() {
+        return Err(crate::train::Error::Taken { path: out }.into());
+    }
+    let stop = stop_on_signals()?;
+    let config = spec.to_toml();
+    let setup = Setup::new(spec)?;
+    // Shapes are checked before a device is opened, so that a config's mistake is what is told.
+    setup.graph(1)?;
+    let mut trainer = Trainer::new(setup, a.device.open()?)?;
+    eprintln!("{}", introduction(&mut trainer));
+    let first = trainer.checkpoint(None, 0)?;
+    let run = Run::create(&out, &config, &first)?;
+    go(trainer, run, &stop)
+}
+
+/// Reads a config and checks that its layers are of known types.
+pub(super) fn load_spec(path: &Path, sets: &[String]) -> Result<NetSpec> {
+    let spec = NetSpec::load(path, sets)?;
+    spec.check_kinds(&layer::KINDS.iter().map(|k| k.name).collect::<Vec<_>>())?;
+    Ok(spec)
+}
+
+/// Trains to the end, or until a signal.
+pub(super) fn go(mut trainer: Trainer, mut run: Run, stop: &AtomicBool) -> Result {
+    let folder = run.folder().display().to_string();
+    let mut progress = Progress::new(&trainer, &folder);
+    let outcome = trainer.run(&mut run, stop, &mut |event| progress.show(event));
+    progress.finish();
+    match outcome {
+        Ok(Outcome::Done) => {
+            eprintln!("run: {folder}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Outcome::Stopped) => {
+            eprintln!("stopped after step {}, saved; go on with: convnet resume {folder}", trainer.steps_done());
+            Ok(ExitCode::from(130))
+        }
+        Err(e) => {
+            run.log(&e.to_string());
+            let failure = Failure::from(e);
+            Err(Failure { message: format!("{}\nrun: {folder}", failure.message), ..failure })
+        }
+    }
+}
+
+/// One line on the net, the data and the memory.
+fn introduction(trainer: &mut Trainer) -> String {
+    let (steps, batch) = (trainer.total_steps(), trainer.setup().spec.train.batch);
+    let data = &trainer.setup().data;
+    let (name, train, test) = (data.name.clone(), data.train.len(), data.test.len());
+    let net = trainer.net();
+    format!(
+        "net: {}, {} parameters, {} multiply-adds an image, {} of memory\ndata: {name}, {train} training and {test} test images; {steps} steps of {batch}",
+        net.graph.name,
+        super::table::thousands(net.graph.parameter_count() as u64),
+        super::table::thousands(net.graph.multiply_adds()),
+        super::table::bytes(net.plan.bytes as u64),
+    )
+}
+
+/// runs/NAME, or the first of runs/NAME-2, runs/NAME-3, … that is free.
+fn free_folder(name: &str) -> PathBuf {
+    let safe: String = name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let safe = if safe.trim_matches('.').is_empty() { "net".to_owned() } else { safe };
+    let first = Path::new("runs").join(&safe);
+    let others = (2..).map(|i| Path::new("runs").join(format!("{safe}-{i}")));
+    std::iter::once(first).chain(others).find(|p| !p.exists()).expect("one of infinitely many names is free")
+}
+
+/// A flag that the first Ctrl-C or SIGTERM sets; the second ends the process at once with status 130.
+pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: at the first signal the flag is not yet set when the shutdown looks at it.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|e| Failure::new(format!("cannot watch for Ctrl-C: {e}")))?;
+    }
+    Ok(stop)
+}

@@ -1,0 +1,140 @@
+//! The section `[data]`: which images, and what is done to them before the net sees them.
+
+pub use crate::data::Augment;
+
+use super::types::{at_least_one, positive, some_at_least_one};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// The section `[data]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataSpec {
+    /// A built-in set or a path. Default `mnist-10k`.
+    pub source: String,
+    /// What is subtracted. Default `channel`.
+    pub mean: Mean,
+    /// What the difference is multiplied by. Default `std`.
+    pub scale: Scale,
+    /// Only the first so many training images.
+    #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
+    pub train_images: Option<usize>,
+    /// Only the first so many test images.
+    #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
+    pub test_images: Option<usize>,
+    /// How training images are varied. Default: not at all.
+    pub augment: Augment,
+    /// What the source `synthetic` makes; there whenever that is the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<SyntheticSpec>,
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        Self {
+            source: "mnist-10k".into(),
+            mean: Mean::default(),
+            scale: Scale::default(),
+            train_images: None,
+            test_images: None,
+            augment: Augment::default(),
+            synthetic: None,
+        }
+    }
+}
+
+/// What is subtracted from the pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mean {
+    /// Each channel's mean over the training set.
+    #[default]
+    Channel,
+    /// Each pixel's mean over the training set.
+    Pixel,
+    /// Nothing.
+    None,
+}
+
+/// What the pixels are multiplied by after the mean is subtracted, written `"std"` or a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Scale {
+    /// 1 / the standard deviation of the training set.
+    #[default]
+    Std,
+    /// This.
+    Factor(f64),
+}
+
+impl<'de> Deserialize<'de> for Scale {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(ScaleVisitor)
+    }
+}
+
+struct ScaleVisitor;
+
+impl Visitor<'_> for ScaleVisitor {
+    type Value = Scale;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("\"std\" or a number")
+    }
+
+    fn visit_str<E: Error>(self, v: &str) -> Result<Scale, E> {
+        if v == "std" { Ok(Scale::Std) } else { Err(E::unknown_variant(v, &["std"])) }
+    }
+
+    fn visit_f64<E: Error>(self, v: f64) -> Result<Scale, E> {
+        positive(serde::de::value::F64Deserializer::new(v)).map(Scale::Factor)
+    }
+
+    fn visit_i64<E: Error>(self, v: i64) -> Result<Scale, E> {
+        self.visit_f64(v as f64)
+    }
+
+    fn visit_u64<E: Error>(self, v: u64) -> Result<Scale, E> {
+        self.visit_f64(v as f64)
+    }
+}
+
+impl Serialize for Scale {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Std => s.serialize_str("std"),
+            Self::Factor(f) => s.serialize_f64(*f),
+        }
+    }
+}
+
+/// The images that `source = "synthetic"` makes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyntheticSpec {
+    /// `[height, width, channels]`. Default 32 × 32 × 3.
+    #[serde(deserialize_with = "shape")]
+    pub shape: [usize; 3],
+    /// Classes of labels. Default 10.
+    #[serde(deserialize_with = "at_least_one")]
+    pub classes: usize,
+    /// Images to train on. Default 1024.
+    #[serde(deserialize_with = "at_least_one")]
+    pub train_images: usize,
+    /// Images to test on. Default 256.
+    #[serde(deserialize_with = "at_least_one")]
+    pub test_images: usize,
+}
+
+impl Default for SyntheticSpec {
+    fn default() -> Self {
+        Self { shape: [32, 32, 3], classes: 10, train_images: 1024, test_images: 256 }
+    }
+}
+
+#[derive(Deserialize)]
+struct Cells(#[serde(deserialize_with = "at_least_one")] usize);
+
+fn shape<'de, D: Deserializer<'de>>(d: D) -> Result<[usize; 3], D::Error> {
+    <[Cells; 3]>::deserialize(d).map(|shape| shape.map(|Cells(n)| n))
+}

@@ -1,0 +1,129 @@
+//! How parameters start.
+
+use super::types::{finite, non_negative};
+use serde::de::{EnumAccess, Error, Visitor, value::EnumAccessDeserializer};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+
+/// How a layer's weights or biases start: `{ kind = "gaussian", std = 0.01 }`, `"xavier"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Init {
+    /// The distribution.
+    pub kind: InitKind,
+}
+
+/// A distribution of initial values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InitKind {
+    /// Normal; in a config, the mean is 0 and `std` 0.01 unless given.
+    Gaussian {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        std: f64,
+    },
+    /// Uniform; in a config, `range = r` is from −r to r, and 0.05 unless given.
+    Uniform {
+        /// Least.
+        min: f64,
+        /// Largest.
+        max: f64,
+    },
+    /// Uniform in ±√(6/(fan_in + fan_out)) (Glorot and Bengio 2010).
+    Xavier,
+    /// Normal with standard deviation √(2/fan_in) (He et al. 2015).
+    Msra,
+    /// One value, 0 unless given.
+    Constant {
+        /// The value.
+        value: f64,
+    },
+}
+
+impl Init {
+    /// The same value everywhere.
+    pub const fn constant(value: f64) -> Self {
+        Self { kind: InitKind::Constant { value } }
+    }
+}
+
+/// Normal with a standard deviation of 0.01.
+impl Default for Init {
+    fn default() -> Self {
+        Self { kind: InitKind::Gaussian { mean: 0.0, std: hundredth() } }
+    }
+}
+
+fn hundredth() -> f64 {
+    0.01
+}
+
+#[derive(Deserialize)]
+struct Number(#[serde(deserialize_with = "finite")] f64);
+
+#[derive(Deserialize)]
+struct Range(#[serde(deserialize_with = "non_negative")] f64);
+
+#[derive(Deserialize)]
+#[serde(rename = "kind", rename_all = "lowercase", deny_unknown_fields)]
+enum Written {
+    Gaussian {
+        #[serde(default, deserialize_with = "finite")]
+        mean: f64,
+        #[serde(default = "hundredth", deserialize_with = "non_negative")]
+        std: f64,
+    },
+    Uniform {
+        range: Option<Range>,
+        min: Option<Number>,
+        max: Option<Number>,
+    },
+    Xavier,
+    Msra,
+    Constant {
+        #[serde(default, deserialize_with = "finite")]
+        value: f64,
+    },
+}
+
+impl Written {
+    fn kind<E: Error>(self) -> Result<InitKind, E> {
+        Ok(match self {
+            Self::Gaussian { mean, std } => InitKind::Gaussian { mean, std },
+            Self::Uniform { range: Some(Range(r)), min: None, max: None } => InitKind::Uniform { min: -r, max: r },
+            Self::Uniform { range: None, min: None, max: None } => InitKind::Uniform { min: -0.05, max: 0.05 },
+            Self::Uniform { range: None, min: Some(Number(min)), max: Some(Number(max)) } if min <= max => {
+                InitKind::Uniform { min, max }
+            }
+            Self::Uniform { .. } => {
+                return Err(E::custom("give either range, for −range to range, or min and a max not below it"));
+            }
+            Self::Xavier => InitKind::Xavier,
+            Self::Msra => InitKind::Msra,
+            Self::Constant { value } => InitKind::Constant { value },
+        })
+    }
+}
+
+const KINDS: [&str; 5] = ["gaussian", "uniform", "xavier", "msra", "constant"];
+
+impl<'de> Deserialize<'de> for Init {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_enum("kind", &KINDS, InitVisitor)
+    }
+}
+
+struct InitVisitor;
+
+impl<'de> Visitor<'de> for InitVisitor {
+    type Value = Init;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("{ kind = …, … } or the name of a kind")
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Init, A::Error> {
+        let kind = Written::deserialize(EnumAccessDeserializer::new(data))?.kind()?;
+        Ok(Init { kind })
+    }
+}

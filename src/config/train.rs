@@ -1,0 +1,72 @@
+//! The section `[train]`: how the net learns.
+
+use super::Schedule;
+use super::types::{at_least_one, below_one, non_negative, positive, some_at_least_one};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The section `[train]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSpec {
+    /// Images of a step. Default 64.
+    #[serde(deserialize_with = "at_least_one")]
+    pub batch: usize,
+    /// Images that go through the net at once, a divisor of `batch`: gradients of the parts are summed. Default all.
+    #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Passes over the training set; may end in the middle of one. Default 10.
+    #[serde(deserialize_with = "positive")]
+    pub epochs: f64,
+    /// The number that everything random follows from. Default 1. Negative ones are those of the upper half of 64 bits.
+    #[serde(deserialize_with = "seed", serialize_with = "write_seed")]
+    pub seed: u64,
+    /// Default 0.9.
+    #[serde(deserialize_with = "below_one")]
+    pub momentum: f64,
+    /// Default 0.0005.
+    #[serde(deserialize_with = "non_negative")]
+    pub weight_decay: f64,
+    /// Steps between two tests. Default an epoch.
+    #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
+    pub test_every: Option<u64>,
+    /// Steps between two lines of metrics. Default 50.
+    #[serde(deserialize_with = "at_least_one")]
+    pub log_every: u64,
+    /// Steps between two checkpoints. Default at each test.
+    #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<u64>,
+    /// Checkpoints that are kept, beside the best. Default 3.
+    #[serde(deserialize_with = "at_least_one")]
+    pub keep: usize,
+    /// Whether the metrics have each layer's mean |w|, mean |update| and their ratio. Default no.
+    pub monitor_weights: bool,
+    /// Default 0.01 throughout.
+    pub learning_rate: Schedule,
+}
+
+impl Default for TrainSpec {
+    fn default() -> Self {
+        Self {
+            batch: 64,
+            micro_batch: None,
+            epochs: 10.0,
+            seed: 1,
+            momentum: 0.9,
+            weight_decay: 0.0005,
+            test_every: None,
+            log_every: 50,
+            checkpoint_every: None,
+            keep: 3,
+            monitor_weights: false,
+            learning_rate: Schedule::constant(0.01),
+        }
+    }
+}
+
+fn seed<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    i64::deserialize(d).map(i64::cast_unsigned)
+}
+
+fn write_seed<S: Serializer>(seed: &u64, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_i64(seed.cast_signed())
+}

@@ -1,0 +1,241 @@
+//! Where images come from: data sets, what is subtracted from them, the order and the augmentation they are trained in,
+//! and the loader that keeps batches ready while a step runs.
+//!
+//! [`open`] turns the config's `data.source` into a [`DataSet`]: two [`Source`]s, one to train on and one to test on. A
+//! [`Loader`] reads a source into [`Batch`]es on a thread of its own. Which image stands where depends on the seed and the
+//! position in the stream alone ([`order`], [`augment`]), so a run can go on from any position.
+//!
+//! # How to add a data source
+//!
+//! 1. Write `src/data/x.rs` with a function that returns a [`DataSet`]. Where the images fit in memory, fill an [`Images`];
+//!    where they do not (a folder of JPEGs, shards), implement [`Source`]: a count, a shape, and `label` and `read` by
+//!    index. Build the index when it is opened and read pixels in `read`; `read` takes `&self` and may be called from
+//!    several threads at once.
+//! 2. Say what is wrong with a file as a variant of [`Error`]: what, in which file, what to do. Check a header's sizes
+//!    against the file's length before allocating what it asks for.
+//! 3. Let `open_folder` below recognise it by the files in the folder, or, if it is built in, add its name to [`BUILT_IN`]
+//!    and a line to [`open`].
+//! 4. Add it to `tests/data.rs`: one set that is read whole, and each error with its message.
+
+pub mod augment;
+mod cifar;
+mod error;
+mod idx;
+mod images;
+pub mod loader;
+pub mod normalise;
+pub mod order;
+mod synthetic;
+
+pub use augment::Augment;
+pub use error::{Error, Result};
+pub use images::Images;
+pub use loader::{Batch, Loader};
+pub use normalise::{Mean, Normalisation};
+pub use synthetic::Synthetic;
+
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The data sets that need no files. They go before a folder of the same name; `./NAME` is the folder.
+pub const BUILT_IN: [&str; 2] = ["mnist-10k", "synthetic"];
+
+/// The extents of one image: `h` rows of `w` columns of `c` channels, channel fastest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageShape {
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+}
+
+impl ImageShape {
+    /// `h` × `w` × `c`.
+    pub const fn new(h: usize, w: usize, c: usize) -> Self {
+        Self { h, w, c }
+    }
+
+    /// Bytes of one image: `h` × `w` × `c`.
+    pub const fn bytes(&self) -> usize {
+        self.h * self.w * self.c
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}×{}×{}", self.h, self.w, self.c))
+    }
+}
+
+/// Labelled images of one shape, by index. Calls may come from several threads at once; `i` is below [`len`](Source::len).
+pub trait Source: Send + Sync {
+    /// The number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there are no images; [`open`] gives no such source.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of every image.
+    fn shape(&self) -> ImageShape;
+
+    /// The class of image `i`.
+    fn label(&self, i: usize) -> i32;
+
+    /// Writes image `i` into `pixels`, which holds [`ImageShape::bytes`] bytes: rows, columns, channels.
+    fn read(&self, i: usize, pixels: &mut [u8]) -> Result<()>;
+
+    /// Where image `i` comes from, for people: `image 17 of data_batch_1.bin`.
+    fn origin(&self, i: usize) -> String;
+
+    /// How many images differ: image `i` has the pixels and the label of image `i mod distinct()`. Statistics and checks
+    /// read these alone.
+    fn distinct(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Images to train on and images to test on, of the same shape and classes.
+#[derive(Clone)]
+pub struct DataSet {
+    /// The source as it was asked for.
+    pub name: String,
+    /// What to train on.
+    pub train: Arc<dyn Source>,
+    /// What to test on.
+    pub test: Arc<dyn Source>,
+    /// Classes; every label is below.
+    pub classes: usize,
+    /// The classes' names, one a class; their numbers where nothing names them.
+    pub class_names: Vec<String>,
+}
+
+impl DataSet {
+    /// The shape of every image of both sets.
+    pub fn shape(&self) -> ImageShape {
+        self.train.shape()
+    }
+
+    /// Fails, naming the first image at fault, if a label is not below `classes`: what a net with so many outputs needs.
+    pub fn check_labels(&self, classes: usize) -> Result<()> {
+        check_labels(&*self.train, classes)?;
+        check_labels(&*self.test, classes)
+    }
+}
+
+impl fmt::Debug for DataSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataSet")
+            .field("name", &self.name)
+            .field("train", &self.train.len())
+            .field("test", &self.test.len())
+            .field("shape", &self.shape())
+            .field("classes", &self.classes)
+            .finish()
+    }
+}
+
+/// What [`open`] is asked beyond the source's name.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Take only the first so many training images; of a synthetic set, make so many.
+    pub train: Option<usize>,
+    /// Take only the first so many test images; of a synthetic set, make so many.
+    pub test: Option<usize>,
+    /// The number of classes, where the files do not tell or tell too few.
+    pub classes: Option<usize>,
+    /// The shape of a synthetic set's images; for any other source, the shape that its images must have.
+    pub shape: Option<ImageShape>,
+    /// The seed of a synthetic set's pixels.
+    pub seed: u64,
+}
+
+/// Opens a built-in data set ([`BUILT_IN`]) or the folder at a path: idx files, CIFAR-10 or CIFAR-100 binary batches,
+/// recognised by the files in it.
+pub fn open(source: &str, options: &Options) -> Result<DataSet> {
+    for (limit, set) in [(options.train, "training"), (options.test, "test")] {
+        if limit == Some(0) {
+            return Err(Error::Empty { what: format!("the {set} set, limited to 0 images,") });
+        }
+    }
+    let mut set = match source {
+        "mnist-10k" => idx::mnist_10k(options)?,
+        "synthetic" => synthetic::open(options)?,
+        path => open_folder(path, options)?,
+    };
+    set.name = source.to_owned();
+    let (train, test) = (set.train.shape(), set.test.shape());
+    if train != test {
+        return Err(Error::Shape { what: set.test.origin(0), found: test, expected: train, by: set.train.origin(0) });
+    }
+    if let Some(expected) = options.shape.filter(|&shape| shape != train) {
+        return Err(Error::Shape { what: set.train.origin(0), found: train, expected, by: "the shape asked for".to_owned() });
+    }
+    if let Some(classes) = options.classes {
+        let named = set.class_names.len().min(classes);
+        set.class_names.truncate(named);
+        set.class_names.extend((named..classes).map(|class| class.to_string()));
+        set.classes = classes;
+    }
+    set.check_labels(set.classes)?;
+    Ok(set)
+}
+
+/// Opens a folder by what is in it.
+fn open_folder(path: &str, options: &Options) -> Result<DataSet> {
+    let folder = Path::new(path);
+    match fs::metadata(folder) {
+        Ok(about) if about.is_dir() => {}
+        Ok(_) => return Err(Error::NotAFolder { path: folder.to_owned() }),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || path.contains('\0') => {
+            return Err(Error::unknown(path));
+        }
+        Err(e) => return Err(Error::io(folder, e)),
+    }
+    let files = files(folder)?;
+    if idx::recognise(&files) {
+        idx::open(folder, &files, options)
+    } else if cifar::recognise_10(&files) {
+        cifar::open_10(folder, &files, options)
+    } else if cifar::recognise_100(&files) {
+        cifar::open_100(folder, &files, options)
+    } else {
+        Err(Error::Unrecognised { path: folder.to_owned() })
+    }
+}
+
+/// The names of the files in a folder, sorted; names that are not UTF-8 are none that we look for.
+fn files(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let entry = entry.map_err(|e| Error::io(folder, e))?;
+        if let (Ok(name), Ok(about)) = (entry.file_name().into_string(), fs::metadata(entry.path()))
+            && about.is_file()
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The names of classes that nothing names.
+fn numbered(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| class.to_string()).collect()
+}
+
+fn check_labels(source: &dyn Source, classes: usize) -> Result<()> {
+    for i in 0..source.distinct() {
+        let label = source.label(i);
+        if usize::try_from(label).map_or(true, |label| label >= classes) {
+            return Err(Error::Label { what: source.origin(i), label, classes });
+        }
+    }
+    Ok(())
+}

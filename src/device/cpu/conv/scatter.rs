@@ -1,0 +1,95 @@
+//! The image gradient scattered from dy: dx[p·stride + r][q·stride .. + s][c] += dy[p, q][k]·w[k][r][s, c].
+//!
+//! Where there is no padding, gathering (`gather.rs`) multiplies with zeros: the 12 × 12 gradient of LeNet's second layer has
+//! 2.25 times as many (cell, tap) pairs as dy has places and taps, and its 20 channels pay for 32. Here a tile is some
+//! neighbouring places by two or more vectors of one row of taps' (s, c), which is contiguous in dx (100 columns, paid as
+//! 112); its depth is k, and it is added to dx, whose rows of one tile overlap. So dx is loaded and stored r·s/stride² times,
+//! once every k multiply-adds. A task is an image.
+
+use super::gather::Axis;
+use super::{phases, size, spread};
+use crate::device::cpu::Workers;
+use crate::device::cpu::simd::{Finish, Rows, Shared, Simd, Walk};
+use crate::device::{ConvGeometry, Into};
+
+/// Panels of one row of taps, and the columns of each.
+fn panels(g: &ConvGeometry, simd: &Simd) -> (usize, usize) {
+    let columns = size(g.s * g.c);
+    let panel = simd.vectors(size(g.q), columns) * simd.lanes;
+    (columns.div_ceil(panel), panel)
+}
+
+/// Whether this geometry can be scattered, and takes fewer multiply-adds of vectors than gathered. Enough images that each is
+/// a task, too.
+pub fn wins(g: &ConvGeometry, simd: &Simd) -> bool {
+    let inside =
+        |outputs: i32, stride: i32, taps: i32, dilation: i32, input: i32| (outputs - 1) * stride + (taps - 1) * dilation < input;
+    let contiguous = g.groups == 1 && g.dilation_w == 1 && g.padding_h == 0 && g.padding_w == 0;
+    let whole = inside(g.p, g.stride_h, g.r, g.dilation_h, g.h) && inside(g.q, g.stride_w, g.s, g.dilation_w, g.w);
+    if !contiguous || !whole || g.n < 8 {
+        return false;
+    }
+    let vectors = |columns: i32| size(columns).div_ceil(simd.lanes);
+    // Four instructions to add a vector to dx.
+    let scattered = size(g.p * g.q * g.r) * vectors(g.s * g.c) * (size(g.k) + 4);
+    let mut gathered = 0;
+    phases(g, |rows, columns| {
+        let Axis { outputs, taps, .. } = columns.axis;
+        gathered += rows.axis.pairs() * outputs * taps * vectors(g.c) * size(g.k);
+    });
+    scattered + scattered / 8 < gathered
+}
+
+/// Floats of scratch that [`run`] wants.
+pub fn scratch(g: &ConvGeometry, simd: &Simd) -> usize {
+    let (panels, panel) = panels(g, simd);
+    size(g.r * g.k) * panels * panel
+}
+
+/// dx ← dy ∗ᵀ w, or dx += ….
+#[allow(clippy::too_many_arguments)]
+pub fn run(
+    workers: &Workers,
+    g: &ConvGeometry,
+    simd: &Simd,
+    dy: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+    into: Into,
+    scratch: &mut [f32],
+) {
+    let (panels, panel) = panels(g, simd);
+    let (r, s, c, k, p, q) = (size(g.r), size(g.s), size(g.c), size(g.k), size(g.p), size(g.q));
+    let columns = |i: usize| panel.min(s * c - i * panel);
+    let packed = &mut scratch[..r * k * panels * panel];
+    spread(workers, packed.len() / 2, panel * k, packed, |i, packed| {
+        let (row, i) = (i / panels, i % panels);
+        let pitch = columns(i).next_multiple_of(simd.lanes);
+        simd.copy(&w[row * s * c + i * panel..], [0, r * s * c], packed, [0, pitch], columns(i), [1, k]);
+        super::clear_tails(&mut packed[..k * pitch], pitch, columns(i));
+    });
+    let packed = &*packed;
+    let image = g.input().image();
+    let nanoseconds = size(g.n) * p * q * r * s * c * k / 50;
+    spread(workers, nanoseconds, image, dx, |n, dx| {
+        if into == Into::Set {
+            dx.fill(0.0);
+        }
+        let dx = Shared::new(dx);
+        for (part, packed) in packed.chunks_exact(panel * k).enumerate() {
+            let (row, i) = (part / panels, part % panels);
+            let tiles = q.div_ceil(simd.most_rows(columns(i).div_ceil(simd.lanes)));
+            for line in 0..p {
+                let to = (line * size(g.stride_h) + row * size(g.dilation_h)) * size(g.w) * c + i * panel;
+                for tile in 0..tiles {
+                    let (start, end) = (tile * q / tiles, (tile + 1) * q / tiles);
+                    let walk = Walk { rows: Rows::Apart(k), loops: [(1, 0), (1, 0), (k, 1)] };
+                    let (a, pitch) = (&dy[((n * p + line) * q + start) * k..], size(g.stride_w) * c);
+                    let finish = Finish { add: true, bias: None, relu: false };
+                    // SAFETY: this task alone writes this image.
+                    unsafe { simd.tile(end - start, a, &walk, packed, dx, to + start * pitch, pitch, columns(i), &finish) }
+                }
+            }
+        }
+    });
+}

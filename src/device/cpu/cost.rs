@@ -1,0 +1,200 @@
+//! The costs: logistic regression fused with softmax, cross entropy of probabilities, and sum of squares. Forward adds the
+//! loss and the errors of the images that count to the metrics; backward writes the gradient, 0 for the others.
+//! Cost: one pass over x. Losses are put together in f64, image after image within fixed parts, part after part.
+//!
+//! A label outside of the classes cannot happen (the data are checked); here it is taken as the nearest class, so that
+//! nothing out of bounds is read. An image whose loss is NaN, or whose label's output is, is an error, top-5 too.
+
+use super::elementwise::{PIECE, map, sum_all, zip, zip2};
+use super::softmax::{largest, sum_exp};
+use super::{Real, Workers};
+use crate::device::{Into, METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_IMAGES, METRIC_LOSS, METRICS, StepValues};
+use std::cmp::Ordering;
+
+/// Parts that a batch is cut into for its loss: they lie on the stack.
+const PARTS: usize = 32;
+
+/// The smallest probability whose logarithm is taken.
+const TINY: f64 = 1e-30;
+
+/// The label as an index, whatever it is.
+fn class(label: i32, classes: usize) -> usize {
+    (label.max(0) as usize).min(classes - 1)
+}
+
+/// How many outputs come before the label's: those that are not smaller, of equal ones those in front of it. Written
+/// negatively, so that NaN comes before everything.
+fn rank<T: Real>(x: &[T], label: usize) -> usize {
+    let own = x[label];
+    let (before, behind) = x.split_at(label);
+    let mut rank = 0;
+    for &x in before {
+        rank += usize::from(x.partial_cmp(&own) != Some(Ordering::Less));
+    }
+    for &x in &behind[1..] {
+        rank += usize::from(!matches!(x.partial_cmp(&own), Some(Ordering::Less | Ordering::Equal)));
+    }
+    rank
+}
+
+/// Adds each counted image's loss and errors to the metrics.
+fn count<T: Real>(
+    workers: &Workers,
+    step: &StepValues,
+    x: &[T],
+    labels: &[i32],
+    metrics: &mut [T],
+    loss: impl Fn(&[T], usize) -> f64 + Send + Sync,
+) {
+    let classes = x.len() / labels.len().max(1);
+    assert!(classes > 0 && x.len() == classes * labels.len() && metrics.len() == METRICS);
+    let images = (step.images as usize).min(labels.len());
+    let mut parts = [[0.0; 3]; PARTS];
+    workers.pieces(x.len(), 1, &mut parts, |part, sums| {
+        for image in images * part / PARTS..images * (part + 1) / PARTS {
+            let x = &x[image * classes..][..classes];
+            let label = class(labels[image], classes);
+            let loss = loss(x, label);
+            let rank = if loss.is_nan() { usize::MAX } else { rank(x, label) };
+            sums[0][0] += loss;
+            sums[0][1] += f64::from(u8::from(rank >= 1));
+            sums[0][2] += f64::from(u8::from(rank >= 5));
+        }
+    });
+    let mut sums = [0.0; 3];
+    for part in parts {
+        for (sum, part) in sums.iter_mut().zip(part) {
+            *sum += part;
+        }
+    }
+    metrics[METRIC_LOSS] += T::of(sums[0]);
+    metrics[METRIC_ERRORS] += T::of(sums[1]);
+    metrics[METRIC_ERRORS_TOP5] += T::of(sums[2]);
+    metrics[METRIC_IMAGES] += T::of(images as f64);
+}
+
+/// Adds −log softmax(x)[label] and the errors to the metrics: log Σ e^(x − max) + max − x[label].
+pub(super) fn logreg_forward<T: Real>(workers: &Workers, step: &StepValues, x: &[T], labels: &[i32], metrics: &mut [T]) {
+    count(workers, step, x, labels, metrics, |x, label| {
+        let most = largest(x);
+        sum_exp(x, most).f64().ln() + (most.f64() - x[label].f64())
+    });
+}
+
+/// dx ← coefficient·gradient_scale·(softmax(x) − 1[label]), or dx += ….
+pub(super) fn logreg_backward<T: Real>(
+    workers: &Workers,
+    step: &StepValues,
+    x: &[T],
+    labels: &[i32],
+    coefficient: f64,
+    dx: &mut [T],
+    into: Into,
+) {
+    let classes = x.len() / labels.len().max(1);
+    assert!(classes > 0 && x.len() == classes * labels.len() && dx.len() == x.len());
+    let factor = T::of(coefficient * step.gradient_scale);
+    workers.pieces(3 * x.len(), classes, dx, |image, dx| {
+        if image >= step.images as usize {
+            if into == Into::Set {
+                dx.fill(T::ZERO);
+            }
+            return;
+        }
+        let x = &x[image * classes..][..classes];
+        let label = class(labels[image], classes);
+        let most = largest(x);
+        let unit = T::ONE / sum_exp(x, most);
+        let before = dx[label];
+        match into {
+            Into::Set => zip(x, dx, |x, _| factor * ((x - most).exp() * unit)),
+            Into::Add => zip(x, dx, |x, dx| dx + factor * ((x - most).exp() * unit)),
+        }
+        let own = factor * ((x[label] - most).exp() * unit - T::ONE);
+        dx[label] = if into == Into::Set { own } else { before + own };
+    });
+}
+
+/// A probability, at least [`TINY`]; NaN stays.
+fn probability<T: Real>(x: T) -> T {
+    if x < T::of(TINY) { T::of(TINY) } else { x }
+}
+
+/// Adds −log max(x[label], 1e-30) and the errors to the metrics.
+pub(super) fn cross_entropy_forward<T: Real>(workers: &Workers, step: &StepValues, x: &[T], labels: &[i32], metrics: &mut [T]) {
+    count(workers, step, x, labels, metrics, |x, label| -probability(x[label]).f64().ln());
+}
+
+/// dx ← −coefficient·gradient_scale·1[label]/max(x[label], 1e-30), or dx += ….
+pub(super) fn cross_entropy_backward<T: Real>(
+    step: &StepValues,
+    x: &[T],
+    labels: &[i32],
+    coefficient: f64,
+    dx: &mut [T],
+    into: Into,
+) {
+    let classes = x.len() / labels.len().max(1);
+    assert!(classes > 0 && x.len() == classes * labels.len() && dx.len() == x.len());
+    let factor = T::of(-coefficient * step.gradient_scale);
+    if into == Into::Set {
+        dx.fill(T::ZERO);
+    }
+    for (image, &label) in labels.iter().enumerate().take(step.images as usize) {
+        let at = image * classes + class(label, classes);
+        dx[at] += factor / probability(x[at]);
+    }
+}
+
+/// The elements of the images that count.
+fn counted(step: &StepValues, image: usize, elements: usize) -> usize {
+    (step.images as usize).saturating_mul(image).min(elements)
+}
+
+/// Adds Σ (x − target)² of the counted images to the metrics.
+pub(super) fn squares_forward<T: Real>(
+    workers: &Workers,
+    step: &StepValues,
+    image: usize,
+    x: &[T],
+    target: Option<&[T]>,
+    metrics: &mut [T],
+) {
+    let elements = counted(step, image, x.len());
+    let x = &x[..elements];
+    let loss = match target {
+        Some(t) => sum_all(workers, x, &t[..elements], |x, t| (x - t) * (x - t)),
+        None => sum_all(workers, x, x, |x, _| x * x),
+    };
+    metrics[METRIC_LOSS] += T::of(loss);
+    metrics[METRIC_IMAGES] += T::of((elements / image.max(1)) as f64);
+}
+
+/// dx ← coefficient·gradient_scale·2·(x − target), or dx += ….
+#[allow(clippy::too_many_arguments)]
+pub(super) fn squares_backward<T: Real>(
+    workers: &Workers,
+    step: &StepValues,
+    image: usize,
+    x: &[T],
+    target: Option<&[T]>,
+    coefficient: f64,
+    dx: &mut [T],
+    into: Into,
+) {
+    assert!(x.len() == dx.len() && target.is_none_or(|t| t.len() == x.len()));
+    let elements = counted(step, image, x.len());
+    let factor = T::of(coefficient * step.gradient_scale * 2.0);
+    let (dx, padding) = dx.split_at_mut(elements);
+    if into == Into::Set {
+        padding.fill(T::ZERO);
+        map(dx, |_| T::ZERO);
+    }
+    workers.pieces(elements / 2, PIECE, dx, |i, dx| {
+        let x = &x[i * PIECE..][..dx.len()];
+        match target {
+            Some(t) => zip2(x, &t[i * PIECE..][..dx.len()], dx, |x, t, dx| dx + factor * (x - t)),
+            None => zip(x, dx, |x, dx| dx + factor * x),
+        }
+    });
+}

@@ -1,0 +1,322 @@
+//! The CPU device: every operation in Rust, generic over f32 and f64, on all cores. One file an operation; this one hands
+//! each call the slices that its tensors are. Work is cut the same way for any number of threads and sums have a fixed
+//! order, so the bits do not depend on it. No operation allocates.
+
+mod arena;
+mod bias;
+mod conv;
+mod cost;
+mod dispatch;
+mod dropout;
+mod elementwise;
+mod gemm;
+mod images;
+mod math;
+mod neuron;
+mod pool;
+mod real;
+mod sgd;
+mod simd;
+mod softmax;
+mod workers;
+
+pub use real::Real;
+pub use workers::Workers;
+
+use super::{
+    ConvGeometry, Device, Dtype, Error, ImageGeometry, Into, Neuron, Op, PoolGeometry, PoolKind, Product, Result, StepValues,
+    Tensor, Update,
+};
+use arena::{Arena, Borrow};
+
+/// All cores, or some of them, as a [`Device`] whose reals are `T`. It stays on the thread that made it.
+pub struct CpuDevice<T: Real> {
+    arena: Arena,
+    workers: Workers,
+    step: StepValues,
+    real: std::marker::PhantomData<T>,
+}
+
+impl<T: Real> CpuDevice<T> {
+    /// A device of so many threads; 0: one for each core.
+    pub fn new(threads: usize) -> Self {
+        let step =
+            StepValues { seed: 0, step: 0, first_image: 0, images: 0, gradient_scale: 0.0, learning_rate: 0.0, momentum: 0.0 };
+        Self { arena: Arena::default(), workers: Workers::new(threads), step, real: std::marker::PhantomData }
+    }
+}
+
+/// Bytes of memory that the system has in all and can still give; 0 where it does not tell.
+pub fn memory() -> (u64, u64) {
+    [meminfo("MemTotal:"), meminfo("MemAvailable:")].map(|n| n.unwrap_or(0) as u64).into()
+}
+
+/// Bytes of memory that the system can still give; `None` where it does not tell.
+fn free() -> Option<usize> {
+    meminfo("MemAvailable:")
+}
+
+/// A line of /proc/meminfo, in bytes.
+fn meminfo(name: &str) -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+}
+
+/// Scratch to write; nothing where there is none, wherever its slot is.
+fn scratch_of<'a, T: Real>(b: &mut Borrow<'a>, scratch: Tensor) -> &'a mut [T] {
+    if scratch.bytes() == 0 { &mut [] } else { b.write(scratch) }
+}
+
+/// What an operation that may work in place gets: x, unless it is y, and y.
+fn in_place<'a, T: Real>(b: &mut Borrow<'a>, x: Tensor, y: Tensor) -> (Option<&'a [T]>, &'a mut [T]) {
+    let apart = (x.slot != y.slot).then(|| b.read(x));
+    (apart, b.write(y))
+}
+
+impl<T: Real> Device for CpuDevice<T> {
+    fn name(&self) -> String {
+        let threads = self.workers.threads();
+        let s = if threads == 1 { "" } else { "s" };
+        format!("cpu ({threads} thread{s}, {})", dispatch::Level::best().name())
+    }
+
+    fn real(&self) -> Dtype {
+        T::DTYPE
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<()> {
+        self.arena = Arena::default();
+        let free = free();
+        let arena = if free.is_some_and(|free| bytes > free) { None } else { Arena::new(bytes) };
+        self.arena = arena.ok_or_else(|| Error::OutOfMemory { device: self.name(), asked: bytes, free: free.unwrap_or(0) })?;
+        Ok(())
+    }
+
+    fn allocated(&self) -> usize {
+        self.arena.bytes()
+    }
+
+    fn scratch(&self, op: &Op) -> usize {
+        match op {
+            Op::ConvForward(g) => conv::forward_scratch::<T>(g),
+            Op::ConvBackwardImage(g) => conv::backward_image_scratch::<T>(g),
+            Op::ConvBackwardFilters(g) => conv::backward_filters_scratch::<T>(g),
+            Op::Product(p) => gemm::scratch::<T>(p),
+            Op::BiasBackward(dy, db) => bias::scratch::<T>(*dy, *db),
+            Op::MeanAbs(_) => 0,
+        }
+    }
+
+    fn write(&mut self, to: Tensor, bytes: &[u8]) -> Result<()> {
+        self.arena.borrow().write::<u8>(to).copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read(&mut self, from: Tensor, bytes: &mut [u8]) -> Result<()> {
+        bytes.copy_from_slice(self.arena.borrow().read::<u8>(from));
+        Ok(())
+    }
+
+    /// Everything queued before is done already: this is [`write`](Device::write).
+    fn feed(&mut self, parts: &[(Tensor, &[u8])]) -> Result<()> {
+        parts.iter().try_for_each(|&(to, bytes)| self.write(to, bytes))
+    }
+
+    fn set_step(&mut self, values: StepValues) -> Result<()> {
+        self.step = values;
+        Ok(())
+    }
+
+    fn load_images(&mut self, g: &ImageGeometry, x: Tensor, places: Tensor, mean: Tensor, scale: f64, y: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        images::load::<T>(&self.workers, g, b.read(x), b.read(places), b.read(mean), scale, b.write(y));
+        Ok(())
+    }
+
+    fn load_labels(&mut self, x: Tensor, y: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        b.write::<i32>(y).copy_from_slice(b.read(x));
+        Ok(())
+    }
+
+    fn conv_forward(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        w: Tensor,
+        b: Option<Tensor>,
+        neuron: Neuron,
+        y: Tensor,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut t = self.arena.borrow();
+        let (x, w, b) = (t.read::<T>(x), t.read(w), b.map(|b| t.read(b)));
+        conv::forward(&self.workers, g, x, w, b, neuron, t.write(y), scratch_of(&mut t, scratch));
+        Ok(())
+    }
+
+    fn conv_backward_image(
+        &mut self,
+        g: &ConvGeometry,
+        dy: Tensor,
+        w: Tensor,
+        dx: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (dy, w) = (b.read::<T>(dy), b.read(w));
+        conv::backward_image(&self.workers, g, dy, w, b.write(dx), into, scratch_of(&mut b, scratch));
+        Ok(())
+    }
+
+    fn conv_backward_filters(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        dy: Tensor,
+        dw: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, dy) = (b.read::<T>(x), b.read(dy));
+        conv::backward_filters(&self.workers, g, x, dy, b.write(dw), into, scratch_of(&mut b, scratch));
+        Ok(())
+    }
+
+    fn bias_backward(&mut self, dy: Tensor, db: Tensor, into: Into, scratch: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        bias::backward::<T>(&self.workers, b.read(dy), b.write(db), into, scratch_of(&mut b, scratch));
+        Ok(())
+    }
+
+    fn product(
+        &mut self,
+        p: &Product,
+        a: Tensor,
+        b: Tensor,
+        bias: Option<Tensor>,
+        neuron: Neuron,
+        c: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut t = self.arena.borrow();
+        let (a, b, bias) = (t.read::<T>(a), t.read(b), bias.map(|bias| t.read(bias)));
+        gemm::product(&self.workers, p, a, b, bias, neuron, t.write(c), into, scratch_of(&mut t, scratch));
+        Ok(())
+    }
+
+    fn pool_forward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, y: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        pool::forward::<T>(&self.workers, g, kind, b.read(x), b.write(y));
+        Ok(())
+    }
+
+    fn pool_backward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        // A mean's gradient does not depend on x, whose memory may be another tensor's by now.
+        let x: &[T] = if kind == PoolKind::Max { b.read(x) } else { &[] };
+        pool::backward(&self.workers, g, kind, x, b.read(dy), b.write(dx), into);
+        Ok(())
+    }
+
+    fn neuron_forward(&mut self, neuron: Neuron, x: Tensor, y: Tensor) -> Result<()> {
+        let (x, y) = in_place::<T>(&mut self.arena.borrow(), x, y);
+        neuron::forward(&self.workers, neuron, x, y);
+        Ok(())
+    }
+
+    fn neuron_backward(&mut self, neuron: Neuron, seen: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let seen: &[T] = if matches!(neuron, Neuron::Linear { .. }) { &[] } else { b.read(seen) };
+        let (dy, dx) = in_place(&mut b, dy, dx);
+        neuron::backward(&self.workers, neuron, seen, dy, dx, into);
+        Ok(())
+    }
+
+    fn dropout(&mut self, layer: u32, keep: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
+        let image = y.shape.image();
+        let (x, y) = in_place::<T>(&mut self.arena.borrow(), x, y);
+        dropout::apply(&self.workers, &self.step, layer, keep, image, x, y, into);
+        Ok(())
+    }
+
+    fn softmax_forward(&mut self, x: Tensor, y: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        softmax::forward::<T>(&self.workers, x.shape.image(), b.read(x), b.write(y));
+        Ok(())
+    }
+
+    fn softmax_backward(&mut self, y: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        softmax::backward::<T>(&self.workers, y.shape.image(), b.read(y), b.read(dy), b.write(dx), into);
+        Ok(())
+    }
+
+    fn logreg_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        cost::logreg_forward::<T>(&self.workers, &self.step, b.read(x), b.read(labels), b.write(metrics));
+        Ok(())
+    }
+
+    fn logreg_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, labels) = (b.read::<T>(x), b.read(labels));
+        cost::logreg_backward(&self.workers, &self.step, x, labels, coefficient, b.write(dx), into);
+        Ok(())
+    }
+
+    fn cross_entropy_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        cost::cross_entropy_forward::<T>(&self.workers, &self.step, b.read(x), b.read(labels), b.write(metrics));
+        Ok(())
+    }
+
+    fn cross_entropy_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        cost::cross_entropy_backward::<T>(&self.step, b.read(x), b.read(labels), coefficient, b.write(dx), into);
+        Ok(())
+    }
+
+    fn squares_forward(&mut self, x: Tensor, target: Option<Tensor>, metrics: Tensor) -> Result<()> {
+        let image = x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, target) = (b.read::<T>(x), target.map(|t| b.read(t)));
+        cost::squares_forward(&self.workers, &self.step, image, x, target, b.write(metrics));
+        Ok(())
+    }
+
+    fn squares_backward(&mut self, x: Tensor, target: Option<Tensor>, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+        let image = x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, target) = (b.read::<T>(x), target.map(|t| b.read(t)));
+        cost::squares_backward(&self.workers, &self.step, image, x, target, coefficient, b.write(dx), into);
+        Ok(())
+    }
+
+    fn scale(&mut self, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        elementwise::scale::<T>(&self.workers, factor, b.read(x), b.write(y), into);
+        Ok(())
+    }
+
+    fn fill(&mut self, x: Tensor, value: f64) -> Result<()> {
+        elementwise::fill::<T>(&self.workers, self.arena.borrow().write(x), value);
+        Ok(())
+    }
+
+    fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        sgd::update::<T>(&self.workers, &self.step, u, b.write(w), b.read(g), b.write(v));
+        Ok(())
+    }
+
+    fn mean_abs(&mut self, x: Tensor, mean: Tensor, _scratch: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        elementwise::mean_abs::<T>(&self.workers, b.read(x), b.write(mean));
+        Ok(())
+    }
+}

@@ -1,0 +1,488 @@
+//! The CUDA device: every operation by a hand-written kernel of `kernels/`, f32 throughout. One file an operation, under the
+//! same name as its kernel file; this one holds the card, its queue and the net's allocation, and hands each call on.
+//!
+//! Calls queue kernels on one stream and return; batches are copied on a second one ([`feed`](Device::feed)); only
+//! [`read`](Device::read) and [`write`](Device::write) wait. How work is cut into blocks and parts depends on the geometry and
+//! the card's multiprocessors alone, and sums have a fixed order: the same card model gives the same bits.
+
+mod available;
+mod bias;
+mod conv;
+mod cost;
+mod driver;
+mod dropout;
+mod elementwise;
+mod embedded;
+mod feed;
+mod gemm;
+mod images;
+mod neuron;
+mod parts;
+mod pool;
+mod sgd;
+mod softmax;
+mod step;
+
+pub use available::{DeviceInfo, available};
+
+use super::{
+    ConvGeometry, Device, Dtype, Error, GraphId, ImageGeometry, Into, METRICS, Neuron, Op, PoolGeometry, PoolKind, Product,
+    Result, StepValues, Tensor, Update,
+};
+use cudarc::driver::sys::CUresult;
+use driver::{Address, Argument, Context, Failure, Function, Graph, Grid, Memory, Module, Stream};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+// SAFETY: #[repr(C)] of 32-bit integers; kernels/common.cuh defines it with the same fields and checks its size.
+unsafe impl Argument for ConvGeometry {}
+// SAFETY: as above.
+unsafe impl Argument for PoolGeometry {}
+// SAFETY: as above.
+unsafe impl Argument for ImageGeometry {}
+// SAFETY: as above, in kernels/gemm.cu.
+unsafe impl Argument for Product {}
+
+/// The kernels, by file: each file of operations lists those that it launches.
+const KERNELS: [(&str, &[&str]); 12] = [
+    ("bias", bias::KERNELS),
+    ("conv", conv::KERNELS),
+    ("cost", cost::KERNELS),
+    ("dropout", dropout::KERNELS),
+    ("elementwise", elementwise::KERNELS),
+    ("gemm", gemm::KERNELS),
+    ("images", images::KERNELS),
+    ("neuron", neuron::KERNELS),
+    ("parts", parts::KERNELS),
+    ("pool", pool::KERNELS),
+    ("sgd", sgd::KERNELS),
+    ("softmax", softmax::KERNELS),
+];
+
+/// Blocks whose shares of a sum have a place on the card (see `shares`).
+const MOST_SHARES: usize = 1024;
+
+/// A recorded step.
+struct Recording {
+    graph: Graph,
+    loads: bool,
+}
+
+/// A GPU as a [`Device`] whose reals are f32. It stays on the thread that made it.
+pub struct CudaDevice {
+    info: DeviceInfo,
+    context: Rc<Context>,
+    stream: Stream,
+    kernels: HashMap<&'static str, Function>,
+    /// Keeps the kernels loaded.
+    _modules: Vec<Module>,
+    arena: Option<Memory>,
+    step: step::Step,
+    feed: feed::Feed,
+    /// Partial sums of operations that are given no scratch.
+    shares: Memory,
+    recordings: Vec<Recording>,
+    /// While recording: whether images or labels were loaded.
+    recording: Option<bool>,
+}
+
+impl CudaDevice {
+    /// The card of this number: the 0 of `cuda:0`.
+    pub fn new(ordinal: usize) -> Result<Self> {
+        let (card, info) = available::open(ordinal)?;
+        let name = name(&info);
+        let failed = |failure: Failure| Error::Failed { device: name.clone(), what: format!("starting: {failure}") };
+        let context = Context::new(card).map_err(failed)?;
+        let stream = Stream::new(&context).map_err(failed)?;
+        let (mut modules, mut kernels) = (Vec::new(), HashMap::new());
+        for (file, names) in KERNELS {
+            let fatbin = embedded::FATBINS.iter().find(|(name, _)| *name == file).ok_or_else(|| Error::Failed {
+                device: name.clone(),
+                what: format!("this program does not hold the kernels of {file}.cu"),
+            })?;
+            let failed = |failure| Error::Failed { device: name.clone(), what: format!("loading {file}.cu: {failure}") };
+            let module = Module::new(&context, &fatbin.1.0).map_err(failed)?;
+            for &kernel in names {
+                let failed =
+                    |failure| Error::Failed { device: name.clone(), what: format!("loading {kernel} of {file}.cu: {failure}") };
+                kernels.insert(kernel, module.function(kernel).map_err(failed)?);
+            }
+            modules.push(module);
+        }
+        Ok(Self {
+            step: step::Step::new(&context, &stream).map_err(failed)?,
+            feed: feed::Feed::new(&context).map_err(failed)?,
+            shares: Memory::new(&context, MOST_SHARES * size_of::<f32>()).map_err(failed)?,
+            info,
+            context,
+            stream,
+            kernels,
+            _modules: modules,
+            arena: None,
+            recordings: Vec::new(),
+            recording: None,
+        })
+    }
+
+    /// What is known of the card.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn failed(&self, what: impl std::fmt::Display) -> Error {
+        Error::Failed { device: self.name(), what: what.to_string() }
+    }
+
+    /// Names what was being done when a call failed.
+    fn answer<T>(&self, doing: &str, answer: Result<T, Failure>) -> Result<T> {
+        answer.map_err(|failure| self.failed(format_args!("{doing}: {failure}")))
+    }
+
+    /// Where a tensor lies, all of which the net's allocation must hold.
+    fn at(&self, t: Tensor) -> Result<Address> {
+        let place = self.arena.as_ref().and_then(|arena| arena.at(t.slot.0, t.bytes()));
+        place.ok_or_else(|| self.failed(format_args!("{t:?} is not in the net's {} bytes", self.allocated())))
+    }
+
+    /// Where a tensor of reals of so many elements lies.
+    fn reals(&self, t: Tensor, elements: usize) -> Result<Address> {
+        if t.dtype != Dtype::F32 || t.shape.elements() != elements {
+            return Err(self.failed(format_args!("{t:?} is not {elements} f32")));
+        }
+        self.at(t)
+    }
+
+    /// Where scratch of at least so many bytes lies.
+    fn scratch_at(&self, t: Tensor, bytes: usize) -> Result<Address> {
+        if bytes == 0 {
+            return Ok(Address::NULL);
+        }
+        if t.bytes() < bytes {
+            return Err(self.failed(format_args!("{t:?} is not the {bytes} bytes of scratch that were asked for")));
+        }
+        self.at(t)
+    }
+
+    /// Queues a kernel: `arguments` are its parameters. Nothing is queued for an empty grid.
+    fn launch(&self, kernel: &'static str, grid: Grid, arguments: &[&dyn Argument]) -> Result<()> {
+        if grid.blocks.contains(&0) {
+            return Ok(());
+        }
+        let function = self.kernels.get(kernel).ok_or_else(|| self.failed(format_args!("there is no kernel {kernel}")))?;
+        // SAFETY: the files of operations are the only callers. Each gives a kernel the parameters that its definition in
+        // the .cu of the same name lists, addresses from `at` and the like, which hold the tensors that the geometry speaks
+        // of; the conformance table runs every one of them under the emulator, which checks each access.
+        let answer = unsafe { self.stream.launch(*function, grid, arguments) };
+        self.answer(kernel, answer)
+    }
+
+    /// A grid for `items` that a kernel's threads take by themselves, in a loop: enough to fill the card a few times.
+    fn over(&self, items: usize) -> Grid {
+        Grid { blocks: [items.div_ceil(256).min(self.info.multiprocessors * 32) as u32, 1, 1], threads: 256 }
+    }
+
+    /// A grid of one warp an image, in blocks of 128 threads.
+    fn warps(&self, images: usize) -> Grid {
+        Grid { blocks: [images.div_ceil(4) as u32, 1, 1], threads: 128 }
+    }
+
+    /// Blocks that sum up so many elements, each a share for the second pass.
+    fn share_blocks(&self, elements: usize) -> usize {
+        elements.div_ceil(4096).clamp(1, MOST_SHARES.min(self.info.multiprocessors * 4))
+    }
+
+    fn not_recording(&self, doing: &str) -> Result<()> {
+        match self.recording {
+            None => Ok(()),
+            Some(_) => Err(self.failed(format_args!("{doing} cannot be part of a recording"))),
+        }
+    }
+
+    /// Runs what queues loads, ordered with what is fed.
+    fn loading(&mut self, queue: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        if let Some(loads) = &mut self.recording {
+            *loads = true; // the replay keeps the order
+            return queue(self);
+        }
+        self.answer("load", self.feed.before_load(&self.stream))?;
+        queue(self)?;
+        self.answer("load", self.feed.after_load(&self.stream))
+    }
+}
+
+/// As in `cuda:0 (NVIDIA H100)`.
+fn name(info: &DeviceInfo) -> String {
+    format!("cuda:{} ({})", info.ordinal, info.name)
+}
+
+/// Whether all of these allow 16-byte accesses: what kernels call `vector`.
+fn vector(addresses: &[Address]) -> i32 {
+    i32::from(addresses.iter().all(|address| address.on_16_bytes()))
+}
+
+/// What kernels call `add`.
+fn add(into: Into) -> i32 {
+    i32::from(into == Into::Add)
+}
+
+impl Drop for CudaDevice {
+    fn drop(&mut self) {
+        // What is queued may use what goes away now.
+        let _ = (self.stream.wait(), self.feed.wait());
+    }
+}
+
+impl Device for CudaDevice {
+    fn name(&self) -> String {
+        name(&self.info)
+    }
+
+    fn real(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<()> {
+        self.not_recording("an allocation")?;
+        self.answer("allocate", self.stream.wait())?;
+        self.recordings.clear();
+        self.arena = None;
+        let arena = match Memory::new(&self.context, bytes) {
+            Err(Failure { code: CUresult::CUDA_ERROR_OUT_OF_MEMORY, .. }) => {
+                let free = self.context.free().unwrap_or(0);
+                return Err(Error::OutOfMemory { device: self.name(), asked: bytes, free });
+            }
+            answer => self.answer("allocate", answer)?,
+        };
+        self.answer("allocate", self.stream.clear(&arena).and_then(|()| self.stream.wait()))?;
+        self.arena = Some(arena);
+        Ok(())
+    }
+
+    fn allocated(&self) -> usize {
+        self.arena.as_ref().map_or(0, Memory::bytes)
+    }
+
+    fn scratch(&self, op: &Op) -> usize {
+        match op {
+            Op::ConvForward(_) | Op::ConvBackwardImage(_) | Op::MeanAbs(_) => 0,
+            Op::ConvBackwardFilters(g) => conv::backward_filters_scratch(self, g),
+            Op::Product(p) => gemm::scratch(self, p),
+            Op::BiasBackward(dy, db) => bias::scratch(self, *dy, *db),
+        }
+    }
+
+    fn write(&mut self, to: Tensor, bytes: &[u8]) -> Result<()> {
+        self.not_recording("a write")?;
+        let at = self.at(to)?;
+        if bytes.len() != to.bytes() {
+            return Err(self.failed(format_args!("{} bytes were given to {to:?}", bytes.len())));
+        }
+        let copy = || {
+            self.feed.wait()?;
+            self.stream.copy_in(at, bytes)?;
+            self.stream.wait()
+        };
+        self.answer("write", copy())
+    }
+
+    fn read(&mut self, from: Tensor, bytes: &mut [u8]) -> Result<()> {
+        self.not_recording("a read")?;
+        let at = self.at(from)?;
+        if bytes.len() != from.bytes() {
+            return Err(self.failed(format_args!("{} bytes were asked of {from:?}", bytes.len())));
+        }
+        let mut copy = || {
+            self.feed.before_load(&self.stream)?;
+            self.stream.copy_out(at, bytes)
+        };
+        self.answer("read", copy())
+    }
+
+    fn feed(&mut self, parts: &[(Tensor, &[u8])]) -> Result<()> {
+        let mut placed = Vec::with_capacity(parts.len());
+        for &(to, bytes) in parts {
+            if bytes.len() != to.bytes() {
+                return Err(self.failed(format_args!("{} bytes were given to {to:?}", bytes.len())));
+            }
+            placed.push((self.at(to)?, bytes));
+        }
+        let answer = self.feed.copy(&placed);
+        self.answer("feed", answer)
+    }
+
+    fn set_step(&mut self, values: StepValues) -> Result<()> {
+        self.not_recording("setting the step")?;
+        let answer = self.step.set(&values, &self.stream);
+        self.answer("set_step", answer)
+    }
+
+    fn record(&mut self) -> Result<bool> {
+        self.not_recording("a recording")?;
+        self.answer("record", self.stream.begin_recording())?;
+        self.recording = Some(false);
+        Ok(true)
+    }
+
+    fn finish_recording(&mut self) -> Result<Option<GraphId>> {
+        let Some(loads) = self.recording.take() else { return Ok(None) };
+        let graph = self.answer("finish_recording", self.stream.end_recording())?;
+        self.recordings.push(Recording { graph, loads });
+        Ok(Some(GraphId(self.recordings.len() - 1)))
+    }
+
+    fn replay(&mut self, graph: GraphId) -> Result<()> {
+        self.not_recording("a replay")?;
+        let Some(Recording { graph, loads }) = self.recordings.get(graph.0) else {
+            return Err(self.failed(format_args!("{graph:?} was not recorded here")));
+        };
+        let replay = || {
+            if *loads {
+                self.feed.before_load(&self.stream)?;
+            }
+            self.stream.replay(graph)?;
+            if *loads { self.feed.after_load(&self.stream) } else { Ok(()) }
+        };
+        self.answer("replay", replay())
+    }
+
+    fn load_images(&mut self, g: &ImageGeometry, x: Tensor, places: Tensor, mean: Tensor, scale: f64, y: Tensor) -> Result<()> {
+        self.loading(|d| images::load(d, g, x, places, mean, scale, y))
+    }
+
+    fn load_labels(&mut self, x: Tensor, y: Tensor) -> Result<()> {
+        self.loading(|d| {
+            if x.bytes() != y.bytes() {
+                return Err(d.failed(format_args!("{x:?} and {y:?} differ in size")));
+            }
+            d.answer("load_labels", d.stream.copy(d.at(x)?, d.at(y)?, x.bytes()))
+        })
+    }
+
+    fn conv_forward(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        w: Tensor,
+        b: Option<Tensor>,
+        neuron: Neuron,
+        y: Tensor,
+        _scratch: Tensor,
+    ) -> Result<()> {
+        conv::forward(self, g, x, w, b, neuron, y)
+    }
+
+    fn conv_backward_image(
+        &mut self,
+        g: &ConvGeometry,
+        dy: Tensor,
+        w: Tensor,
+        dx: Tensor,
+        into: Into,
+        _scratch: Tensor,
+    ) -> Result<()> {
+        conv::backward_image(self, g, dy, w, dx, into)
+    }
+
+    fn conv_backward_filters(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        dy: Tensor,
+        dw: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()> {
+        conv::backward_filters(self, g, x, dy, dw, into, scratch)
+    }
+
+    fn bias_backward(&mut self, dy: Tensor, db: Tensor, into: Into, scratch: Tensor) -> Result<()> {
+        bias::backward(self, dy, db, into, scratch)
+    }
+
+    fn product(
+        &mut self,
+        p: &Product,
+        a: Tensor,
+        b: Tensor,
+        bias: Option<Tensor>,
+        neuron: Neuron,
+        c: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()> {
+        gemm::product(self, p, a, b, bias, neuron, c, into, scratch)
+    }
+
+    fn pool_forward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, y: Tensor) -> Result<()> {
+        pool::forward(self, g, kind, x, y)
+    }
+
+    fn pool_backward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        pool::backward(self, g, kind, x, dy, dx, into)
+    }
+
+    fn neuron_forward(&mut self, neuron: Neuron, x: Tensor, y: Tensor) -> Result<()> {
+        neuron::forward(self, neuron, x, y)
+    }
+
+    fn neuron_backward(&mut self, neuron: Neuron, seen: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        neuron::backward(self, neuron, seen, dy, dx, into)
+    }
+
+    fn dropout(&mut self, layer: u32, keep: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
+        dropout::apply(self, layer, keep, x, y, into)
+    }
+
+    fn softmax_forward(&mut self, x: Tensor, y: Tensor) -> Result<()> {
+        softmax::forward(self, x, y)
+    }
+
+    fn softmax_backward(&mut self, y: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        softmax::backward(self, y, dy, dx, into)
+    }
+
+    fn logreg_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+        cost::of_labels_forward(self, "logreg_forward", x, labels, metrics)
+    }
+
+    fn logreg_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+        cost::logreg_backward(self, x, labels, coefficient, dx, into)
+    }
+
+    fn cross_entropy_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+        cost::of_labels_forward(self, "cross_entropy_forward", x, labels, metrics)
+    }
+
+    fn cross_entropy_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+        cost::cross_entropy_backward(self, x, labels, coefficient, dx, into)
+    }
+
+    fn squares_forward(&mut self, x: Tensor, target: Option<Tensor>, metrics: Tensor) -> Result<()> {
+        cost::squares_forward(self, x, target, metrics)
+    }
+
+    fn squares_backward(&mut self, x: Tensor, target: Option<Tensor>, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+        cost::squares_backward(self, x, target, coefficient, dx, into)
+    }
+
+    fn scale(&mut self, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
+        elementwise::scale(self, factor, x, y, into)
+    }
+
+    fn fill(&mut self, x: Tensor, value: f64) -> Result<()> {
+        elementwise::fill(self, x, value)
+    }
+
+    fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor) -> Result<()> {
+        sgd::update(self, u, w, g, v)
+    }
+
+    fn mean_abs(&mut self, x: Tensor, mean: Tensor, _scratch: Tensor) -> Result<()> {
+        elementwise::mean_abs(self, x, mean)
+    }
+}
+
+/// Checks a metrics tensor.
+fn metrics_at(d: &CudaDevice, metrics: Tensor) -> Result<Address> {
+    d.reals(metrics, METRICS)
+}

@@ -1,0 +1,17 @@
+//! The momentum update: kernels/sgd.cu.
+
+use super::{CudaDevice, Tensor, vector};
+use crate::device::{Result, Update};
+
+pub(super) const KERNELS: &[&str] = &["sgd_update"];
+
+/// v ← momentum·v − lr·rate·(g + decay·w), w ← w + v.
+pub(super) fn update(d: &CudaDevice, u: &Update, w: Tensor, g: Tensor, v: Tensor) -> Result<()> {
+    let count = w.shape.elements();
+    let (w, g, v) = (d.reals(w, count)?, d.reals(g, count)?, d.reals(v, count)?);
+    d.launch(
+        "sgd_update",
+        d.over(count.div_ceil(4)),
+        &[&d.step.at(), &(count as i64), &vector(&[w, g, v]), &(u.rate as f32), &(u.decay as f32), &w, &g, &v],
+    )
+}

@@ -1,0 +1,451 @@
+//! What a net needs from the machine it runs on: the [`Device`] trait, the tensors it is given, and the geometry of its
+//! operations. A device knows shapes and places in its one allocation, never a layer; a layer knows this trait, never a
+//! device. Everything is queued in order; only [`Device::read`] waits.
+//!
+//! Every tensor is NHWC, channel fastest. Filters are `[K][R][S][C/groups]`, weights of a fully connected layer
+//! `[out][in]`. `real` below is the device's floating-point type, [`Device::real`].
+
+pub mod cpu;
+pub mod cuda;
+mod geometry;
+mod open;
+pub mod philox;
+
+pub use open::{DeviceInfo, list, open};
+pub use geometry::{ConvGeometry, ImageGeometry, PoolGeometry, Product, Rounding, Window, output_size};
+
+use bytemuck::{Pod, Zeroable};
+use std::fmt;
+
+/// Why a device could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The device's memory does not hold the net.
+    #[error("{device}: out of memory: {asked} bytes asked for, {free} free")]
+    OutOfMemory {
+        /// The device's name.
+        device: String,
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes that were free.
+        free: usize,
+    },
+    /// There is no such device, or it cannot be used.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A call of the driver or a kernel failed.
+    #[error("{device}: {what}")]
+    Failed {
+        /// The device's name.
+        device: String,
+        /// What failed and how.
+        what: String,
+    },
+}
+
+/// What device calls return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The extents of a tensor, outermost first: `n` images of `h` rows, `w` columns and `c` channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Shape {
+    /// Images.
+    pub n: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+}
+
+impl Shape {
+    /// `n` images of `h` × `w` × `c`.
+    pub const fn new(n: usize, h: usize, w: usize, c: usize) -> Self {
+        Self { n, h, w, c }
+    }
+
+    /// `n` × `h` × `w` × `c`.
+    pub const fn elements(&self) -> usize {
+        self.n * self.image()
+    }
+
+    /// Elements of one image: `h` × `w` × `c`.
+    pub const fn image(&self) -> usize {
+        self.h * self.w * self.c
+    }
+}
+
+/// Shown without the batch, as nets are drawn: `24×24×20`, or `500` for a vector.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if self.h == 1 && self.w == 1 { self.c.to_string() } else { format!("{}×{}×{}", self.h, self.w, self.c) };
+        f.pad(&text)
+    }
+}
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE single.
+    F32,
+    /// IEEE double: gradient checks and references, on the CPU only.
+    F64,
+    /// Bytes: images as they come from files, and scratch.
+    U8,
+    /// 32-bit integers: labels and places.
+    I32,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F32 | Self::I32 => 4,
+            Self::F64 => 8,
+            Self::U8 => 1,
+        }
+    }
+}
+
+/// A place in the net's one allocation: bytes from its start. The plan keeps places on 256-byte boundaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub usize);
+
+/// A tensor is a place in the net's one allocation, a shape and a type. Copy, comparable, printable: a layer may hold it,
+/// only a device may follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Where it lies.
+    pub slot: Slot,
+    /// Its extents.
+    pub shape: Shape,
+    /// Its elements' type.
+    pub dtype: Dtype,
+}
+
+impl Tensor {
+    /// Bytes it takes.
+    pub const fn bytes(&self) -> usize {
+        self.shape.elements() * self.dtype.size()
+    }
+
+    /// The same elements seen under another shape of as many elements.
+    pub fn reshaped(self, shape: Shape) -> Self {
+        assert_eq!(self.shape.elements(), shape.elements(), "a reshape keeps the number of elements");
+        Self { shape, ..self }
+    }
+}
+
+/// Whether an operation overwrites its result or adds to it (the second reader of a layer's output adds to its gradient).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Into {
+    /// result ← value
+    Set,
+    /// result ← result + value
+    Add,
+}
+
+/// An elementwise nonlinearity, named as in cuda-convnet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Neuron {
+    /// a·x + b
+    Linear {
+        /// Slope.
+        a: f64,
+        /// Offset.
+        b: f64,
+    },
+    /// max(0, x)
+    Relu,
+    /// min(a, max(0, x))
+    Brelu {
+        /// Upper bound.
+        a: f64,
+    },
+    /// log(1 + eˣ)
+    Softrelu,
+    /// a·tanh(b·x)
+    Tanh {
+        /// Height.
+        a: f64,
+        /// Slope at the origin over a.
+        b: f64,
+    },
+    /// 1 / (1 + e⁻ˣ)
+    Logistic,
+    /// |x|
+    Abs,
+    /// x²
+    Square,
+    /// √x
+    Sqrt,
+}
+
+impl Neuron {
+    /// The neuron that changes nothing: what a layer without one passes to a fused operation.
+    pub const NONE: Self = Self::Linear { a: 1.0, b: 0.0 };
+
+    /// Whether the derivative is computed from the neuron's input x; otherwise its output y is enough (or nothing is
+    /// needed), and the neuron may overwrite its input.
+    pub const fn derivative_reads_input(self) -> bool {
+        matches!(self, Self::Abs | Self::Square)
+    }
+}
+
+/// What changes from step to step. It is handed to the device apart from the operations, so that a whole step can be
+/// recorded once and replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepValues {
+    /// The run's seed: the Philox key.
+    pub seed: u64,
+    /// Parameter updates done before this step.
+    pub step: u64,
+    /// Index of the first image of this micro-batch within its batch.
+    pub first_image: u32,
+    /// Images of this micro-batch that count; the rest is padding and adds to no loss, error or gradient.
+    pub images: u32,
+    /// 1 / images of the whole batch: what a cost multiplies its gradients by.
+    pub gradient_scale: f64,
+    /// The scheduled learning rate.
+    pub learning_rate: f64,
+    /// The momentum.
+    pub momentum: f64,
+}
+
+/// One parameter tensor's part of the update: v ← momentum·v − lr·rate·(g + decay·w), w ← w + v.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// Multiplies the step's learning rate.
+    pub rate: f64,
+    /// Weight decay, its multiplier included.
+    pub decay: f64,
+}
+
+/// One image's place in its source, as the augmentation drew it: the output's pixel (y, x) is the source's
+/// (y + top, x + left), mirrored left to right first if `flip` is 1; outside the source the mean is put, that is, 0 after
+/// its subtraction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct Place {
+    /// Rows down from the source's top; may be negative.
+    pub top: i32,
+    /// Columns right of the source's left; may be negative.
+    pub left: i32,
+    /// 1: mirrored left to right.
+    pub flip: i32,
+}
+
+/// The numbers a cost adds to its metrics tensor: four reals, in this order.
+pub const METRICS: usize = 4;
+/// Index of Σ loss (before the coefficient) in a metrics tensor.
+pub const METRIC_LOSS: usize = 0;
+/// Index of the number of images whose largest output is not their label's.
+pub const METRIC_ERRORS: usize = 1;
+/// Index of the number of images whose label is not among the five largest outputs.
+pub const METRIC_ERRORS_TOP5: usize = 2;
+/// Index of the number of images.
+pub const METRIC_IMAGES: usize = 3;
+
+/// A recording of queued operations that a device can queue again at once: what [`Device::finish_recording`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphId(pub usize);
+
+/// An operation that may want scratch memory; [`Device::scratch`] answers how much. The plan sets it aside.
+#[derive(Clone, Copy, Debug)]
+pub enum Op {
+    /// [`Device::conv_forward`].
+    ConvForward(ConvGeometry),
+    /// [`Device::conv_backward_image`].
+    ConvBackwardImage(ConvGeometry),
+    /// [`Device::conv_backward_filters`].
+    ConvBackwardFilters(ConvGeometry),
+    /// [`Device::product`].
+    Product(Product),
+    /// [`Device::bias_backward`], of a gradient dy of this shape into biases of that shape.
+    BiasBackward(Shape, Shape),
+    /// [`Device::mean_abs`] of so many elements.
+    MeanAbs(usize),
+}
+
+/// What a net needs from the machine it runs on. Calls are queued in order; [`read`](Device::read) is the only one that
+/// waits. Tensors of one call do not overlap unless the operation says that it works in place. `scratch` is a tensor of at
+/// least [`Device::scratch`] bytes whose contents are nobody's before and after the call.
+///
+/// The same calls give the same bits: sums have a fixed order, whatever the number of threads.
+pub trait Device {
+    /// Its name, for people: `cpu (2 threads, avx512)`, `cuda:0 (NVIDIA H100)`.
+    fn name(&self) -> String;
+
+    /// The floating-point type of its reals.
+    fn real(&self) -> Dtype;
+
+    /// Makes the net's one allocation, filled with zeros. Once, before anything else.
+    fn allocate(&mut self, bytes: usize) -> Result<()>;
+
+    /// Bytes that the net's allocation takes on the device.
+    fn allocated(&self) -> usize;
+
+    /// Bytes of scratch that an operation wants; 0 for most.
+    fn scratch(&self, op: &Op) -> usize;
+
+    /// Copies host bytes into a tensor of exactly that many bytes.
+    fn write(&mut self, to: Tensor, bytes: &[u8]) -> Result<()>;
+
+    /// Copies a tensor to the host, after everything queued before.
+    fn read(&mut self, from: Tensor, bytes: &mut [u8]) -> Result<()>;
+
+    /// As [`write`](Device::write), but beside the queue: the copy runs while earlier operations still do. It waits for the
+    /// operations queued so far that read these tensors ([`load_images`](Device::load_images) and
+    /// [`load_labels`](Device::load_labels)), and the next such operation waits for it.
+    fn feed(&mut self, parts: &[(Tensor, &[u8])]) -> Result<()>;
+
+    /// Sets the values that the operations queued from here on read.
+    fn set_step(&mut self, values: StepValues) -> Result<()>;
+
+    /// Starts to record what is queued, which is then not run, so that a whole step costs one call afterwards. `false`:
+    /// this device records nothing, and goes on as before. A recording holds operations on tensors only: no write, read or
+    /// set_step. Let the step run once before it is recorded: a driver may load kernels at their first use.
+    fn record(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Ends a recording; `None` where none was begun. Its tensors are those of the calls, its step values those that are
+    /// set when it is replayed.
+    fn finish_recording(&mut self) -> Result<Option<GraphId>> {
+        Ok(None)
+    }
+
+    /// Queues a recording, as if its operations were called again.
+    fn replay(&mut self, graph: GraphId) -> Result<()> {
+        Err(Error::Failed { device: self.name(), what: format!("{graph:?}: this device records nothing") })
+    }
+
+    /// y ← (x at its place − mean)·scale. x: u8 `[n, g.h, g.w, c]`, places: i32 `[n][3]` ([`Place`]), mean: real, c values
+    /// or an image of the source's size (`[1, g.h, g.w, c]`, moved with the image), y: real `[n, p, q, c]`.
+    fn load_images(&mut self, g: &ImageGeometry, x: Tensor, places: Tensor, mean: Tensor, scale: f64, y: Tensor) -> Result<()>;
+
+    /// y ← x, both i32: labels out of the tensor that [`feed`](Device::feed) writes.
+    fn load_labels(&mut self, x: Tensor, y: Tensor) -> Result<()>;
+
+    /// y ← neuron(x ∗ w + b). x: `[n, h, w, c]`, w: `[k, r, s, c/groups]`, y: `[n, p, q, k]`; b: k values shared by all
+    /// places (`[1, 1, 1, k]`), or untied, one a place (`[1, p, q, k]`).
+    #[allow(clippy::too_many_arguments)]
+    fn conv_forward(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        w: Tensor,
+        b: Option<Tensor>,
+        neuron: Neuron,
+        y: Tensor,
+        scratch: Tensor,
+    ) -> Result<()>;
+
+    /// dx ← dy ∗ᵀ w (or dx += …).
+    fn conv_backward_image(
+        &mut self,
+        g: &ConvGeometry,
+        dy: Tensor,
+        w: Tensor,
+        dx: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()>;
+
+    /// dw ← Σ over images and places of dy · x (or dw += …).
+    fn conv_backward_filters(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        dy: Tensor,
+        dw: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()>;
+
+    /// db ← Σ dy over what the biases are shared by: images, and places when db is `[1, 1, 1, k]`.
+    fn bias_backward(&mut self, dy: Tensor, db: Tensor, into: Into, scratch: Tensor) -> Result<()>;
+
+    /// C ← neuron(op(A) · op(B) + bias), row-major: C `[m][n]`, op(A) `[m][k]`, op(B) `[k][n]`, bias n values. With
+    /// [`Into::Add`] the product is added to C; then there is no bias and no neuron.
+    #[allow(clippy::too_many_arguments)]
+    fn product(
+        &mut self,
+        p: &Product,
+        a: Tensor,
+        b: Tensor,
+        bias: Option<Tensor>,
+        neuron: Neuron,
+        c: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()>;
+
+    /// y ← the maximum or the mean over each window of x, windows clipped to the image.
+    fn pool_forward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, y: Tensor) -> Result<()>;
+
+    /// dx ← the gradient of [`pool_forward`](Device::pool_forward). Of equal maxima the first in row-major order takes it
+    /// all.
+    fn pool_backward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
+
+    /// y ← neuron(x); y may be x.
+    fn neuron_forward(&mut self, neuron: Neuron, x: Tensor, y: Tensor) -> Result<()>;
+
+    /// dx ← dy · neuron′; dx may be dy. `seen` is the neuron's input where
+    /// [`derivative_reads_input`](Neuron::derivative_reads_input) says so, its output otherwise.
+    fn neuron_backward(&mut self, neuron: Neuron, seen: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
+
+    /// y ← x·mask/keep; y may be x. Element i of image j is kept where the Philox number of (seed, step, layer,
+    /// first_image + j, i) is below keep ([`philox::uniform`]); the backward pass is the same call on the gradients.
+    fn dropout(&mut self, layer: u32, keep: f64, x: Tensor, y: Tensor, into: Into) -> Result<()>;
+
+    /// y ← eˣ/Σeˣ over the elements of each image.
+    fn softmax_forward(&mut self, x: Tensor, y: Tensor) -> Result<()>;
+
+    /// dx ← y·(dy − Σ y·dy).
+    fn softmax_backward(&mut self, y: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
+
+    /// Adds −log softmax(x)[label] of each counted image, and its errors, to the metrics. An image is an error when any
+    /// other output is larger than or equal to its label's and comes before it, or is larger: the first of equal maxima is
+    /// the prediction.
+    fn logreg_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()>;
+
+    /// dx ← coefficient·gradient_scale·(softmax(x) − 1[label]), 0 for images that do not count.
+    fn logreg_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()>;
+
+    /// As [`logreg_forward`](Device::logreg_forward) for x that are probabilities already: −log max(x[label], 1e-30).
+    fn cross_entropy_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()>;
+
+    /// dx ← −coefficient·gradient_scale·1[label]/max(x[label], 1e-30).
+    fn cross_entropy_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()>;
+
+    /// Adds Σ (x − target)² over each counted image's elements to the metrics (cuda-convnet's sum2); without a target,
+    /// Σ x². Counts no errors.
+    fn squares_forward(&mut self, x: Tensor, target: Option<Tensor>, metrics: Tensor) -> Result<()>;
+
+    /// dx ← coefficient·gradient_scale·2·(x − target), 0 for images that do not count.
+    /// The gradient of the target is the same with the tensors' parts changed.
+    fn squares_backward(&mut self, x: Tensor, target: Option<Tensor>, coefficient: f64, dx: Tensor, into: Into) -> Result<()>;
+
+    /// y ← factor·x, or y += factor·x.
+    fn scale(&mut self, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()>;
+
+    /// x ← value, in every element.
+    fn fill(&mut self, x: Tensor, value: f64) -> Result<()>;
+
+    /// The momentum update of one parameter tensor: v ← momentum·v − lr·rate·(g + decay·w), w ← w + v.
+    fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor) -> Result<()>;
+
+    /// mean ← (Σ |x|) / elements, one real.
+    fn mean_abs(&mut self, x: Tensor, mean: Tensor, scratch: Tensor) -> Result<()>;
+}
+
+/// What a pool makes of its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    /// The largest value.
+    Max,
+    /// The mean over the cells of the window that lie inside the image.
+    Avg,
+}

@@ -1,0 +1,110 @@
+//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): random numbers that are a
+//! function of a counter and a key, so that they depend on what they are for (seed, step, layer, image, element) and never
+//! on the order of calls, the number of threads or the device. `kernels/philox.cuh` is the same function.
+
+/// Philox4x32-10 of a counter and a key.
+pub fn philox([mut c0, mut c1, mut c2, mut c3]: [u32; 4], [mut k0, mut k1]: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        let (p0, p1) = (u64::from(c0) * 0xD251_1F53, u64::from(c2) * 0xCD9E_8D57);
+        (c0, c1, c2, c3) = ((p1 >> 32) as u32 ^ c1 ^ k0, p1 as u32, (p0 >> 32) as u32 ^ c3 ^ k1, p0 as u32);
+        (k0, k1) = (k0.wrapping_add(0x9E37_79B9), k1.wrapping_add(0xBB67_AE85));
+    }
+    [c0, c1, c2, c3]
+}
+
+/// What a stream of random numbers is for: keeps the streams of one seed apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Purpose {
+    /// Dropout masks.
+    Dropout = 0,
+    /// Initial parameters.
+    Init = 1,
+    /// The order of an epoch.
+    Shuffle = 2,
+    /// Augmentations.
+    Augment = 3,
+    /// Synthetic data, and the inputs of gradient checks.
+    Data = 4,
+}
+
+/// Four numbers of the stream (seed, purpose, a, b) at position `block`. `a` is, by purpose, the layer, the parameter or
+/// 0; `b` is a step or an epoch (its lower 28 bits are mixed with the purpose, the rest is kept whole).
+pub fn block(seed: u64, purpose: Purpose, a: u32, b: u64, block: u64) -> [u32; 4] {
+    let key = [seed as u32, (seed >> 32) as u32 ^ ((purpose as u32) << 28)];
+    philox([block as u32, (block >> 32) as u32 ^ (((b >> 32) as u32) << 8), a, b as u32], key)
+}
+
+/// A 32-bit number as a uniform real in [0, 1): its upper 24 bits, exact in f32.
+pub fn uniform(bits: u32) -> f32 {
+    (bits >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// A sequential reader of one stream, for work on the host.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    seed: u64,
+    purpose: Purpose,
+    a: u32,
+    b: u64,
+    next: u64,
+    left: [u32; 4],
+    used: usize,
+}
+
+impl Stream {
+    /// The stream (seed, purpose, a, b) from its start.
+    pub fn new(seed: u64, purpose: Purpose, a: u32, b: u64) -> Self {
+        Self { seed, purpose, a, b, next: 0, left: [0; 4], used: 4 }
+    }
+
+    /// The next 32 bits.
+    pub fn next_u32(&mut self) -> u32 {
+        if self.used == 4 {
+            self.left = block(self.seed, self.purpose, self.a, self.b, self.next);
+            self.next += 1;
+            self.used = 0;
+        }
+        self.used += 1;
+        self.left[self.used - 1]
+    }
+
+    /// Uniform in [0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        f64::from(self.next_u32()) * (1.0 / 4_294_967_296.0)
+    }
+
+    /// Uniform among 0 … bound − 1, without bias (Lemire, "Fast random integer generation in an interval", 2019).
+    pub fn below(&mut self, bound: u32) -> u32 {
+        let mut m = u64::from(self.next_u32()) * u64::from(bound);
+        if (m as u32) < bound {
+            let least = bound.wrapping_neg() % bound;
+            while (m as u32) < least {
+                m = u64::from(self.next_u32()) * u64::from(bound);
+            }
+        }
+        (m >> 32) as u32
+    }
+
+    /// Standard normal (Box and Muller 1958).
+    pub fn gaussian(&mut self) -> f64 {
+        let (u, v) = (1.0 - self.uniform(), self.uniform());
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::philox;
+
+    /// The known answers of the authors' Random123 library (kat_vectors, philox4x32 10).
+    #[test]
+    fn philox_gives_the_published_answers() {
+        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        assert_eq!(
+            philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! The costs: what is minimised, and the errors that are counted beside.
+//!
+//! Logistic regression is −log p[label] of each image; behind a softmax the two are computed together from the softmax's
+//! input x, as log Σeˣ − x[label], stable for any finite x, with the gradient p − 1[label]. Sum of squares is Σ (x − target)²,
+//! or Σ x² without a target (cuda-convnet's sum2). Gradients are multiplied by the coefficient and averaged over the batch.
+
+use super::{Io, Layer, Misfit, Reads, Role};
+use crate::config::LayerSpec;
+use crate::device::{self, Device, Shape};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    #[serde(default = "one")]
+    coefficient: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn coefficient(spec: &LayerSpec) -> Result<f64, Misfit> {
+    let Keys { coefficient } = spec.keys()?;
+    if coefficient.is_finite() {
+        return Ok(coefficient);
+    }
+    Err(Misfit::shape("coefficient", "the coefficient is not a number", "use a finite one; 1 is the default"))
+}
+
+#[derive(Debug)]
+struct LogisticRegression {
+    coefficient: f64,
+    input: Shape,
+    softmax: bool,
+}
+
+pub(super) fn build_logistic_regression(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
+    let coefficient = coefficient(spec)?;
+    let &[input, labels] = inputs else {
+        return Err(Misfit::shape("inputs", "a logistic regression reads a layer and the labels", "name one layer"));
+    };
+    if labels.image() != 1 {
+        return Err(Misfit::shape("inputs", format!("the second input has {labels} values an image, not a label"), "use \"labels\""));
+    }
+    Ok(Box::new(LogisticRegression { coefficient, input, softmax: false }))
+}
+
+impl Layer for LogisticRegression {
+    fn output(&self) -> Shape {
+        self.input
+    }
+
+    fn backward_reads(&self) -> Reads {
+        Reads { inputs: true, output: false }
+    }
+
+    fn fuse_softmax(&mut self) -> bool {
+        self.softmax = true;
+        true
+    }
+
+    fn role(&self) -> Role {
+        Role::Cost { coefficient: self.coefficient }
+    }
+
+    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        let (x, labels, metrics) = (io.input(0), io.input(1), io.metrics());
+        if self.softmax {
+            device.logreg_forward(x, labels, metrics)
+        } else {
+            device.cross_entropy_forward(x, labels, metrics)
+        }
+    }
+
+    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
+        let (x, labels) = (io.input(0), io.input(1));
+        if self.softmax {
+            device.logreg_backward(x, labels, self.coefficient, dx, into)
+        } else {
+            device.cross_entropy_backward(x, labels, self.coefficient, dx, into)
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SumOfSquares {
+    coefficient: f64,
+    inputs: Vec<Shape>,
+}
+
+pub(super) fn build_sum_of_squares(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
+    let coefficient = coefficient(spec)?;
+    if inputs.len() > 2 || inputs.iter().any(|i| i.elements() != inputs[0].elements()) {
+        let shapes: Vec<_> = inputs.iter().map(Shape::to_string).collect();
+        return Err(Misfit::shape(
+            "inputs",
+            format!("a sum of squares reads a layer and a target of as many values, not {}", shapes.join(", ")),
+            "name one layer, or two of the same size",
+        ));
+    }
+    Ok(Box::new(SumOfSquares { coefficient, inputs: inputs.to_vec() }))
+}
+
+impl Layer for SumOfSquares {
+    fn output(&self) -> Shape {
+        self.inputs[0]
+    }
+
+    fn backward_reads(&self) -> Reads {
+        Reads { inputs: true, output: false }
+    }
+
+    fn role(&self) -> Role {
+        Role::Cost { coefficient: self.coefficient }
+    }
+
+    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        device.squares_forward(io.input(0), io.tensors.inputs.get(1).copied(), io.metrics())
+    }
+
+    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        let inputs = &io.tensors.inputs;
+        for (i, gradient) in io.tensors.input_gradients.iter().enumerate() {
+            if let Some((dx, into)) = *gradient {
+                device.squares_backward(inputs[i], inputs.get(1 - i).copied(), self.coefficient, dx, into)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! An elementwise nonlinearity as a layer of its own, or riding on another layer (`neuron = "relu"`), where the net makes
+//! this layer behind it and, if the other layer can, computes it there. Backward reads the output, or for abs and square
+//! the input.
+
+use super::{Io, Layer, Misfit, Reads};
+use crate::config::LayerSpec;
+use crate::device::{self, Device, Neuron, Shape};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {}
+
+/// The layer of a neuron.
+#[derive(Debug)]
+pub struct NeuronLayer {
+    /// What it computes.
+    pub neuron: Neuron,
+    /// Its input's and output's shape.
+    pub shape: Shape,
+}
+
+pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
+    let Keys {} = spec.keys()?;
+    let shape = super::one_input(inputs)?;
+    let Some(neuron) = spec.neuron else {
+        return Err(Misfit::shape("type", "a neuron layer needs the key neuron", "add, say, neuron = \"relu\""));
+    };
+    Ok(Box::new(NeuronLayer { neuron, shape }))
+}
+
+impl Layer for NeuronLayer {
+    fn output(&self) -> Shape {
+        self.shape
+    }
+
+    fn backward_reads(&self) -> Reads {
+        let inputs = self.neuron.derivative_reads_input();
+        Reads { inputs, output: !inputs }
+    }
+
+    fn elementwise(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        device.neuron_forward(self.neuron, io.input(0), io.output())
+    }
+
+    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
+        let seen = if self.neuron.derivative_reads_input() { io.input(0) } else { io.output() };
+        device.neuron_backward(self.neuron, seen, io.output_gradient(), dx, into)
+    }
+}

@@ -1,0 +1,124 @@
+//! Max and average pooling. Windows are clipped to the image; averages divide by what is left of the window, as cuda-convnet
+//! does. Output sizes round up unless `rounding = "floor"`. `padding` is Caffe's, assumed on both sides; `start` and `outputs`
+//! are cuda-convnet's: where the first window starts (negative is outside), and how many there are. Cost: one read of x
+//! and one write of y; backward reads x and dy and writes dx.
+
+use super::{Io, Layer, Misfit, Reads};
+use crate::config::{Extent, LayerSpec, Offset, Padding};
+use crate::device::{self, Device, PoolGeometry, PoolKind, Rounding, Shape, Window, output_size};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    pool: Kind,
+    size: Extent,
+    #[serde(default)]
+    stride: Extent,
+    padding: Option<Padding>,
+    start: Option<Offset>,
+    outputs: Option<Extent>,
+    #[serde(default = "ceil")]
+    rounding: Rounding,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Max,
+    Avg,
+}
+
+fn ceil() -> Rounding {
+    Rounding::Ceil
+}
+
+#[derive(Debug)]
+struct Pool {
+    geometry: PoolGeometry,
+    kind: PoolKind,
+}
+
+pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
+    let keys: Keys = spec.keys()?;
+    let x = super::one_input(inputs)?;
+    if keys.padding.is_some() && keys.start.is_some() {
+        return Err(Misfit::shape("start", "start and padding say the same thing twice", "keep one of them"));
+    }
+    let mut outputs = [0; 2];
+    let mut starts = [0; 2];
+    for (i, input) in [x.h, x.w].into_iter().enumerate() {
+        let (size, stride) = (keys.size.axis(i), keys.stride.axis(i));
+        let padding = keys.padding.map_or(0, |p| p.axis(i));
+        let start = keys.start.map_or(-(padding as i64), |s| i64::from(s.axis(i)));
+        // cuda-convnet assumes no padding behind the image: the cells from the first window's start to the image's end.
+        let seen = usize::try_from(input as i64 - start).unwrap_or(0);
+        let by_rule = match keys.start {
+            Some(_) => output_size(seen, Window { size, stride, padding: 0, dilation: 1 }, keys.rounding),
+            None => output_size(input, Window { size, stride, padding, dilation: 1 }, keys.rounding),
+        };
+        let count = match keys.outputs {
+            Some(o) => Some(o.axis(i)),
+            None => by_rule,
+        };
+        let Some(count) = count else {
+            return Err(Misfit::shape(
+                "size",
+                format!("the pool of {size} cells does not fit its input of {input}"),
+                "use a smaller size, more padding, or rounding = \"ceil\"",
+            ));
+        };
+        let last = start + ((count - 1) * stride) as i64;
+        if start + size as i64 <= 0 || last >= input as i64 {
+            let key = if keys.outputs.is_some() { "outputs" } else { "size" };
+            return Err(Misfit::shape(
+                key,
+                format!("a window would lie outside its input of {input} cells (first at {start}, last at {last})"),
+                "every window must hold a cell of the image: change start, padding or outputs",
+            ));
+        }
+        (outputs[i], starts[i]) = (count, start as i32);
+    }
+    let [size_h, size_w] = [keys.size.axis(0), keys.size.axis(1)];
+    let [stride_h, stride_w] = [keys.stride.axis(0), keys.stride.axis(1)];
+    let sizes = [x.n, x.h, x.w, x.c, outputs[0], outputs[1], size_h, size_w, stride_h, stride_w];
+    let geometry =
+        super::geometry(sizes, |[n, h, w, c, p, q, size_h, size_w, stride_h, stride_w]| PoolGeometry {
+            n,
+            h,
+            w,
+            c,
+            p,
+            q,
+            size_h,
+            size_w,
+            stride_h,
+            stride_w,
+            start_h: starts[0],
+            start_w: starts[1],
+        })?;
+    let kind = match keys.pool {
+        Kind::Max => PoolKind::Max,
+        Kind::Avg => PoolKind::Avg,
+    };
+    Ok(Box::new(Pool { geometry, kind }))
+}
+
+impl Layer for Pool {
+    fn output(&self) -> Shape {
+        self.geometry.output()
+    }
+
+    fn backward_reads(&self) -> Reads {
+        Reads { inputs: self.kind == PoolKind::Max, output: false }
+    }
+
+    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        device.pool_forward(&self.geometry, self.kind, io.input(0), io.output())
+    }
+
+    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
+        device.pool_backward(&self.geometry, self.kind, io.input(0), io.output_gradient(), dx, into)
+    }
+}

@@ -1,0 +1,11 @@
+//! convnet trains convolutional networks from config files, with hand-written CUDA kernels or on the CPU.
+
+pub mod bench;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod device;
+pub mod layer;
+pub mod net;
+pub mod train;
+pub mod verify;

@@ -1,0 +1,290 @@
+//! The net as a graph of layers with their shapes: what a config means for images of a given size, before any device.
+
+use crate::config::{ConfigError, Init, InputSpec, LayerSpec, NetSpec, Source};
+use crate::device::{Neuron, Shape};
+use crate::layer::{KINDS, Layer, Misfit, NeuronLayer, ParameterSpec, Part, Role};
+
+/// Where a node's input comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A part of the batch.
+    Source(Part),
+    /// The output of the node with this index.
+    Node(usize),
+}
+
+/// A layer in the graph.
+#[derive(Debug)]
+pub struct Node {
+    /// The layer's name in the config; a riding neuron is `conv1.relu`-like: the layer's name, a dot and `neuron`.
+    pub name: String,
+    /// The layer's type in the config.
+    pub kind: String,
+    /// The layer.
+    pub layer: Box<dyn Layer>,
+    /// Its inputs.
+    pub inputs: Vec<Input>,
+    /// Indices of its parameters in [`Graph::parameters`].
+    pub parameters: std::ops::Range<usize>,
+    /// The layer before computes its forward pass too.
+    pub fused: bool,
+    /// A gradient flows through it: a cost is reached from it, and a parameter before it learns.
+    pub learns: bool,
+    /// A cost is reached from it, so that training runs it.
+    pub trains: bool,
+}
+
+impl Node {
+    /// What the layer is to the net.
+    pub fn role(&self) -> Role {
+        self.layer.role()
+    }
+
+    /// Whether it is a cost.
+    pub fn is_cost(&self) -> bool {
+        matches!(self.role(), Role::Cost { .. })
+    }
+}
+
+/// A parameter tensor of the net.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// `conv1.weights`.
+    pub name: String,
+    /// Its shape and fans.
+    pub spec: ParameterSpec,
+    /// How it starts.
+    pub init: Init,
+    /// Multiplies the learning rate.
+    pub rate: f64,
+    /// Multiplies the weight decay.
+    pub decay: f64,
+}
+
+/// A net: layers in an order in which each comes after its inputs.
+#[derive(Debug)]
+pub struct Graph {
+    /// The net's name.
+    pub name: String,
+    /// The shape of a batch of images.
+    pub images: Shape,
+    /// The layers.
+    pub nodes: Vec<Node>,
+    /// The parameters, in the order of the layers.
+    pub parameters: Vec<Parameter>,
+}
+
+impl Graph {
+    /// The graph of a config for batches of images of this shape with `classes` classes of labels.
+    ///
+    /// # Errors
+    /// A layer's keys that do not read or do not fit its inputs, with their place in the config.
+    pub fn new(spec: &NetSpec, images: Shape, classes: usize) -> Result<Self, ConfigError> {
+        let mut builder = Builder {
+            spec,
+            classes,
+            graph: Self { name: spec.name.clone(), images, nodes: Vec::new(), parameters: Vec::new() },
+            outputs: Vec::with_capacity(spec.layers.len()),
+        };
+        for layer in &spec.layers {
+            builder.add(layer)?;
+        }
+        let mut graph = builder.graph;
+        graph.mark();
+        Ok(graph)
+    }
+
+    /// The shape of an input.
+    pub fn shape(&self, input: Input) -> Shape {
+        match input {
+            Input::Source(Part::Images) => self.images,
+            Input::Source(Part::Labels) => Shape::new(self.images.n, 1, 1, 1),
+            Input::Node(i) => self.nodes[i].layer.output(),
+        }
+    }
+
+    /// The nodes that read a node's output, in order.
+    pub fn consumers(&self, node: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        (node + 1..self.nodes.len()).filter(move |&j| self.nodes[j].inputs.contains(&Input::Node(node)))
+    }
+
+    /// The number of parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.iter().map(|p| p.spec.shape.elements()).sum()
+    }
+
+    /// Multiply-adds of one image's forward pass.
+    pub fn multiply_adds(&self) -> u64 {
+        self.nodes.iter().map(|n| n.layer.multiply_adds()).sum()
+    }
+
+    /// The nodes whose output nobody reads and that are no costs: the net's predictions.
+    pub fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|&i| !self.nodes[i].is_cost() && self.consumers(i).next().is_none())
+    }
+
+    /// The costs.
+    pub fn costs(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|&i| self.nodes[i].is_cost())
+    }
+
+    /// The node whose output is the class probabilities (or the scores, where there are none): what the first
+    /// logistic-regression cost is about, or else the net's first output.
+    pub fn prediction(&self) -> Option<usize> {
+        let softmax = self.nodes.iter().position(|n| n.role() == Role::Softmax);
+        softmax.or_else(|| {
+            let read = self.costs().find_map(|c| match self.nodes[c].inputs[0] {
+                Input::Node(i) => Some(i),
+                Input::Source(_) => None,
+            });
+            read.or_else(|| self.outputs().next())
+        })
+    }
+
+    /// Finds out which layers train and which learn.
+    fn mark(&mut self) {
+        for i in 0..self.nodes.len() {
+            let (before, node) = self.nodes.split_at(i);
+            let learned = self.parameters[node[0].parameters.clone()].iter().any(|p| p.rate != 0.0);
+            let input_learns = node[0].inputs.iter().any(|input| matches!(input, Input::Node(j) if before[*j].learns));
+            self.nodes[i].learns = learned || input_learns;
+        }
+        for i in (0..self.nodes.len()).rev() {
+            let trains = self.nodes[i].is_cost() || self.consumers(i).any(|j| self.nodes[j].trains);
+            self.nodes[i].trains = trains;
+            self.nodes[i].learns &= trains;
+        }
+    }
+}
+
+/// A graph that grows layer by layer.
+struct Builder<'a> {
+    spec: &'a NetSpec,
+    classes: usize,
+    graph: Graph,
+    /// What readers of each layer of the config read.
+    outputs: Vec<Input>,
+}
+
+impl Builder<'_> {
+    fn add(&mut self, spec: &LayerSpec) -> Result<(), ConfigError> {
+        let kind = KINDS.iter().find(|k| k.name == spec.kind).expect("the config reader knows the layer types");
+        let mut inputs: Vec<Input> = spec.inputs.iter().map(|i| self.resolve(i)).collect();
+        if kind.labels && inputs.len() == 1 {
+            inputs.push(Input::Source(Part::Labels));
+        }
+        for (i, input) in inputs.iter().enumerate() {
+            let wants = kind.labels && i == 1;
+            if (*input == Input::Source(Part::Labels)) != wants && kind.name != "data" {
+                let message = if wants { "the second input is no labels" } else { "labels are class numbers, not values" };
+                return Err(self.misfit(spec, Misfit::shape("inputs", message, "only a logistic-regression cost reads labels, second")));
+            }
+        }
+        let shapes: Vec<Shape> = if kind.name == "data" {
+            [Part::Images, Part::Labels].map(|p| self.graph.shape(Input::Source(p))).to_vec()
+        } else {
+            inputs.iter().map(|&i| self.graph.shape(i)).collect()
+        };
+        let mut layer = (kind.build)(spec, &shapes).map_err(|m| self.misfit(spec, m))?;
+        if let Role::Source(part) = layer.role() {
+            self.outputs.push(Input::Source(part));
+            return Ok(());
+        }
+        if matches!(layer.role(), Role::Cost { .. }) {
+            self.check_classes(spec, kind.labels, &shapes)?;
+            if let Input::Node(i) = inputs[0]
+                && self.graph.nodes[i].role() == Role::Softmax
+                && layer.fuse_softmax()
+            {
+                inputs[0] = self.graph.nodes[i].inputs[0];
+            }
+        }
+        let riding = spec.neuron.filter(|_| kind.name != "neuron");
+        let fused = riding.is_some_and(|n| !n.derivative_reads_input() && layer.fuse(n));
+        let shape = layer.output();
+        self.push(spec, layer, inputs);
+        if let Some(neuron) = riding {
+            self.ride(spec, neuron, shape, fused);
+        }
+        self.outputs.push(Input::Node(self.graph.nodes.len() - 1));
+        Ok(())
+    }
+
+    fn resolve(&self, input: &InputSpec) -> Input {
+        match input.source {
+            Source::Images => Input::Source(Part::Images),
+            Source::Labels => Input::Source(Part::Labels),
+            Source::Layer(i) => self.outputs[i],
+        }
+    }
+
+    /// A layer as the config names it, with its parameters.
+    fn push(&mut self, spec: &LayerSpec, layer: Box<dyn Layer>, inputs: Vec<Input>) {
+        let first = self.graph.parameters.len();
+        for p in layer.parameters() {
+            let (init, rate, decay) = if p.is_bias() {
+                let zero = Init::constant(0.0);
+                (spec.init_bias.clone().unwrap_or(zero), spec.learning_rate.bias, spec.weight_decay.bias)
+            } else {
+                (spec.init.clone().unwrap_or_default(), spec.learning_rate.weights, spec.weight_decay.weights)
+            };
+            let name = format!("{}.{}", spec.name, p.name);
+            self.graph.parameters.push(Parameter { name, spec: p, init, rate, decay });
+        }
+        let parameters = first..self.graph.parameters.len();
+        self.graph.nodes.push(Node {
+            name: spec.name.clone(),
+            kind: spec.kind.clone(),
+            layer,
+            inputs,
+            parameters,
+            fused: false,
+            learns: false,
+            trains: false,
+        });
+    }
+
+    /// The neuron that rides on the layer just pushed.
+    fn ride(&mut self, spec: &LayerSpec, neuron: Neuron, shape: Shape, fused: bool) {
+        let end = self.graph.parameters.len();
+        self.graph.nodes.push(Node {
+            name: format!("{}.neuron", spec.name),
+            kind: "neuron".into(),
+            layer: Box::new(NeuronLayer { neuron, shape }),
+            inputs: vec![Input::Node(self.graph.nodes.len() - 1)],
+            parameters: end..end,
+            fused,
+            learns: false,
+            trains: false,
+        });
+    }
+
+    fn check_classes(&self, spec: &LayerSpec, labels: bool, shapes: &[Shape]) -> Result<(), ConfigError> {
+        let outputs = shapes[0].image();
+        if !labels || outputs >= self.classes {
+            return Ok(());
+        }
+        let message = format!("{outputs} outputs for {} classes", self.classes);
+        let help = format!("give the last layer before the cost {} outputs", self.classes);
+        Err(self.misfit(spec, Misfit::shape("inputs", message, help)))
+    }
+
+    /// A misfit with its layer's name and its key's place in the config.
+    fn misfit(&self, spec: &LayerSpec, misfit: Misfit) -> ConfigError {
+        match misfit {
+            Misfit::Keys(e) => e,
+            Misfit::Shape { key, message, help } => {
+                let inputs: Vec<String> = spec
+                    .inputs
+                    .iter()
+                    .map(|i| match self.resolve(i) {
+                        Input::Source(Part::Labels) => format!("'{}'", i.name),
+                        input => format!("{} from '{}'", self.graph.shape(input), i.name),
+                    })
+                    .collect();
+                let label = format!("input is {}", inputs.join(" and "));
+                self.spec.layer_error(spec, key, message, label, help)
+            }
+        }
+    }
+}

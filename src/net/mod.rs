@@ -1,0 +1,243 @@
+//! A net on a device: the graph of its layers, the plan of its memory, and the walk forward and backward.
+
+mod graph;
+mod init;
+mod plan;
+
+pub use graph::{Graph, Input, Node, Parameter};
+pub use plan::{Feed, Plan, Purpose};
+
+use crate::device::{self, Device, Dtype, ImageGeometry, Into, METRICS, Place, Shape, StepValues, Tensor, Update};
+use crate::layer::{Io, Phase, Role};
+
+/// What a cost counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CostMetrics {
+    /// Mean loss of an image, before the cost's coefficient.
+    pub loss: f64,
+    /// Fraction of images whose largest output is not their label's.
+    pub error: f64,
+    /// Fraction of images whose label is not among the five largest outputs.
+    pub error_top5: f64,
+    /// Images counted.
+    pub images: f64,
+}
+
+/// A batch as the net is fed it.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchBytes<'a> {
+    /// Pixels, as many as the net's batch.
+    pub images: &'a [u8],
+    /// One an image.
+    pub places: &'a [Place],
+    /// One an image.
+    pub labels: &'a [i32],
+}
+
+/// A net, planned and allocated on a device.
+pub struct Net {
+    /// Its layers.
+    pub graph: Graph,
+    /// Its memory.
+    pub plan: Plan,
+    device: Box<dyn Device>,
+    load: ImageGeometry,
+    scale: f64,
+}
+
+impl Net {
+    /// Plans the graph for the device and allocates it. `source` is the shape of the data's images; `mean`, a value for each
+    /// channel or for each pixel and channel, is subtracted from them, and the rest multiplied by `scale`. Parameters are
+    /// zeros until [`initialise`](Net::initialise) or [`write`](Net::write) sets them.
+    ///
+    /// # Errors
+    /// The device has not the memory.
+    pub fn new(
+        graph: Graph,
+        mut device: Box<dyn Device>,
+        purpose: Purpose,
+        source: Shape,
+        mean: &[f32],
+        scale: f64,
+    ) -> device::Result<Self> {
+        let mean_shape = if mean.len() == source.c { Shape::new(1, 1, 1, source.c) } else { Shape { n: 1, ..source } };
+        let plan = Plan::new(&graph, device.as_ref(), purpose, source, mean_shape);
+        device.allocate(plan.bytes)?;
+        let x = graph.images;
+        let [n, h, w, c, p, q] = [x.n, source.h, source.w, source.c, x.h, x.w].map(|v| v as i32);
+        let mut net = Self { graph, plan, device, load: ImageGeometry { n, h, w, c, p, q }, scale };
+        let mean: Vec<f64> = mean.iter().map(|&m| f64::from(m)).collect();
+        net.write(net.plan.feed.mean, &mean)?;
+        Ok(net)
+    }
+
+    /// The device it runs on.
+    pub fn device(&self) -> &dyn Device {
+        self.device.as_ref()
+    }
+
+    /// The device it runs on.
+    pub fn device_mut(&mut self) -> &mut dyn Device {
+        self.device.as_mut()
+    }
+
+    /// Images of one batch.
+    pub fn batch(&self) -> usize {
+        self.graph.images.n
+    }
+
+    /// Draws the initial parameters, a function of the seed alone.
+    pub fn initialise(&mut self, seed: u64) -> device::Result<()> {
+        for i in 0..self.graph.parameters.len() {
+            let values = init::values(&self.graph.parameters[i], i as u32, seed);
+            self.write(self.plan.parameters[i], &values)?;
+        }
+        Ok(())
+    }
+
+    /// Writes reals in the device's type.
+    pub fn write(&mut self, to: Tensor, values: &[f64]) -> device::Result<()> {
+        match to.dtype {
+            Dtype::F64 => self.device.write(to, bytemuck::cast_slice(values)),
+            _ => {
+                let narrow: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+                self.device.write(to, bytemuck::cast_slice(&narrow))
+            }
+        }
+    }
+
+    /// Reads reals of the device's type.
+    pub fn read(&mut self, from: Tensor) -> device::Result<Vec<f64>> {
+        let mut wide = vec![0.0; from.shape.elements()];
+        self.read_into(from, &mut wide)?;
+        Ok(wide)
+    }
+
+    /// As [`read`](Net::read), into a slice.
+    fn read_into(&mut self, from: Tensor, values: &mut [f64]) -> device::Result<()> {
+        match from.dtype {
+            Dtype::F64 => self.device.read(from, bytemuck::cast_slice_mut(values)),
+            _ => {
+                let mut narrow = vec![0f32; values.len()];
+                self.device.read(from, bytemuck::cast_slice_mut(&mut narrow))?;
+                values.iter_mut().zip(narrow).for_each(|(to, from)| *to = f64::from(from));
+                Ok(())
+            }
+        }
+    }
+
+    /// Queues the copy of a batch to the device, beside what runs.
+    pub fn feed(&mut self, batch: BatchBytes) -> device::Result<()> {
+        let f = self.plan.feed;
+        self.device.feed(&[
+            (f.images, batch.images),
+            (f.places, bytemuck::cast_slice(batch.places)),
+            (f.labels, bytemuck::cast_slice(batch.labels)),
+        ])
+    }
+
+    /// Sets what changes from step to step.
+    pub fn set_step(&mut self, values: StepValues) -> device::Result<()> {
+        self.device.set_step(values)
+    }
+
+    /// Queues loading the batch that was fed and the forward pass.
+    pub fn forward(&mut self, phase: Phase) -> device::Result<()> {
+        let Self { plan, device, load, scale, .. } = &mut *self;
+        device.load_images(load, plan.feed.images, plan.feed.places, plan.feed.mean, *scale, plan.images)?;
+        device.load_labels(plan.feed.labels, plan.labels)?;
+        for i in 0..self.graph.nodes.len() {
+            let node = &self.graph.nodes[i];
+            if !node.fused && (phase == Phase::Test || node.trains) {
+                self.forward_layer(i, phase)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues one layer's forward pass.
+    pub fn forward_layer(&mut self, i: usize, phase: Phase) -> device::Result<()> {
+        let io = Io { tensors: &self.plan.nodes[i], phase, accumulate: Into::Set, layer: i as u32 };
+        self.graph.nodes[i].layer.forward(self.device.as_mut(), &io)
+    }
+
+    /// Queues one layer's backward pass.
+    pub fn backward_layer(&mut self, i: usize, accumulate: Into) -> device::Result<()> {
+        let io = Io { tensors: &self.plan.nodes[i], phase: Phase::Train, accumulate, layer: i as u32 };
+        self.graph.nodes[i].layer.backward(self.device.as_mut(), &io)
+    }
+
+    /// Waits for everything queued.
+    pub fn wait(&mut self) -> device::Result<()> {
+        let mut label = [0; Dtype::I32.size()];
+        self.device.read(plan::part(self.plan.labels, 0, 1), &mut label)
+    }
+
+    /// Queues the backward pass; `accumulate` says whether parameter gradients are set or added to.
+    pub fn backward(&mut self, accumulate: Into) -> device::Result<()> {
+        for i in (0..self.graph.nodes.len()).rev() {
+            if self.graph.nodes[i].learns {
+                self.backward_layer(i, accumulate)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues the update of every parameter that learns.
+    pub fn update(&mut self, weight_decay: f64) -> device::Result<()> {
+        let Self { graph, plan, device, .. } = self;
+        for node in graph.nodes.iter().filter(|n| n.learns) {
+            for k in node.parameters.clone() {
+                let p = &graph.parameters[k];
+                if p.rate != 0.0 {
+                    let update = Update { rate: p.rate, decay: weight_decay * p.decay };
+                    device.sgd_update(&update, plan.parameters[k], plan.gradients[k], plan.momenta[k])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the device and reads what each cost counted since [`clear_metrics`](Net::clear_metrics).
+    pub fn metrics(&mut self) -> device::Result<Vec<(String, CostMetrics)>> {
+        let sums = self.read(self.plan.metrics)?;
+        let names = self.graph.costs().map(|i| self.graph.nodes[i].name.clone());
+        Ok(names.zip(sums.chunks_exact(METRICS).map(CostMetrics::of_sums)).collect())
+    }
+
+    /// Sets the metrics to 0.
+    pub fn clear_metrics(&mut self) -> device::Result<()> {
+        let metrics = self.plan.metrics;
+        if metrics.shape.elements() > 0 { self.device.fill(metrics, 0.0) } else { Ok(()) }
+    }
+
+    /// The sum of the costs' losses, each times its coefficient: what training minimises.
+    pub fn total_loss(&self, metrics: &[(String, CostMetrics)]) -> f64 {
+        self.graph.costs().zip(metrics).map(|(i, (_, m))| match self.graph.nodes[i].role() {
+            Role::Cost { coefficient } => coefficient * m.loss,
+            _ => 0.0,
+        }).sum()
+    }
+
+    /// Mean |w| and mean |last update| of each parameter.
+    pub fn parameter_means(&mut self) -> device::Result<Vec<(String, f64, f64)>> {
+        let Self { graph, plan, device, .. } = self;
+        for i in 0..graph.parameters.len() {
+            device.mean_abs(plan.parameters[i], plan::part(plan.means, 2 * i, 1), plan.means_scratch)?;
+            device.mean_abs(plan.momenta[i], plan::part(plan.means, 2 * i + 1, 1), plan.means_scratch)?;
+        }
+        let means = self.read(self.plan.means)?;
+        let names = self.graph.parameters.iter().map(|p| p.name.clone());
+        Ok(names.zip(means.chunks_exact(2)).map(|(name, m)| (name, m[0], m[1])).collect())
+    }
+}
+
+impl CostMetrics {
+    /// Means out of the four sums of a metrics tensor.
+    fn of_sums(sums: &[f64]) -> Self {
+        use device::{METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_IMAGES, METRIC_LOSS};
+        let images = sums[METRIC_IMAGES];
+        let mean = |i: usize| sums[i] / images.max(1.0);
+        Self { loss: mean(METRIC_LOSS), error: mean(METRIC_ERRORS), error_top5: mean(METRIC_ERRORS_TOP5), images }
+    }
+}

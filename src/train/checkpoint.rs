@@ -1,0 +1,232 @@
+//! Checkpoints: `step-N/` with `weights.safetensors` (parameters and the data's mean: enough to test and predict),
+//! `optimizer.safetensors` (momenta, and the metrics counted since the last line) and `state.json` (where training stood,
+//! and the others' checksums; its own is over its text with that field empty). A checkpoint appears whole, by a rename.
+
+use super::{Error, Result, files};
+use safetensors::tensor::{Dtype as StDtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const WEIGHTS: &str = "weights.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+/// The format that this code writes, and reads.
+const FORMAT: u32 = 1;
+
+/// A named tensor on the host, in f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// `conv1.weights`.
+    pub name: String,
+    /// Extents without leading ones.
+    pub shape: Vec<usize>,
+    /// Row-major values.
+    pub values: Vec<f32>,
+}
+
+/// What a test found, for choosing the best checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// Total loss.
+    pub loss: f64,
+    /// Top-1 error.
+    pub error: f64,
+}
+
+/// The data as the run saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataState {
+    /// Height, width, channels of an image.
+    pub shape: [usize; 3],
+    /// Training images.
+    pub train_images: usize,
+    /// Classes of labels.
+    pub classes: usize,
+    /// Their names, by label.
+    pub class_names: Vec<String>,
+    /// What the mean-subtracted pixels are multiplied by.
+    pub scale: f64,
+}
+
+/// Where training stood.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The format's number.
+    pub format: u32,
+    /// The net's name.
+    pub net: String,
+    /// Parameter updates done.
+    pub step: u64,
+    /// The seed.
+    pub seed: u64,
+    /// Images of the training stream that were used.
+    pub position: u64,
+    /// Bytes of metrics.jsonl that belong to the steps so far.
+    pub metrics_bytes: u64,
+    /// Step of the last line of train metrics: the optimizer file holds what was counted since.
+    pub line_step: u64,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// The test of this very step, if there was one.
+    pub tested: Option<Tested>,
+    /// The data.
+    pub data: DataState,
+    /// SHA-256 of the other files, by name.
+    pub files: BTreeMap<String, String>,
+    /// SHA-256 of this file's text with this field empty.
+    pub checksum: String,
+}
+
+impl State {
+    fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a state has a form in JSON") + "\n"
+    }
+
+    fn sealed(&self) -> Self {
+        let open = Self { checksum: String::new(), ..self.clone() };
+        Self { checksum: checksum(open.text().as_bytes()), ..open }
+    }
+}
+
+/// A checkpoint in memory.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Parameters and `data.mean`.
+    pub weights: Vec<HostTensor>,
+    /// Momenta and `metrics`.
+    pub optimizer: Vec<HostTensor>,
+    /// The rest. `files` and `checksum` are filled in when it is saved.
+    pub state: State,
+}
+
+impl Checkpoint {
+    /// Saves it as `step-N` in the folder; one of that name that is there already is replaced.
+    ///
+    /// # Errors
+    /// The files cannot be written; nothing appears then.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(format!("step-{}", self.state.step));
+        if path.exists() {
+            // Only a damaged one is ever written again.
+            fs::remove_dir_all(&path).map_err(Error::file("replace", &path))?;
+        }
+        files::new_folder(&path, |new| {
+            let mut state = self.state.clone();
+            state.files.clear();
+            for (name, tensors) in [(WEIGHTS, &self.weights), (OPTIMIZER, &self.optimizer)] {
+                let bytes = serialise(tensors);
+                state.files.insert(name.into(), checksum(&bytes));
+                files::write_synced(&new.join(name), &bytes)?;
+            }
+            files::write_synced(&new.join(STATE), state.sealed().text().as_bytes())
+        })
+    }
+
+    /// Loads a checkpoint's folder, after checking every checksum. The optimizer's file is read where `optimizer` asks for
+    /// it.
+    ///
+    /// # Errors
+    /// A file is missing or not what was written.
+    pub fn load(path: &Path, optimizer: bool) -> Result<Self> {
+        let damaged = |what: String| Error::Damaged { path: path.to_owned(), what };
+        let read = |name: &str| fs::read(path.join(name)).map_err(|e| damaged(format!("{name}: {e}")));
+        let text = read(STATE)?;
+        let state: State = serde_json::from_slice(&text).map_err(|e| damaged(format!("{STATE}: {e}")))?;
+        if state.format != FORMAT {
+            return Err(damaged(format!("{STATE}: format {}, this version reads {FORMAT}", state.format)));
+        }
+        if state.sealed().text().as_bytes() != text {
+            return Err(damaged(format!("{STATE}: the checksum does not match")));
+        }
+        let tensors = |name: &str| -> Result<Vec<HostTensor>> {
+            let bytes = read(name)?;
+            if state.files.get(name).is_none_or(|sum| *sum != checksum(&bytes)) {
+                return Err(damaged(format!("{name}: the checksum does not match")));
+            }
+            deserialise(&bytes).map_err(|e| damaged(format!("{name}: {e}")))
+        };
+        let weights = tensors(WEIGHTS)?;
+        let optimizer = if optimizer { tensors(OPTIMIZER)? } else { Vec::new() };
+        Ok(Self { weights, optimizer, state })
+    }
+}
+
+/// The checkpoints in a folder, oldest first, whole or not.
+pub fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .filter_map(|e| Some((e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?, e.path())))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Loads the newest whole checkpoint; each damaged one on the way is told to `warn`.
+///
+/// # Errors
+/// There is none.
+pub fn newest(folder: &Path, optimizer: bool, mut warn: impl FnMut(String)) -> Result<Checkpoint> {
+    for (_, path) in list(folder).into_iter().rev() {
+        match Checkpoint::load(&path, optimizer) {
+            Ok(checkpoint) => return Ok(checkpoint),
+            Err(e) => warn(format!("{e}; trying the one before")),
+        }
+    }
+    Err(Error::NoRun { path: folder.to_owned(), what: "has no whole checkpoint".into() })
+}
+
+/// The step of the best checkpoint: the least test error, then the least loss, then the earliest.
+pub fn best(folder: &Path) -> Option<u64> {
+    let tested = |path: &Path| -> Option<Tested> {
+        serde_json::from_slice::<State>(&fs::read(path.join(STATE)).ok()?).ok()?.tested
+    };
+    let key = |t: &Tested| (t.error, t.loss);
+    let all = list(folder).into_iter().filter_map(|(step, path)| Some((step, tested(&path)?)));
+    let least = all.reduce(|a, b| if key(&b.1) < key(&a.1) { b } else { a });
+    least.map(|(step, _)| step)
+}
+
+/// Removes the checkpoints that are neither among the last `keep` nor the best.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn prune(folder: &Path, keep: usize) -> Result<()> {
+    let all = list(folder);
+    let best = best(folder);
+    for (step, path) in all.iter().rev().skip(keep) {
+        if Some(*step) != best {
+            fs::remove_dir_all(path).map_err(Error::file("remove", path))?;
+        }
+    }
+    Ok(())
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn serialise(tensors: &[HostTensor]) -> Vec<u8> {
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|(t, b)| {
+        let view = TensorView::new(StDtype::F32, t.shape.clone(), b).expect("a tensor has as many values as its shape");
+        (t.name.as_str(), view)
+    });
+    safetensors::serialize(views, None).expect("the header of a checkpoint fits")
+}
+
+fn deserialise(bytes: &[u8]) -> Result<Vec<HostTensor>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let tensor = |(name, view): (String, TensorView)| {
+        if view.dtype() != StDtype::F32 {
+            return Err(format!("{name} is {:?}, not F32", view.dtype()));
+        }
+        let four = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        let values = view.data().chunks_exact(4).map(four).collect();
+        Ok(HostTensor { name, shape: view.shape().to_vec(), values })
+    };
+    file.tensors().into_iter().map(tensor).collect()
+}

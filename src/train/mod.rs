@@ -1,0 +1,16 @@
+//! Training: the loop of steps, its tests, metrics and checkpoints, and the folder of a run.
+
+pub mod checkpoint;
+mod error;
+mod files;
+mod metrics;
+mod run;
+mod trainer;
+
+pub use error::Error;
+pub use metrics::{CostLine, Line, Split, WeightLine, read_lines};
+pub use run::Run;
+pub use trainer::{Event, Outcome, Setup, Trainer, evaluate, load_parameters, normalisation_of, open_data, total_steps};
+
+/// What training returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,120 @@
+//! The folder of a run: `config.toml` (resolved), `metrics.jsonl`, `log.txt`, `checkpoints/step-N/`.
+
+use super::checkpoint::{self, Checkpoint};
+use super::{Error, Line, Result, files};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// An open run folder.
+#[derive(Debug)]
+pub struct Run {
+    folder: PathBuf,
+    metrics: File,
+}
+
+impl Run {
+    /// Makes the folder with its config and first checkpoint. It appears whole: a folder of this name can always be
+    /// resumed.
+    ///
+    /// # Errors
+    /// The folder is there already, or cannot be written.
+    pub fn create(folder: &Path, config: &str, first: &Checkpoint) -> Result<Self> {
+        if folder.exists() {
+            return Err(Error::Taken { path: folder.to_owned() });
+        }
+        let parent = folder.parent().unwrap_or(Path::new(""));
+        if !parent.as_os_str().is_empty() {
+            fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
+        }
+        files::new_folder(folder, |new| {
+            files::write_synced(&new.join("config.toml"), config.as_bytes())?;
+            files::write_synced(&new.join("metrics.jsonl"), b"")?;
+            files::write_synced(&new.join("log.txt"), b"")?;
+            let checkpoints = new.join("checkpoints");
+            fs::create_dir(&checkpoints).map_err(Error::file("create", &checkpoints))?;
+            first.save(&checkpoints)
+        })?;
+        Self::open(folder)
+    }
+
+    /// Opens a folder that [`create`](Run::create) made.
+    ///
+    /// # Errors
+    /// It is none, or cannot be written.
+    pub fn open(folder: &Path) -> Result<Self> {
+        check(folder)?;
+        let path = folder.join("metrics.jsonl");
+        let metrics =
+            OpenOptions::new().create(true).append(true).open(&path).map_err(Error::file("open", &path))?;
+        Ok(Self { folder: folder.to_owned(), metrics })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The config's path.
+    pub fn config(folder: &Path) -> Result<PathBuf> {
+        check(folder)?;
+        Ok(folder.join("config.toml"))
+    }
+
+    /// Replaces the config by one with changed settings.
+    pub fn set_config(&self, config: &str) -> Result<()> {
+        files::replace(&self.folder.join("config.toml"), config.as_bytes())
+    }
+
+    /// The folder of the checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.folder.join("checkpoints")
+    }
+
+    /// Cuts metrics.jsonl back to what a checkpoint knew of, so that going on repeats no line.
+    pub fn rewind(&mut self, bytes: u64) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let length = self.metrics_bytes()?;
+        if length < bytes {
+            let what = format!("has lost lines of metrics.jsonl: {length} bytes, {bytes} were written");
+            return Err(Error::NoRun { path: self.folder.clone(), what });
+        }
+        self.metrics.set_len(bytes).and_then(|()| self.metrics.sync_all()).map_err(Error::file("write", &path))
+    }
+
+    /// Bytes of metrics.jsonl, after making sure that they are on the disk.
+    pub fn metrics_bytes(&self) -> Result<u64> {
+        let path = self.folder.join("metrics.jsonl");
+        let length = self.metrics.sync_all().and_then(|()| self.metrics.metadata());
+        length.map(|m| m.len()).map_err(Error::file("write", &path))
+    }
+
+    /// Appends a line to metrics.jsonl.
+    pub fn append(&mut self, line: &Line) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let mut text = serde_json::to_string(line).expect("a line has a form in JSON");
+        text.push('\n');
+        self.metrics.write_all(text.as_bytes()).map_err(Error::file("write", &path))
+    }
+
+    /// Appends a line to log.txt. It is for people: what cannot be logged does not stop a run.
+    pub fn log(&self, text: &str) {
+        let path = self.folder.join("log.txt");
+        let _ = OpenOptions::new().create(true).append(true).open(path).and_then(|mut f| writeln!(f, "{text}"));
+    }
+
+    /// Saves a checkpoint and removes those that are neither among the last `keep` nor the best.
+    pub fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<()> {
+        let folder = self.checkpoints();
+        checkpoint.save(&folder)?;
+        checkpoint::prune(&folder, keep)
+    }
+}
+
+fn check(folder: &Path) -> Result<()> {
+    if folder.join("config.toml").is_file() {
+        return Ok(());
+    }
+    let what = if folder.is_dir() { "is no run: it has no config.toml" } else { "is no folder" };
+    Err(Error::NoRun { path: folder.to_owned(), what: what.into() })
+}

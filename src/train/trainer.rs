@@ -1,0 +1,533 @@
+//! The loop: steps, tests, metrics and checkpoints.
+
+use super::checkpoint::{Checkpoint, DataState, HostTensor, State, Tested};
+use super::{CostLine, Error, Line, Result, Run, Split, WeightLine};
+use crate::config::{Mean, NetSpec, Scale};
+use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
+use crate::device::{Device, Into, Shape, StepValues};
+use crate::layer::Phase;
+use crate::net::{BatchBytes, CostMetrics, Graph, Net, Parameter, Purpose};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often a running loss is read for the progress display; reading waits for the device.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// What a run is made of, before there is a net.
+pub struct Setup {
+    /// The config.
+    pub spec: NetSpec,
+    /// The data.
+    pub data: DataSet,
+    /// What is done to its pixels.
+    pub normalisation: Normalisation,
+}
+
+impl Setup {
+    /// Opens a config's data and measures its mean and scale.
+    ///
+    /// # Errors
+    /// The data is not there or not whole.
+    pub fn new(spec: NetSpec) -> Result<Self> {
+        let data = open_data(&spec)?;
+        let mut normalisation = match spec.data.mean {
+            Mean::Channel => Normalisation::of(data.train.as_ref(), data::Mean::Channel)?,
+            Mean::Pixel => Normalisation::of(data.train.as_ref(), data::Mean::Pixel)?,
+            Mean::None => {
+                let mut n = Normalisation::of(data.train.as_ref(), data::Mean::Channel)?;
+                n.mean.fill(0.0);
+                n
+            }
+        };
+        if let Scale::Factor(factor) = spec.data.scale {
+            normalisation.scale = factor;
+        }
+        spec.data.augment.check(data.shape())?;
+        Ok(Self { spec, data, normalisation })
+    }
+
+    /// The shape of a batch of the data's images.
+    pub fn images(&self, batch: usize) -> Shape {
+        let ImageShape { h, w, c } = self.data.shape();
+        Shape::new(batch, h, w, c)
+    }
+
+    /// The graph for batches of `batch` images.
+    ///
+    /// # Errors
+    /// A layer that does not fit.
+    pub fn graph(&self, batch: usize) -> Result<Graph> {
+        Ok(Graph::new(&self.spec, self.images(batch), self.data.classes)?)
+    }
+
+    /// The planned and allocated net, its parameters 0.
+    ///
+    /// # Errors
+    /// A layer that does not fit, or a device that has not the memory.
+    pub fn net(&self, batch: usize, device: Box<dyn Device>, purpose: Purpose) -> Result<Net> {
+        let graph = self.graph(batch)?;
+        let Normalisation { mean, scale } = &self.normalisation;
+        Ok(Net::new(graph, device, purpose, self.images(batch), mean, *scale)?)
+    }
+
+    /// Images that go through the net at once.
+    pub fn micro_batch(&self) -> usize {
+        self.spec.train.micro_batch.unwrap_or(self.spec.train.batch)
+    }
+}
+
+/// The data set that a config names.
+///
+/// # Errors
+/// It is not there or not whole.
+pub fn open_data(spec: &NetSpec) -> Result<DataSet> {
+    let d = &spec.data;
+    let synthetic = d.synthetic.as_ref();
+    let options = data::Options {
+        train: d.train_images.or(synthetic.map(|s| s.train_images)),
+        test: d.test_images.or(synthetic.map(|s| s.test_images)),
+        classes: synthetic.map(|s| s.classes),
+        shape: synthetic.map(|s| ImageShape { h: s.shape[0], w: s.shape[1], c: s.shape[2] }),
+        seed: spec.train.seed,
+    };
+    Ok(data::open(&d.source, &options)?)
+}
+
+/// Parameter updates of a whole run: epochs · images / batch, rounded up.
+pub fn total_steps(spec: &NetSpec, train_images: usize) -> u64 {
+    (spec.train.epochs * train_images as f64 / spec.train.batch as f64).ceil() as u64
+}
+
+/// What the loop tells while it runs.
+pub enum Event<'a> {
+    /// A step is queued. The loss and error since the last line are there where they were read.
+    Step {
+        /// Steps done.
+        step: u64,
+        /// Mean loss and top-1 error since the last line, read now and then.
+        seen: Option<(f64, f64)>,
+    },
+    /// A line went to the metrics.
+    Line(&'a Line),
+    /// A test is running: batches done and in all.
+    Testing(usize, usize),
+    /// A checkpoint was saved.
+    Saved(u64),
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All its steps are done.
+    Done,
+    /// It was asked to stop, and saved a checkpoint.
+    Stopped,
+}
+
+/// A net that is being trained.
+pub struct Trainer {
+    setup: Setup,
+    net: Net,
+    loader: Loader,
+    tests: Loader,
+    /// The batch that is fed next, and its parts' number within the step.
+    fed: Option<Batch>,
+    step: u64,
+    total: u64,
+    /// Step of the last line of train metrics.
+    line_step: u64,
+    /// When and at which step the speed shown was last measured.
+    since: (Instant, u64),
+    seconds: f64,
+    glanced: Instant,
+}
+
+impl Trainer {
+    /// A net at step 0, its parameters drawn from the seed.
+    ///
+    /// # Errors
+    /// What [`Setup::net`] finds.
+    pub fn new(setup: Setup, device: Box<dyn Device>) -> Result<Self> {
+        let mut trainer = Self::at(setup, device, 0)?;
+        trainer.net.initialise(trainer.setup.spec.train.seed)?;
+        Ok(trainer)
+    }
+
+    /// A net as a checkpoint left it.
+    ///
+    /// # Errors
+    /// What [`Setup::net`] finds, or a checkpoint of another net.
+    pub fn resume(mut setup: Setup, device: Box<dyn Device>, checkpoint: &Checkpoint, path: &std::path::Path) -> Result<Self> {
+        setup.normalisation = normalisation_of(checkpoint, path)?;
+        let mut trainer = Self::at(setup, device, checkpoint.state.step)?;
+        load_parameters(&mut trainer.net, checkpoint, path)?;
+        for i in 0..trainer.net.graph.parameters.len() {
+            let name = momentum_name(&trainer.net.graph.parameters[i]);
+            let to = trainer.net.plan.momenta[i];
+            trainer.net.write(to, &find(&checkpoint.optimizer, &name, to.shape.elements(), path)?)?;
+        }
+        let metrics = trainer.net.plan.metrics;
+        trainer.net.write(metrics, &find(&checkpoint.optimizer, "metrics", metrics.shape.elements(), path)?)?;
+        trainer.line_step = checkpoint.state.line_step;
+        trainer.seconds = checkpoint.state.seconds;
+        Ok(trainer)
+    }
+
+    fn at(setup: Setup, device: Box<dyn Device>, step: u64) -> Result<Self> {
+        let micro = setup.micro_batch();
+        let net = setup.net(micro, device, Purpose::Train)?;
+        let t = &setup.spec.train;
+        let (train, test) = (setup.data.train.clone(), setup.data.test.clone());
+        let loader = Loader::train(train, micro, t.seed, setup.spec.data.augment, step * t.batch as u64)?;
+        let tests = Loader::test(test, micro)?;
+        let total = total_steps(&setup.spec, setup.data.train.len());
+        let now = Instant::now();
+        let (since, glanced) = ((now, step), now);
+        Ok(Self { setup, net, loader, tests, fed: None, step, total, line_step: step, since, seconds: 0.0, glanced })
+    }
+
+    /// The net.
+    pub fn net(&mut self) -> &mut Net {
+        &mut self.net
+    }
+
+    /// What it was made of.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.step
+    }
+
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.total
+    }
+
+    /// Time that the loop has waited for data.
+    pub fn data_wait(&self) -> Duration {
+        self.loader.waited()
+    }
+
+    /// Queues one step: forward and backward of each micro-batch, then the update. The next batch is fed while it runs.
+    pub fn one_step(&mut self) -> Result<()> {
+        let t = &self.setup.spec.train;
+        let (seed, momentum, weight_decay, batch) = (t.seed, t.momentum, t.weight_decay, t.batch);
+        let learning_rate = self.learning_rate(self.step);
+        let micro = self.net.batch();
+        for part in 0..batch / micro {
+            let fed = match self.fed.take() {
+                Some(batch) => batch,
+                None => self.feed_next()?,
+            };
+            self.net.set_step(StepValues {
+                seed,
+                step: self.step,
+                first_image: (part * micro) as u32,
+                images: micro as u32,
+                gradient_scale: 1.0 / batch as f64,
+                learning_rate,
+                momentum,
+            })?;
+            self.net.forward(Phase::Train)?;
+            self.loader.recycle(fed);
+            if self.step + 1 < self.total || part + 1 < batch / micro {
+                self.fed = Some(self.feed_next()?);
+            }
+            self.net.backward(if part == 0 { Into::Set } else { Into::Add })?;
+        }
+        self.net.update(weight_decay)?;
+        self.step += 1;
+        Ok(())
+    }
+
+    /// Runs until the last step, or until `stop` is set.
+    ///
+    /// # Errors
+    /// A device, the data or the run's folder fails, or training diverges; checkpoints saved before stay.
+    pub fn run(&mut self, run: &mut Run, stop: &AtomicBool, report: &mut dyn FnMut(Event)) -> Result<Outcome> {
+        self.since = (Instant::now(), self.step);
+        let mut saved = self.step;
+        while self.step < self.total {
+            self.one_step()?;
+            let seen = self.glance()?;
+            report(Event::Step { step: self.step, seen });
+            let t = &self.setup.spec.train;
+            let last = self.step == self.total;
+            let test = last || t.test_every.map_or_else(|| self.ends_epoch(), |n| self.step.is_multiple_of(n));
+            let save = last || t.checkpoint_every.map_or(test, |n| self.step.is_multiple_of(n));
+            if test || self.step.is_multiple_of(t.log_every) {
+                let line = self.train_line()?;
+                run.append(&line)?;
+                report(Event::Line(&line));
+            }
+            let mut tested = None;
+            if test {
+                let line = self.test_line(report)?;
+                run.append(&line)?;
+                report(Event::Line(&line));
+                tested = Some(Tested { loss: line.loss, error: line.error });
+            }
+            let stopped = stop.load(Ordering::Relaxed);
+            if save || stopped {
+                let checkpoint = self.checkpoint(tested, run.metrics_bytes()?)?;
+                run.save(&checkpoint, self.setup.spec.train.keep)?;
+                saved = self.step;
+                report(Event::Saved(saved));
+            }
+            if stopped && !last {
+                return Ok(Outcome::Stopped);
+            }
+        }
+        debug_assert_eq!(saved, self.step, "the last step is saved");
+        Ok(Outcome::Done)
+    }
+
+    /// The whole state as a checkpoint.
+    ///
+    /// # Errors
+    /// The device fails, or a parameter is no longer finite.
+    pub fn checkpoint(&mut self, tested: Option<Tested>, metrics_bytes: u64) -> Result<Checkpoint> {
+        self.clock();
+        let (mut weights, mut optimizer) = (Vec::new(), Vec::new());
+        for i in 0..self.net.graph.parameters.len() {
+            let p = &self.net.graph.parameters[i];
+            let (name, momentum, shape) = (p.name.clone(), momentum_name(p), host_shape(p));
+            weights.push(self.host_tensor(name, shape.clone(), self.net.plan.parameters[i])?);
+            optimizer.push(self.host_tensor(momentum, shape, self.net.plan.momenta[i])?);
+        }
+        let metrics = self.net.plan.metrics;
+        optimizer.push(self.host_tensor("metrics".into(), vec![metrics.shape.n, metrics.shape.c], metrics)?);
+        let mean = &self.setup.normalisation.mean;
+        weights.push(HostTensor { name: "data.mean".into(), shape: vec![mean.len()], values: mean.clone() });
+        let ImageShape { h, w, c } = self.setup.data.shape();
+        let state = State {
+            format: 1,
+            net: self.net.graph.name.clone(),
+            step: self.step,
+            seed: self.setup.spec.train.seed,
+            position: self.step * self.setup.spec.train.batch as u64,
+            metrics_bytes,
+            line_step: self.line_step,
+            seconds: self.seconds,
+            tested,
+            data: DataState {
+                shape: [h, w, c],
+                train_images: self.setup.data.train.len(),
+                classes: self.setup.data.classes,
+                class_names: self.setup.data.class_names.clone(),
+                scale: self.setup.normalisation.scale,
+            },
+            files: BTreeMap::new(),
+            checksum: String::new(),
+        };
+        Ok(Checkpoint { weights, optimizer, state })
+    }
+
+    fn host_tensor(&mut self, name: String, shape: Vec<usize>, from: crate::device::Tensor) -> Result<HostTensor> {
+        let values: Vec<f32> = self.net.read(from)?.into_iter().map(|v| v as f32).collect();
+        self.finite(&name, values.iter().all(|v| v.is_finite()))?;
+        Ok(HostTensor { name, shape, values })
+    }
+
+    /// Puts a batch into the net's feed.
+    fn feed_next(&mut self) -> Result<Batch> {
+        let batch = self.loader.next()?;
+        self.net.feed(BatchBytes { images: &batch.images, places: &batch.places, labels: &batch.labels })?;
+        Ok(batch)
+    }
+
+    fn learning_rate(&self, step: u64) -> f64 {
+        self.setup.spec.train.learning_rate.rate(step, self.total)
+    }
+
+    fn epoch(&self, step: u64) -> f64 {
+        step as f64 * self.setup.spec.train.batch as f64 / self.setup.data.train.len() as f64
+    }
+
+    fn ends_epoch(&self) -> bool {
+        self.epoch(self.step).floor() > self.epoch(self.step - 1).floor()
+    }
+
+    fn finite(&self, what: &str, finite: bool) -> Result<()> {
+        if finite {
+            return Ok(());
+        }
+        let learning_rate = self.learning_rate(self.step.saturating_sub(1));
+        Err(Error::Diverged { step: self.step, what: what.into(), learning_rate })
+    }
+
+    /// Adds the time since the last look to the run's.
+    fn clock(&mut self) -> f64 {
+        let passed = self.since.0.elapsed().as_secs_f64();
+        self.seconds += passed;
+        self.since = (Instant::now(), self.step);
+        passed
+    }
+
+    /// Loss and error since the last line, now and then.
+    fn glance(&mut self) -> Result<Option<(f64, f64)>> {
+        if self.glanced.elapsed() < GLANCE {
+            return Ok(None);
+        }
+        self.glanced = Instant::now();
+        let metrics = self.net.metrics()?;
+        let loss = self.net.total_loss(&metrics);
+        self.finite("the loss", loss.is_finite())?;
+        Ok(Some((loss, first(&metrics).error)))
+    }
+
+    /// The metrics of the steps since the last line.
+    fn train_line(&mut self) -> Result<Line> {
+        let metrics = self.net.metrics()?;
+        self.net.clear_metrics()?;
+        let steps = self.step - self.since.1;
+        let passed = self.clock();
+        let speed = steps as f64 * self.setup.spec.train.batch as f64 / passed.max(1e-9);
+        self.line_step = self.step;
+        let mut line = self.line(Split::Train, &metrics, speed)?;
+        if self.setup.spec.train.monitor_weights {
+            let means = self.net.parameter_means()?;
+            let one = |(name, weight, update): (String, f64, f64)| (name, WeightLine { weight, update, ratio: update / weight.max(f64::MIN_POSITIVE) });
+            line.weights = means.into_iter().map(one).collect();
+        }
+        Ok(line)
+    }
+
+    /// Tests the net, and leaves the metrics cleared.
+    fn test_line(&mut self, report: &mut dyn FnMut(Event)) -> Result<Line> {
+        let start = Instant::now();
+        let seed = self.setup.spec.train.seed;
+        let metrics = evaluate(&mut self.net, &mut self.tests, seed, &mut |i, n| report(Event::Testing(i, n)))?;
+        // The next training batch was in the feed: the test has written over it.
+        if let Some(b) = &self.fed {
+            self.net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels })?;
+        }
+        let speed = first(&metrics).images / start.elapsed().as_secs_f64().max(1e-9);
+        self.clock();
+        self.line(Split::Test, &metrics, speed)
+    }
+
+    fn line(&self, split: Split, metrics: &[(String, CostMetrics)], images_per_second: f64) -> Result<Line> {
+        let loss = self.net.total_loss(metrics);
+        self.finite("the loss", loss.is_finite())?;
+        let CostMetrics { error, error_top5, .. } = first(metrics);
+        let costs = metrics.iter().filter(|_| metrics.len() > 1).map(|(n, m)| (n.clone(), CostLine::from(*m))).collect();
+        Ok(Line {
+            step: self.step,
+            epoch: self.epoch(self.step),
+            split,
+            loss,
+            error,
+            error_top5,
+            learning_rate: self.learning_rate(self.step - 1),
+            images_per_second,
+            seconds: self.seconds,
+            costs,
+            weights: BTreeMap::new(),
+        })
+    }
+}
+
+/// The first cost's metrics.
+fn first(metrics: &[(String, CostMetrics)]) -> CostMetrics {
+    metrics.first().map(|(_, m)| *m).unwrap_or_default()
+}
+
+/// Runs a whole test set through the net; returns each cost's metrics and leaves them cleared.
+///
+/// # Errors
+/// The device or the data fails.
+pub fn evaluate(
+    net: &mut Net,
+    tests: &mut Loader,
+    seed: u64,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<(String, CostMetrics)>> {
+    net.clear_metrics()?;
+    let batches = tests.batches();
+    for i in 0..batches {
+        let batch = tests.next()?;
+        net.feed(BatchBytes { images: &batch.images, places: &batch.places, labels: &batch.labels })?;
+        net.set_step(StepValues {
+            seed,
+            step: 0,
+            first_image: 0,
+            images: batch.count as u32,
+            gradient_scale: 0.0,
+            learning_rate: 0.0,
+            momentum: 0.0,
+        })?;
+        net.forward(Phase::Test)?;
+        tests.recycle(batch);
+        progress(i + 1, batches);
+    }
+    let metrics = net.metrics()?;
+    net.clear_metrics()?;
+    Ok(metrics)
+}
+
+/// Writes a checkpoint's parameters into a net.
+///
+/// # Errors
+/// The checkpoint is of another net.
+pub fn load_parameters(net: &mut Net, checkpoint: &Checkpoint, path: &std::path::Path) -> Result<()> {
+    let other = |what: String| Error::OtherNet { path: path.to_owned(), what };
+    for i in 0..net.graph.parameters.len() {
+        let p = &net.graph.parameters[i];
+        let (name, shape) = (p.name.clone(), host_shape(p));
+        let Some(tensor) = checkpoint.weights.iter().find(|t| t.name == name) else {
+            return Err(other(format!("it has no '{name}'")));
+        };
+        if tensor.shape != shape {
+            return Err(other(format!("its '{name}' is {:?}, the net's is {shape:?}", tensor.shape)));
+        }
+        let values: Vec<f64> = tensor.values.iter().map(|&v| f64::from(v)).collect();
+        net.write(net.plan.parameters[i], &values)?;
+    }
+    let known = |t: &&HostTensor| t.name != "data.mean" && !net.graph.parameters.iter().any(|p| p.name == t.name);
+    match checkpoint.weights.iter().find(known) {
+        Some(extra) => Err(other(format!("it has '{}', which the net has not", extra.name))),
+        None => Ok(()),
+    }
+}
+
+/// The normalisation that a checkpoint was trained with.
+///
+/// # Errors
+/// It has none.
+pub fn normalisation_of(checkpoint: &Checkpoint, path: &std::path::Path) -> Result<Normalisation> {
+    let mean = checkpoint.weights.iter().find(|t| t.name == "data.mean").map(|t| t.values.clone());
+    let [h, w, c] = checkpoint.state.data.shape;
+    match mean {
+        Some(mean) if mean.len() == c || mean.len() == h * w * c => {
+            Ok(Normalisation { mean, scale: checkpoint.state.data.scale })
+        }
+        _ => Err(Error::Damaged { path: path.to_owned(), what: "data.mean does not fit the images".into() }),
+    }
+}
+
+fn find(tensors: &[HostTensor], name: &str, elements: usize, path: &std::path::Path) -> Result<Vec<f64>> {
+    match tensors.iter().find(|t| t.name == name && t.values.len() == elements) {
+        Some(t) => Ok(t.values.iter().map(|&v| f64::from(v)).collect()),
+        None => Err(Error::OtherNet { path: path.to_owned(), what: format!("it has no fitting '{name}'") }),
+    }
+}
+
+fn momentum_name(p: &Parameter) -> String {
+    format!("{}.momentum", p.name)
+}
+
+/// A parameter's extents as files have them: filters `[k, r, s, c]`, weights `[out, in]`, biases `[k]`.
+fn host_shape(p: &Parameter) -> Vec<usize> {
+    let s = p.spec.shape;
+    let all = [s.n, s.h, s.w, s.c];
+    if p.spec.is_bias() {
+        let first = all.iter().position(|&e| e != 1).unwrap_or(3);
+        return all[first..].to_vec();
+    }
+    if s.h == 1 && s.w == 1 && p.spec.fan_in == s.c && p.spec.fan_out == s.n { vec![s.n, s.c] } else { all.to_vec() }
+}

@@ -1,0 +1,105 @@
+"""Makes operations.json: what PyTorch on the CPU, in double, computes for the operations that tests/operations/golden.rs
+compares. Tensors are NHWC and filters [K][R][S][C/groups], as convnet has them.
+
+    python tests/golden/make_operations.py        # needs torch; made with the version that the file names
+"""
+
+import json
+import pathlib
+
+import torch
+import torch.nn.functional as F
+
+torch.manual_seed(1)
+torch.set_default_dtype(torch.float64)
+
+
+def values(t):
+    """A tensor as a flat list, NCHW turned to NHWC."""
+    return (t.detach().permute(0, 2, 3, 1) if t.dim() == 4 else t.detach()).reshape(-1).tolist()
+
+
+def random(*shape):
+    # Multiples of 1/64 keep the file small; they are exact in every type.
+    return torch.randint(-128, 129, shape).double() / 64
+
+
+def conv(n, h, w, c, k, r, s, stride, padding, dilation, groups):
+    x = random(n, c, h, w).requires_grad_()
+    f = random(k, c // groups, r, s).requires_grad_()
+    b = random(k).requires_grad_()
+    y = F.conv2d(x, f, b, stride, padding, dilation, groups)
+    dy = random(*y.shape)
+    y.backward(dy)
+    geometry = [n, h, w, c, k, r, s, *y.shape[2:], *stride, *padding, *dilation, groups]
+    tensors = dict(x=x, w=f, b=b, y=y, dy=dy, dx=x.grad, dw=f.grad, db=b.grad)
+    return {"geometry": geometry, **{name: values(t) for name, t in tensors.items()}}
+
+
+def pool(kind, n, h, w, c, size, stride, padding, ceil):
+    x = random(n, c, h, w).requires_grad_()
+    if kind == "max":
+        y = F.max_pool2d(x, size, stride, padding, ceil_mode=ceil)
+    else:
+        y = F.avg_pool2d(x, size, stride, padding, ceil_mode=ceil, count_include_pad=False)
+    dy = random(*y.shape)
+    y.backward(dy)
+    geometry = [n, h, w, c, *y.shape[2:], *size, *stride, *(-p for p in padding)]
+    return {"kind": kind, "geometry": geometry, "x": values(x), "y": values(y), "dy": values(dy), "dx": values(x.grad)}
+
+
+def cost(n, classes, scale):
+    x = (random(n, classes) * scale).requires_grad_()
+    labels = torch.randint(0, classes, (n,))
+    y = torch.softmax(x, 1)
+    dy = random(n, classes)
+    (softmax_dx,) = torch.autograd.grad(y, x, dy)
+    loss = F.cross_entropy(x, labels, reduction="sum")
+    (dx,) = torch.autograd.grad(loss / n, x)
+    top = x.topk(min(5, classes)).indices == labels[:, None]
+    errors = [int(n - top[:, :1].sum()), int(n - top.sum())]
+    tensors = dict(x=x, labels=labels, y=y, dy=dy, softmax_dx=softmax_dx, loss=loss.reshape(1), dx=dx)
+    return {"n": n, "classes": classes, "errors": errors, **{name: values(t) for name, t in tensors.items()}}
+
+
+def sgd(elements, steps, rate, momentum, decay):
+    """PyTorch keeps v ← m·v + g and w ← w − lr·v: at a constant rate the same w as v ← m·v − lr·g, w ← w + v."""
+    w = random(elements).requires_grad_()
+    optimizer = torch.optim.SGD([w], lr=rate, momentum=momentum, weight_decay=decay)
+    start, gradients, after = values(w), [], []
+    for _ in range(steps):
+        w.grad = random(elements)
+        gradients.append(values(w.grad))
+        optimizer.step()
+        after.append(values(w))
+    return {"rate": rate, "momentum": momentum, "decay": decay, "w": start, "gradients": gradients, "after": after}
+
+
+out = {
+    "made_with": f"torch {torch.__version__}",
+    "conv": [
+        conv(2, 7, 6, 3, 4, 3, 2, (1, 1), (0, 0), (1, 1), 1),
+        conv(2, 8, 7, 3, 4, 3, 3, (2, 3), (1, 2), (1, 1), 1),
+        conv(1, 7, 7, 4, 6, 3, 3, (1, 1), (1, 1), (1, 1), 2),
+        conv(2, 6, 5, 4, 4, 3, 3, (1, 1), (1, 1), (1, 1), 4),
+        conv(1, 9, 10, 2, 3, 3, 2, (2, 1), (2, 1), (2, 3), 1),
+        conv(1, 12, 11, 4, 4, 5, 3, (2, 2), (2, 1), (2, 1), 2),
+        conv(3, 5, 5, 3, 5, 1, 1, (1, 1), (0, 0), (1, 1), 1),
+    ],
+    "pool": [
+        pool(kind, *geometry)
+        for kind in ("max", "avg")
+        for geometry in (
+            (2, 6, 6, 3, (2, 2), (2, 2), (0, 0), False),
+            (2, 7, 6, 3, (2, 2), (2, 2), (0, 0), True),
+            (1, 8, 9, 4, (3, 3), (2, 2), (0, 0), True),
+            (1, 7, 7, 3, (3, 2), (2, 1), (1, 1), True),
+            (2, 5, 6, 2, (3, 3), (1, 1), (1, 1), False),
+        )
+    ],
+    "cost": [cost(6, 10, 2.0), cost(3, 37, 1.0), cost(4, 3, 100.0)],
+    "sgd": [sgd(20, 6, 0.125, 0.9, 0.0005), sgd(7, 4, 0.5, 0.0, 0.1)],
+}
+path = pathlib.Path(__file__).with_name("operations.json")
+path.write_text(json.dumps(out, separators=(",", ":")) + "\n")
+print(path, path.stat().st_size, "bytes")

@@ -1,0 +1,206 @@
+//! Single facts about the CPU device that a table of geometries does not show.
+
+use super::{Machine, assert_near, step};
+use convnet::device::cpu::{CpuDevice, Real};
+use convnet::device::{
+    Device, Dtype, Error, ImageGeometry, Into, METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_LOSS, Neuron, Op, PoolGeometry,
+    PoolKind, Shape,
+};
+
+fn vector(c: usize) -> Shape {
+    Shape::new(1, 1, 1, c)
+}
+
+/// Of 200,000 elements a share of `keep` is kept, within five standard deviations; the others are 0, those 1/keep.
+#[test]
+fn dropout_keeps_its_share() {
+    let (shape, elements) = (Shape::new(20, 10, 10, 100), 200_000);
+    for keep in [0.1, 0.5, 0.9] {
+        let mut m = Machine::<f32>::new();
+        m.device.set_step(step()).unwrap();
+        let (x, y) = (m.put(shape, &vec![1.0; elements]), m.room(shape));
+        m.device.dropout(0, keep, x, y, Into::Set).unwrap();
+        let y = m.get(y);
+        let kept = y.iter().filter(|&&y| y != 0.0).count() as f64;
+        assert!(y.iter().all(|&y| y == 0.0 || y == f64::from((1.0 / keep) as f32)));
+        let deviation = (elements as f64 * keep * (1.0 - keep)).sqrt();
+        assert!((kept - elements as f64 * keep).abs() < 5.0 * deviation, "kept {kept} of {elements} at {keep}");
+    }
+}
+
+/// The mask depends on seed, step, layer and the image's place in its batch, and on nothing else: two micro-batches get the
+/// two halves of the mask of the whole.
+#[test]
+fn dropout_masks_are_functions_of_their_keys() {
+    let shape = Shape::new(8, 1, 1, 1000);
+    let half = Shape::new(4, 1, 1, 1000);
+    let mask = |shape: Shape, seed: u64, at: u64, layer: u32, first_image: u32| {
+        let mut m = Machine::<f32>::new();
+        let mut values = step();
+        (values.seed, values.step, values.first_image) = (seed, at, first_image);
+        m.device.set_step(values).unwrap();
+        let x = m.put(shape, &vec![1.0; shape.elements()]);
+        m.device.dropout(layer, 0.5, x, x, Into::Set).unwrap();
+        m.get(x)
+    };
+    let whole = mask(shape, 1, 2, 3, 0);
+    assert_eq!(whole, mask(shape, 1, 2, 3, 0));
+    assert_eq!(whole[..4000], mask(half, 1, 2, 3, 0));
+    assert_eq!(whole[4000..], mask(half, 1, 2, 3, 4));
+    for other in [mask(shape, 2, 2, 3, 0), mask(shape, 1, 3, 3, 0), mask(shape, 1, 2, 4, 0), mask(shape, 1, 2, 3, 1)] {
+        let equal = whole.iter().zip(&other).filter(|(a, b)| a == b).count();
+        assert!((3600..4400).contains(&equal), "{equal} of 8000 equal: about half are by chance");
+    }
+}
+
+/// Logits of ±1e4: the loss is 2e4 where the label is the lowest, 0 where it is the highest; gradients are ±1 and 0.
+#[test]
+fn logreg_is_stable_for_large_logits() {
+    fn check<T: Real>() {
+        let mut m = Machine::<T>::new();
+        m.device.set_step(step()).unwrap();
+        let x = m.put(Shape::new(2, 1, 1, 3), &[1e4, -1e4, 0.0, -1e4, 1e4, 0.0]);
+        let (labels, metrics, dx) = (m.integers(&[1, 1]), m.put(vector(4), &[0.0; 4]), m.room(Shape::new(2, 1, 1, 3)));
+        m.device.logreg_forward(x, labels, metrics).unwrap();
+        assert_eq!(m.get(metrics), [2e4, 1.0, 0.0, 2.0]);
+        m.device.logreg_backward(x, labels, 1.0, dx, Into::Set).unwrap();
+        assert_eq!(m.get(dx), [1.0, -1.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+/// Of equal maxima the first is the prediction, for the errors as for the pools' gradients.
+#[test]
+fn the_first_of_equal_maxima_wins() {
+    let mut m = Machine::<f32>::new();
+    m.device.set_step(step()).unwrap();
+    let x = m.put(Shape::new(3, 1, 1, 7), &[1.0; 21]);
+    let (labels, metrics) = (m.integers(&[0, 4, 5]), m.put(vector(4), &[0.0; 4]));
+    m.device.logreg_forward(x, labels, metrics).unwrap();
+    // The first image is right; the second is among the five; the third is the sixth.
+    assert_eq!(m.get(metrics)[METRIC_ERRORS..], [2.0, 1.0, 3.0]);
+}
+
+/// A NaN makes the loss NaN and its image an error, wherever it is.
+#[test]
+fn a_nan_is_an_error() {
+    for (place, classes) in [(0, 10), (3, 10), (9, 10), (0, 1)] {
+        let mut m = Machine::<f32>::new();
+        m.device.set_step(step()).unwrap();
+        let mut logits = vec![0.0; classes];
+        logits[classes.min(4) - 1] = 5.0;
+        logits[place] = f64::NAN;
+        let (x, labels) = (m.put(vector(classes), &logits), m.integers(&[classes.min(4) as i32 - 1]));
+        let metrics = m.put(vector(4), &[0.0; 4]);
+        m.device.logreg_forward(x, labels, metrics).unwrap();
+        let got = m.get(metrics);
+        assert!(got[METRIC_LOSS].is_nan() && got[METRIC_ERRORS] == 1.0 && got[METRIC_ERRORS_TOP5] == 1.0, "{got:?}");
+    }
+}
+
+/// Labels that are no class read nothing out of bounds (the data are checked before).
+#[test]
+fn labels_outside_the_classes_are_the_nearest_class() {
+    let mut m = Machine::<f64>::new();
+    m.device.set_step(step()).unwrap();
+    let x = m.put(Shape::new(2, 1, 1, 2), &[0.0, 3.0, 0.0, 3.0]);
+    let (labels, metrics) = (m.integers(&[i32::MIN, i32::MAX]), m.put(vector(4), &[0.0; 4]));
+    m.device.logreg_forward(x, labels, metrics).unwrap();
+    assert_eq!(m.get(metrics)[METRIC_ERRORS], 1.0);
+}
+
+/// NaN in a pool's window neither panics nor loses the gradient.
+#[test]
+fn pools_take_nan() {
+    let g = PoolGeometry {
+        n: 1,
+        h: 3,
+        w: 3,
+        c: 1,
+        p: 1,
+        q: 1,
+        size_h: 3,
+        size_w: 3,
+        stride_h: 1,
+        stride_w: 1,
+        start_h: 0,
+        start_w: 0,
+    };
+    for place in 0..9 {
+        let mut m = Machine::<f32>::new();
+        let mut values = [1.0, 2.0, 3.0, 4.0, 5.0, 4.0, 3.0, 2.0, 1.0];
+        values[place] = f64::NAN;
+        let (x, y) = (m.put(Shape::new(1, 3, 3, 1), &values), m.room(vector(1)));
+        let (dy, dx) = (m.put(vector(1), &[1.0]), m.room(Shape::new(1, 3, 3, 1)));
+        m.device.pool_forward(&g, PoolKind::Max, x, y).unwrap();
+        m.device.pool_backward(&g, PoolKind::Max, x, dy, dx, Into::Set).unwrap();
+        assert_eq!(m.get(y)[0].is_nan(), place == 0);
+        assert_eq!(m.get(dx).iter().sum::<f64>(), 1.0);
+    }
+}
+
+/// Mirrored first, then shifted; the mean moves with the image; outside is 0.
+#[test]
+fn images_are_mirrored_and_shifted() {
+    let g = ImageGeometry { n: 1, h: 2, w: 3, c: 1, p: 2, q: 3 };
+    let load = |top: i32, left: i32, flip: i32| {
+        let mut m = Machine::<f64>::new();
+        let x = m.place(Shape::new(1, 2, 3, 1), Dtype::U8);
+        m.device.write(x, &[10, 20, 30, 40, 50, 60]).unwrap();
+        let (places, y) = (m.integers(&[top, left, flip]), m.room(Shape::new(1, 2, 3, 1)));
+        let mean = m.put(Shape::new(1, 2, 3, 1), &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        m.device.load_images(&g, x, places, mean, 0.5, y).unwrap();
+        m.get(y)
+    };
+    assert_eq!(load(0, 0, 0), [4.5, 9.0, 13.5, 18.0, 22.5, 27.0]);
+    assert_eq!(load(0, 0, 1), [13.5, 9.0, 4.5, 27.0, 22.5, 18.0]);
+    assert_eq!(load(1, -1, 0), [0.0, 18.0, 22.5, 0.0, 0.0, 0.0]);
+    assert_eq!(load(0, 1, 1), [9.0, 4.5, 0.0, 22.5, 18.0, 0.0]);
+    assert_eq!(load(i32::MAX, i32::MIN, 1), [0.0; 6]);
+}
+
+/// An impossible size is an error that names the device, never an abort.
+#[test]
+fn too_much_memory_is_an_error() {
+    for bytes in [1 << 50, usize::MAX] {
+        let error = CpuDevice::<f32>::new(1).allocate(bytes).unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { asked, .. } if asked == bytes));
+        assert!(error.to_string().starts_with("cpu (1 thread, "), "{error}");
+    }
+}
+
+/// Many rows into few biases, the case that is cut into parts, in f32 near the exact sum.
+#[test]
+fn long_bias_sums_are_accurate() {
+    let shape = Shape::new(16, 24, 24, 20);
+    let mut m = Machine::<f32>::new();
+    let values: Vec<f64> = (0..shape.elements()).map(|i| f64::from((i as f32 * 0.618).fract())).collect();
+    let (dy, db) = (m.put(shape, &values), m.room(vector(20)));
+    let scratch = m.scratch(&Op::BiasBackward(shape, vector(20)));
+    assert!(scratch.bytes() > 0);
+    m.device.bias_backward(dy, db, Into::Set, scratch).unwrap();
+    let exact: Vec<f64> = (0..20).map(|c| values.iter().skip(c).step_by(20).sum()).collect();
+    assert_near("db", &m.get(db), &exact, 1e-6);
+}
+
+/// Relu keeps NaN (a diverging run must show), and every neuron of large inputs is finite where it has a limit.
+#[test]
+fn neurons_at_the_ends() {
+    let mut m = Machine::<f32>::new();
+    let shape = vector(5);
+    let x = m.put(shape, &[f64::NAN, -1e30, 1e30, -200.0, 200.0]);
+    let y = m.room(shape);
+    for (neuron, ends) in [
+        (Neuron::Relu, [0.0, 1e30_f32, 0.0, 200.0]),
+        (Neuron::Brelu { a: 6.0 }, [0.0, 6.0, 0.0, 6.0]),
+        (Neuron::Softrelu, [0.0, 1e30, 0.0, 200.0]),
+        (Neuron::Tanh { a: 1.0, b: 1.0 }, [-1.0, 1.0, -1.0, 1.0]),
+        (Neuron::Logistic, [0.0, 1.0, 0.0, 1.0]),
+    ] {
+        m.device.neuron_forward(neuron, x, y).unwrap();
+        let got = m.get(y);
+        assert!(got[0].is_nan(), "{neuron:?} of NaN is {}", got[0]);
+        assert_near(&format!("{neuron:?}"), &got[1..], &ends.map(f64::from), 1e-6);
+    }
+}

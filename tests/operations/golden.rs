@@ -1,0 +1,142 @@
+//! The CPU device against PyTorch's numbers: tests/golden/operations.json, made in double by make_operations.py beside it.
+
+use super::{Machine, assert_near, step};
+use convnet::device::cpu::Real;
+use convnet::device::{ConvGeometry, Device, Into, Neuron, Op, PoolGeometry, PoolKind, Shape, Update};
+use serde_json::Value;
+
+/// f64 agrees to rounding; f32 to its own.
+fn bound<T: Real>() -> f64 {
+    if size_of::<T>() == 8 { 1e-10 } else { 1e-4 }
+}
+
+fn golden(kind: &str) -> Vec<Value> {
+    let all: Value = serde_json::from_str(include_str!("../golden/operations.json")).unwrap();
+    all[kind].as_array().unwrap().clone()
+}
+
+fn numbers(v: &Value) -> Vec<f64> {
+    v.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+/// The geometry's fields in their order in the struct.
+fn geometry<G: bytemuck::Pod>(v: &Value) -> G {
+    let fields: Vec<i32> = numbers(v).into_iter().map(|v| v as i32).collect();
+    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&fields))
+}
+
+fn vector(c: usize) -> Shape {
+    Shape::new(1, 1, 1, c)
+}
+
+#[test]
+fn convolutions() {
+    fn check<T: Real>() {
+        for v in golden("conv") {
+            let g: ConvGeometry = geometry(&v["geometry"]);
+            let (xs, ws, ys, bs) = (g.input(), g.filters(), g.output(), vector(g.k as usize));
+            let mut m = Machine::<T>::new();
+            let (x, w) = (m.put(xs, &numbers(&v["x"])), m.put(ws, &numbers(&v["w"])));
+            let (b, dy) = (m.put(bs, &numbers(&v["b"])), m.put(ys, &numbers(&v["dy"])));
+            let (y, dx, dw, db) = (m.room(ys), m.room(xs), m.room(ws), m.room(bs));
+            let scratch = m.scratch(&Op::ConvForward(g));
+            m.device.conv_forward(&g, x, w, Some(b), Neuron::NONE, y, scratch).unwrap();
+            let scratch = m.scratch(&Op::ConvBackwardImage(g));
+            m.device.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
+            let scratch = m.scratch(&Op::ConvBackwardFilters(g));
+            m.device.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
+            let scratch = m.scratch(&Op::BiasBackward(ys, bs));
+            m.device.bias_backward(dy, db, Into::Set, scratch).unwrap();
+            for (name, t) in [("y", y), ("dx", dx), ("dw", dw), ("db", db)] {
+                assert_near(&format!("{name} of {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
+fn pools() {
+    fn check<T: Real>() {
+        for v in golden("pool") {
+            let g: PoolGeometry = geometry(&v["geometry"]);
+            let kind = if v["kind"] == "max" { PoolKind::Max } else { PoolKind::Avg };
+            let mut m = Machine::<T>::new();
+            let (x, dy) = (m.put(g.input(), &numbers(&v["x"])), m.put(g.output(), &numbers(&v["dy"])));
+            let (y, dx) = (m.room(g.output()), m.room(g.input()));
+            m.device.pool_forward(&g, kind, x, y).unwrap();
+            m.device.pool_backward(&g, kind, x, dy, dx, Into::Set).unwrap();
+            for (name, t) in [("y", y), ("dx", dx)] {
+                assert_near(&format!("{name} of {kind:?} {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
+fn softmax_and_costs() {
+    fn check<T: Real>() {
+        for v in golden("cost") {
+            let (n, classes) = (v["n"].as_u64().unwrap() as usize, v["classes"].as_u64().unwrap() as usize);
+            let shape = Shape::new(n, 1, 1, classes);
+            let labels: Vec<i32> = numbers(&v["labels"]).into_iter().map(|v| v as i32).collect();
+            let mut m = Machine::<T>::new();
+            let mut values = step();
+            values.gradient_scale = 1.0 / n as f64;
+            m.device.set_step(values).unwrap();
+            let (x, dy, labels) = (m.put(shape, &numbers(&v["x"])), m.put(shape, &numbers(&v["dy"])), m.integers(&labels));
+            let (y, softmax_dx, dx) = (m.room(shape), m.room(shape), m.room(shape));
+            let (fused, apart) = (m.put(vector(4), &[0.0; 4]), m.put(vector(4), &[0.0; 4]));
+            m.device.softmax_forward(x, y).unwrap();
+            m.device.softmax_backward(y, dy, softmax_dx, Into::Set).unwrap();
+            m.device.logreg_forward(x, labels, fused).unwrap();
+            m.device.logreg_backward(x, labels, 1.0, dx, Into::Set).unwrap();
+            for (name, t) in [("y", y), ("softmax_dx", softmax_dx), ("dx", dx)] {
+                assert_near(&format!("{name} of {classes} classes"), &m.get(t), &numbers(&v[name]), bound::<T>());
+            }
+            let errors = numbers(&v["errors"]);
+            let metrics = [v["loss"][0].as_f64().unwrap(), errors[0], errors[1], n as f64];
+            assert_near(&format!("metrics of {classes} classes"), &m.get(fused), &metrics, bound::<T>());
+
+            // The same in two: softmax, then the cross entropy of its probabilities. The last case's probabilities are too small.
+            if metrics[0] < 100.0 {
+                let dp = m.room(shape);
+                m.device.cross_entropy_forward(y, labels, apart).unwrap();
+                assert_near("cross entropy", &m.get(apart), &metrics, bound::<T>());
+                m.device.cross_entropy_backward(y, labels, 1.0, dp, Into::Set).unwrap();
+                m.device.softmax_backward(y, dp, dx, Into::Set).unwrap();
+                assert_near("its gradient", &m.get(dx), &numbers(&v["dx"]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
+fn momentum_updates() {
+    fn check<T: Real>() {
+        for v in golden("sgd") {
+            let start = numbers(&v["w"]);
+            let mut m = Machine::<T>::new();
+            let mut values = step();
+            values.learning_rate = v["rate"].as_f64().unwrap();
+            values.momentum = v["momentum"].as_f64().unwrap();
+            m.device.set_step(values).unwrap();
+            let shape = vector(start.len());
+            let (w, velocity) = (m.put(shape, &start), m.put(shape, &vec![0.0; start.len()]));
+            let update = Update { rate: 1.0, decay: v["decay"].as_f64().unwrap() };
+            let (gradients, after) = (v["gradients"].as_array().unwrap(), v["after"].as_array().unwrap());
+            for (i, (g, after)) in gradients.iter().zip(after).enumerate() {
+                let g = m.put(shape, &numbers(g));
+                m.device.sgd_update(&update, w, g, velocity).unwrap();
+                assert_near(&format!("weights after step {i}"), &m.get(w), &numbers(after), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}

@@ -1,0 +1,361 @@
+//! The f64 device, which the table takes for the reference, against the operations' definitions, written as they are read.
+
+use super::{Machine, assert_near, step};
+use convnet::device::philox::{self, Purpose, Stream};
+use convnet::device::{ConvGeometry, Device, Into, Neuron, Op, PoolGeometry, PoolKind, Product, Shape, Update};
+
+const BOUND: f64 = 1e-12;
+
+fn random(seed: u64, elements: usize) -> Vec<f64> {
+    let mut stream = Stream::new(seed, Purpose::Data, 0, 0);
+    (0..elements).map(|_| stream.uniform() * 2.0 - 1.0).collect()
+}
+
+fn geometries() -> Vec<ConvGeometry> {
+    let base = ConvGeometry {
+        n: 2,
+        h: 7,
+        w: 6,
+        c: 4,
+        k: 6,
+        r: 3,
+        s: 2,
+        p: 5,
+        q: 5,
+        stride_h: 1,
+        stride_w: 1,
+        padding_h: 0,
+        padding_w: 0,
+        dilation_h: 1,
+        dilation_w: 1,
+        groups: 1,
+    };
+    vec![
+        base,
+        ConvGeometry { p: 4, q: 3, stride_h: 2, stride_w: 3, padding_h: 1, padding_w: 1, ..base },
+        ConvGeometry { groups: 2, ..base },
+        ConvGeometry { p: 3, q: 4, dilation_h: 2, dilation_w: 2, ..base },
+        // Rounded up: the last row of windows hangs over the edge.
+        ConvGeometry { p: 4, stride_h: 2, padding_h: 0, ..base },
+        ConvGeometry { groups: 4, k: 4, p: 7, padding_h: 1, ..base },
+    ]
+}
+
+/// Calls `tap(y, x, w)` with the indices of every product that the convolution sums up.
+fn taps(g: &ConvGeometry, mut tap: impl FnMut(usize, usize, usize)) {
+    let (cg, kg) = (g.c / g.groups, g.k / g.groups);
+    for n in 0..g.n {
+        for p in 0..g.p {
+            for q in 0..g.q {
+                for o in 0..g.k {
+                    for i in 0..g.r {
+                        for j in 0..g.s {
+                            let y = p * g.stride_h - g.padding_h + i * g.dilation_h;
+                            let x = q * g.stride_w - g.padding_w + j * g.dilation_w;
+                            if y < 0 || y >= g.h || x < 0 || x >= g.w {
+                                continue;
+                            }
+                            for c in 0..cg {
+                                let out = ((n * g.p + p) * g.q + q) * g.k + o;
+                                let input = ((n * g.h + y) * g.w + x) * g.c + o / kg * cg + c;
+                                tap(out as usize, input as usize, (((o * g.r + i) * g.s + j) * cg + c) as usize);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions() {
+    for g in geometries() {
+        let (xs, ws, ys) = (g.input(), g.filters(), g.output());
+        let (x, w, dy) = (random(1, xs.elements()), random(2, ws.elements()), random(3, ys.elements()));
+        let b = random(4, ys.image());
+        let mut m = Machine::<f64>::new();
+        let (tx, tw, tdy) = (m.put(xs, &x), m.put(ws, &w), m.put(ys, &dy));
+        for untied in [false, true] {
+            let shape = if untied { Shape { n: 1, ..ys } } else { Shape::new(1, 1, 1, ys.c) };
+            let (tb, ty) = (m.put(shape, &b[..shape.elements()]), m.room(ys));
+            let mut y: Vec<f64> = (0..ys.elements()).map(|i| b[i % shape.elements()]).collect();
+            taps(&g, |o, i, f| y[o] += x[i] * w[f]);
+            y.iter_mut().for_each(|y| *y = y.max(0.0));
+            let scratch = m.scratch(&Op::ConvForward(g));
+            m.device.conv_forward(&g, tx, tw, Some(tb), Neuron::Relu, ty, scratch).unwrap();
+            assert_near(&format!("forward {g:?}"), &m.get(ty), &y, BOUND);
+        }
+        for into in [Into::Set, Into::Add] {
+            let (mut dx, mut dw) = (random(5, xs.elements()), random(6, ws.elements()));
+            let (tdx, tdw) = (m.put(xs, &dx), m.put(ws, &dw));
+            if into == Into::Set {
+                dx.fill(0.0);
+                dw.fill(0.0);
+            }
+            taps(&g, |o, i, f| {
+                dx[i] += dy[o] * w[f];
+                dw[f] += dy[o] * x[i];
+            });
+            let scratch = m.scratch(&Op::ConvBackwardImage(g));
+            m.device.conv_backward_image(&g, tdy, tw, tdx, into, scratch).unwrap();
+            assert_near(&format!("image gradient {g:?} {into:?}"), &m.get(tdx), &dx, BOUND);
+            let scratch = m.scratch(&Op::ConvBackwardFilters(g));
+            m.device.conv_backward_filters(&g, tx, tdy, tdw, into, scratch).unwrap();
+            assert_near(&format!("filter gradient {g:?} {into:?}"), &m.get(tdw), &dw, BOUND);
+        }
+    }
+}
+
+#[test]
+fn products() {
+    let (m, n, k) = (5, 7, 11);
+    for t in 0..4 {
+        let p = Product { m: 5, n: 7, k: 11, transpose_a: t & 1, transpose_b: t >> 1 };
+        let (a, b, bias, before) = (random(1, m * k), random(2, k * n), random(3, n), random(4, m * n));
+        let sum = |i: usize, j: usize| -> f64 {
+            let a = |l: usize| if t & 1 == 1 { a[l * m + i] } else { a[i * k + l] };
+            let b = |l: usize| if t >> 1 == 1 { b[j * k + l] } else { b[l * n + j] };
+            (0..k).map(|l| a(l) * b(l)).sum()
+        };
+        let mut machine = Machine::<f64>::new();
+        let put = |machine: &mut Machine<f64>, v: &[f64]| machine.put(Shape::new(1, 1, 1, v.len()), v);
+        let (ta, tb, tbias) = (put(&mut machine, &a), put(&mut machine, &b), put(&mut machine, &bias));
+        let (tc, scratch) = (put(&mut machine, &before), machine.scratch(&Op::Product(p)));
+        machine.device.product(&p, ta, tb, None, Neuron::NONE, tc, Into::Add, scratch).unwrap();
+        let added: Vec<f64> = (0..m * n).map(|i| before[i] + sum(i / n, i % n)).collect();
+        assert_near(&format!("{p:?} added"), &machine.get(tc), &added, BOUND);
+        machine.device.product(&p, ta, tb, Some(tbias), Neuron::Logistic, tc, Into::Set, scratch).unwrap();
+        let set: Vec<f64> = (0..m * n).map(|i| 1.0 / (1.0 + (-sum(i / n, i % n) - bias[i % n]).exp())).collect();
+        assert_near(&format!("{p:?}"), &machine.get(tc), &set, BOUND);
+    }
+}
+
+#[test]
+fn pools() {
+    let base = PoolGeometry {
+        n: 2,
+        h: 7,
+        w: 6,
+        c: 5,
+        p: 3,
+        q: 3,
+        size_h: 2,
+        size_w: 2,
+        stride_h: 2,
+        stride_w: 2,
+        start_h: 0,
+        start_w: 0,
+    };
+    let geometries = [
+        base,
+        PoolGeometry { size_h: 3, size_w: 3, ..base },
+        PoolGeometry { size_h: 3, size_w: 2, stride_w: 1, p: 4, q: 6, start_h: -1, ..base },
+        PoolGeometry { size_h: 9, size_w: 9, p: 2, q: 2, start_h: -4, start_w: -4, ..base },
+        // cuda-convnet's outputs = 5: the last windows lie behind the image.
+        PoolGeometry { p: 5, q: 4, ..base },
+    ];
+    for g in geometries {
+        let (xs, ys) = (g.input(), g.output());
+        // Quarters: windows have equal maxima.
+        let x: Vec<f64> = random(1, xs.elements()).into_iter().map(|x| (x * 4.0).round() / 4.0).collect();
+        let dy = random(2, ys.elements());
+        for kind in [PoolKind::Max, PoolKind::Avg] {
+            let (mut y, mut dx) = (vec![0.0; ys.elements()], vec![0.0; xs.elements()]);
+            for out in 0..ys.elements() {
+                let (c, q) = (out % ys.c, out / ys.c % ys.w);
+                let (p, n) = (out / ys.c / ys.w % ys.h, out / ys.image());
+                let rows = (0..g.size_h).map(|i| p as i32 * g.stride_h + g.start_h + i).filter(|&i| i >= 0 && i < g.h);
+                let cells: Vec<usize> = rows
+                    .flat_map(|i| (0..g.size_w).map(move |j| (i, q as i32 * g.stride_w + g.start_w + j)))
+                    .filter(|&(_, j)| j >= 0 && j < g.w)
+                    .map(|(i, j)| ((n * xs.h + i as usize) * xs.w + j as usize) * xs.c + c)
+                    .collect();
+                let Some(&first) = cells.first() else { continue };
+                match kind {
+                    PoolKind::Max => {
+                        let most = cells.iter().fold(first, |most, &i| if x[i] > x[most] { i } else { most });
+                        y[out] = x[most];
+                        dx[most] += dy[out];
+                    }
+                    PoolKind::Avg => {
+                        let cell = 1.0 / cells.len() as f64;
+                        y[out] = cells.iter().map(|&i| x[i]).sum::<f64>() * cell;
+                        cells.iter().for_each(|&i| dx[i] += dy[out] * cell);
+                    }
+                }
+            }
+            let mut m = Machine::<f64>::new();
+            let (tx, ty, tdy, tdx) = (m.put(xs, &x), m.room(ys), m.put(ys, &dy), m.room(xs));
+            m.device.pool_forward(&g, kind, tx, ty).unwrap();
+            assert_near(&format!("{kind:?} {g:?}"), &m.get(ty), &y, BOUND);
+            m.device.pool_backward(&g, kind, tx, tdy, tdx, Into::Set).unwrap();
+            assert_near(&format!("{kind:?} gradient {g:?}"), &m.get(tdx), &dx, BOUND);
+            m.device.pool_backward(&g, kind, tx, tdy, tdx, Into::Add).unwrap();
+            let twice: Vec<f64> = dx.iter().map(|dx| dx * 2.0).collect();
+            assert_near(&format!("{kind:?} gradient added {g:?}"), &m.get(tdx), &twice, BOUND);
+        }
+    }
+}
+
+/// f as it is written in `Neuron`'s documentation, and f′ by a central difference of it.
+#[test]
+fn neurons() {
+    type F = fn(f64) -> f64;
+    let neurons: [(Neuron, F); 9] = [
+        (Neuron::Linear { a: -1.5, b: 0.25 }, |x| -1.5 * x + 0.25),
+        (Neuron::Relu, |x| x.max(0.0)),
+        (Neuron::Brelu { a: 1.5 }, |x| x.clamp(0.0, 1.5)),
+        (Neuron::Softrelu, |x| (1.0 + x.exp()).ln()),
+        (Neuron::Tanh { a: 1.75, b: 0.625 }, |x| 1.75 * (0.625 * x).tanh()),
+        (Neuron::Logistic, |x| 1.0 / (1.0 + (-x).exp())),
+        (Neuron::Abs, f64::abs),
+        (Neuron::Square, |x| x * x),
+        (Neuron::Sqrt, f64::sqrt),
+    ];
+    let shape = Shape::new(2, 3, 4, 5);
+    let dy = random(2, 120);
+    for (neuron, f) in neurons {
+        let positive = neuron == Neuron::Sqrt;
+        let x: Vec<f64> = random(1, 120).iter().map(|x| if positive { 0.1 + x.abs() } else { x * 3.0 }).collect();
+        let y: Vec<f64> = x.iter().map(|&x| f(x)).collect();
+        let slope = |x: f64| (f(x + 1e-6) - f(x - 1e-6)) / 2e-6;
+        let dx: Vec<f64> = x.iter().zip(&dy).map(|(&x, dy)| dy * slope(x)).collect();
+        let mut m = Machine::<f64>::new();
+        let (tx, ty, tdy, tdx) = (m.put(shape, &x), m.room(shape), m.put(shape, &dy), m.room(shape));
+        m.device.neuron_forward(neuron, tx, ty).unwrap();
+        assert_near(&format!("{neuron:?}"), &m.get(ty), &y, BOUND);
+        let seen = if neuron.derivative_reads_input() { tx } else { ty };
+        m.device.neuron_backward(neuron, seen, tdy, tdx, Into::Set).unwrap();
+        assert_near(&format!("{neuron:?} gradient"), &m.get(tdx), &dx, 1e-8);
+        m.device.neuron_backward(neuron, seen, tdy, tdy, Into::Set).unwrap();
+        assert_eq!(m.get(tdy), m.get(tdx), "{neuron:?} gradient in place");
+        if !neuron.derivative_reads_input() {
+            m.device.neuron_forward(neuron, tx, tx).unwrap();
+            assert_eq!(m.get(tx), m.get(ty), "{neuron:?} in place");
+        }
+    }
+}
+
+/// Softmax and the costs: gradients against central differences of the losses, which are written out.
+#[test]
+fn costs() {
+    let shape = Shape::new(4, 1, 1, 6);
+    let x: Vec<f64> = random(1, 24).iter().map(|x| x * 3.0).collect();
+    let positive: Vec<f64> = x.iter().map(|x| x.abs() + 0.01).collect();
+    let (labels, target) = ([2, 0, 5, 3], random(2, 24));
+    // Three of four images count; gradients are divided by 7 images.
+    let counted = 3;
+    let logreg = |x: &[f64]| -> f64 {
+        let image = |i: usize| {
+            let x = &x[i * 6..][..6];
+            x.iter().map(|x| x.exp()).sum::<f64>().ln() - x[labels[i] as usize]
+        };
+        (0..counted).map(image).sum()
+    };
+    let entropy = |x: &[f64]| -> f64 { (0..counted).map(|i| -x[i * 6 + labels[i] as usize].ln()).sum() };
+    let squares = |x: &[f64]| -> f64 { (0..counted * 6).map(|i| (x[i] - target[i]).powi(2)).sum() };
+    let gradient = |f: &dyn Fn(&[f64]) -> f64, x: &[f64]| -> Vec<f64> {
+        let moved = |i: usize, by: f64| {
+            let mut x = x.to_vec();
+            x[i] += by;
+            f(&x)
+        };
+        (0..x.len()).map(|i| 2.0 / 7.0 * (moved(i, 1e-6) - moved(i, -1e-6)) / 2e-6).collect()
+    };
+
+    let mut m = Machine::<f64>::new();
+    let mut values = step();
+    (values.images, values.gradient_scale) = (counted as u32, 1.0 / 7.0);
+    m.device.set_step(values).unwrap();
+    let (tx, tp, tt) = (m.put(shape, &x), m.put(shape, &positive), m.put(shape, &target));
+    let (tl, dx) = (m.integers(&labels), m.room(shape));
+    let metrics = |m: &mut Machine<f64>| m.put(Shape::new(1, 1, 1, 4), &[1.0; 4]);
+
+    let t = metrics(&mut m);
+    m.device.logreg_forward(tx, tl, t).unwrap();
+    let errors = (0..counted)
+        .filter(|&i| {
+            let x = &x[i * 6..][..6];
+            x.iter().any(|&other| other > x[labels[i] as usize])
+        })
+        .count() as f64;
+    let top5 = (0..counted)
+        .filter(|&i| x[i * 6..][..6].iter().filter(|&&other| other > x[i * 6 + labels[i] as usize]).count() >= 5)
+        .count() as f64;
+    assert_near("logreg", &m.get(t), &[1.0 + logreg(&x), 1.0 + errors, 1.0 + top5, 4.0], BOUND);
+    m.device.logreg_backward(tx, tl, 2.0, dx, Into::Set).unwrap();
+    assert_near("logreg gradient", &m.get(dx), &gradient(&logreg, &x), 1e-8);
+
+    let t = metrics(&mut m);
+    m.device.cross_entropy_forward(tp, tl, t).unwrap();
+    assert_near("cross entropy", &m.get(t)[..1], &[1.0 + entropy(&positive)], BOUND);
+    m.device.cross_entropy_backward(tp, tl, 2.0, dx, Into::Set).unwrap();
+    assert_near("cross entropy gradient", &m.get(dx), &gradient(&entropy, &positive), 1e-7);
+
+    let t = metrics(&mut m);
+    m.device.squares_forward(tx, Some(tt), t).unwrap();
+    assert_near("squares", &m.get(t), &[1.0 + squares(&x), 1.0, 1.0, 4.0], BOUND);
+    m.device.squares_backward(tx, Some(tt), 2.0, dx, Into::Set).unwrap();
+    assert_near("squares gradient", &m.get(dx), &gradient(&squares, &x), 1e-8);
+
+    // Softmax, and its gradient of Σ target·y.
+    let softmax = |x: &[f64]| -> Vec<f64> {
+        x.chunks(6).flat_map(|x| x.iter().map(|v| v.exp() / x.iter().map(|v| v.exp()).sum::<f64>())).collect()
+    };
+    let y = m.room(shape);
+    m.device.softmax_forward(tx, y).unwrap();
+    assert_near("softmax", &m.get(y), &softmax(&x), BOUND);
+    m.device.softmax_backward(y, tt, dx, Into::Set).unwrap();
+    let weighted = |x: &[f64]| softmax(x).iter().zip(&target).map(|(y, t)| y * t).sum::<f64>();
+    let expected: Vec<f64> = gradient(&weighted, &x).iter().map(|g| g * 3.5).collect();
+    assert_near("softmax gradient", &m.get(dx), &expected, 1e-8);
+}
+
+#[test]
+fn sums_and_updates() {
+    let shape = Shape::new(3, 4, 5, 7);
+    let (dy, w, v) = (random(1, 420), random(2, 420), random(3, 420));
+    let mut m = Machine::<f64>::new();
+    m.device.set_step(step()).unwrap();
+    let t = m.put(shape, &dy);
+    for biases in [7, 140] {
+        let shape_b = Shape::new(1, 1, 1, biases);
+        let (db, scratch) = (m.room(shape_b), m.scratch(&Op::BiasBackward(shape, shape_b)));
+        m.device.bias_backward(t, db, Into::Set, scratch).unwrap();
+        let sums: Vec<f64> = (0..biases).map(|b| dy.iter().skip(b).step_by(biases).sum()).collect();
+        assert_near("bias gradient", &m.get(db), &sums, BOUND);
+    }
+    let (mean, scratch) = (m.room(Shape::new(1, 1, 1, 1)), m.scratch(&Op::MeanAbs(420)));
+    m.device.mean_abs(t, mean, scratch).unwrap();
+    assert_near("mean |x|", &m.get(mean), &[dy.iter().map(|v| v.abs()).sum::<f64>() / 420.0], BOUND);
+
+    let (tw, tv) = (m.put(shape, &w), m.put(shape, &v));
+    m.device.sgd_update(&Update { rate: 2.0, decay: 0.01 }, tw, t, tv).unwrap();
+    let new: Vec<f64> = (0..420).map(|i| 0.9 * v[i] - 0.1 * 2.0 * (dy[i] + 0.01 * w[i])).collect();
+    assert_near("momentum", &m.get(tv), &new, BOUND);
+    let moved: Vec<f64> = (0..420).map(|i| w[i] + new[i]).collect();
+    assert_near("weights", &m.get(tw), &moved, BOUND);
+}
+
+/// The mask is the Philox number of (seed, step, layer, image, element), element i of image j in lane i % 4 of block
+/// (j << 32) | i / 4.
+#[test]
+fn dropout() {
+    let (shape, keep) = (Shape::new(3, 2, 3, 7), 0.6);
+    let x = random(1, 126);
+    let mut values = step();
+    (values.seed, values.step, values.first_image) = (0xfeed_0000_beef, 1 << 33 | 77, 10);
+    let mut m = Machine::<f64>::new();
+    m.device.set_step(values).unwrap();
+    let (tx, ty) = (m.put(shape, &x), m.room(shape));
+    m.device.dropout(9, keep, tx, ty, Into::Set).unwrap();
+    let kept = |i: usize| {
+        let (image, element) = (10 + i / 42, i % 42);
+        let block = (image as u64) << 32 | (element / 4) as u64;
+        let bits = philox::block(values.seed, Purpose::Dropout, 9, values.step, block)[element % 4];
+        f64::from(philox::uniform(bits)) < keep
+    };
+    let y: Vec<f64> = (0..126).map(|i| if kept(i) { x[i] / keep } else { 0.0 }).collect();
+    assert_near("dropout", &m.get(ty), &y, BOUND);
+}
