@@ -12,9 +12,10 @@ bias_backward(int rows, int columns, int part_rows, const float* __restrict__ dy
     const int begin = blockIdx.y * part_rows, end = min(rows, begin + part_rows);
     float sum = 0;
     if (column < columns) {
-        const float* at = dy + (long long)begin * columns + column;
+        const float* at = dy + (long long)(begin + deep) * columns + column;
+        const long long step = 8ll * columns;
 #pragma unroll 4
-        for (int row = begin + deep; row < end; row += 8) sum += at[(long long)(row - begin) * columns];
+        for (int row = begin + deep; row < end; row += 8, at += step) sum += *at;
     }
     shared[deep][lane] = sum;
     __syncthreads();

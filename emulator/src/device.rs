@@ -16,14 +16,13 @@ const GAP: u64 = 4096;
 /// What is known of the bytes of an allocation, in checked mode.
 #[derive(Debug)]
 pub struct Shadow {
-    written: Vec<AtomicU64>,
+    written: Box<[AtomicU64]>,
     /// For every two bytes: the launch and block that wrote them last.
-    writers: Vec<AtomicU64>,
+    writers: Box<[AtomicU64]>,
 }
 
 impl Shadow {
     fn new(bytes: u64) -> Self {
-        let zeros = |n: u64| (0..n).map(|_| AtomicU64::new(0)).collect();
         Shadow { written: zeros(bytes.div_ceil(64)), writers: zeros(bytes.div_ceil(2)) }
     }
 
@@ -82,6 +81,13 @@ impl Shadow {
     }
 }
 
+/// Zeros that take memory only where they are touched.
+fn zeros(n: u64) -> Box<[AtomicU64]> {
+    let plain = Box::into_raw(vec![0u64; n as usize].into_boxed_slice());
+    // SAFETY: an AtomicU64 has the size, alignment and bits of a u64, and the box is given up by `into_raw`.
+    unsafe { Box::from_raw(plain as *mut [AtomicU64]) }
+}
+
 /// An allocation.
 #[derive(Clone, Debug)]
 pub struct Allocation {
@@ -102,6 +108,8 @@ struct Table {
     live: BTreeMap<u64, Allocation>,
     freed: BTreeMap<u64, Allocation>,
     used: u64,
+    /// Where checked mode looks for room first: behind what it gave last, so that freed places stay recognisable.
+    cursor: u64,
     snapshot: Option<Arc<Vec<Allocation>>>,
 }
 
@@ -162,23 +170,29 @@ impl Memory {
         }
         let gap = if self.checked { GAP } else { 0 };
         let room = bytes.next_multiple_of(ALIGN) + gap;
-        // First fit, from the front; the first bytes stay unused so that no allocation is at the range's edge.
-        let mut at = self.base + GAP;
-        for a in table.live.values() {
-            if a.address - at >= room {
-                break;
-            }
-            at = (a.address + a.bytes).next_multiple_of(ALIGN) + gap;
-        }
-        if at + room > self.base + self.len {
-            return None;
-        }
+        // First fit; the first bytes stay unused so that no allocation is at the range's edge.
+        let from_front = self.base + GAP;
+        let first = if self.checked { table.cursor.max(from_front) } else { from_front };
+        let at = self.room(&table, first, room).or_else(|| self.room(&table, from_front, room))?;
+        table.cursor = at + room;
         table.freed.retain(|_, f| f.address + f.bytes <= at || f.address >= at + room);
         let shadow = self.checked.then(|| Arc::new(Shadow::new(bytes)));
         table.live.insert(at, Allocation { address: at, bytes, freed: false, host, shadow });
         table.used += if host { 0 } else { bytes };
         table.snapshot = None;
         Some(at)
+    }
+
+    /// The first place from `at` on with that much room.
+    fn room(&self, table: &Table, mut at: u64, room: u64) -> Option<u64> {
+        let gap = if self.checked { GAP } else { 0 };
+        for a in table.live.range(at..).map(|(_, a)| a) {
+            if a.address - at >= room {
+                break;
+            }
+            at = (a.address + a.bytes).next_multiple_of(ALIGN) + gap;
+        }
+        (at + room <= self.base + self.len).then_some(at)
     }
 
     /// Frees what was allocated at an address; false when nothing was.

@@ -1,9 +1,12 @@
 //! The command line: one file a subcommand.
 
 mod bench;
+mod check;
 mod devices;
+mod predict;
 mod progress;
 mod resume;
+mod show;
 mod summary;
 mod table;
 mod test;
@@ -72,8 +75,14 @@ enum Command {
     Resume(resume::Arguments),
     /// Measure a run's loss and error on its test set
     Test(test::Arguments),
+    /// Classify image files with a run's net
+    Predict(predict::Arguments),
+    /// Draw a run's curves and filters as PNG files
+    Show(show::Arguments),
     /// Print a config's layers, parameters, multiply-adds and memory
     Summary(summary::Arguments),
+    /// Check every layer's gradients by finite differences in f64
+    Check(check::Arguments),
     /// Time a config's training step, its forward pass and each layer
     Bench(bench::Arguments),
     /// Check every operation of a device against the CPU in f64
@@ -86,11 +95,17 @@ enum Command {
 #[derive(Args)]
 struct DeviceArguments {
     /// Where to run: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device_name)]
     device: String,
     /// CPU threads [default: one for each core]
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     threads: usize,
+}
+
+/// A name that a device may have, here or elsewhere: any other is a wrong argument.
+fn device_name(name: &str) -> Result<String, &'static str> {
+    let known = ["auto", "cpu", "cuda"].contains(&name) || name.starts_with("cuda:");
+    if known { Ok(name.to_owned()) } else { Err("there are: auto, cpu, cuda, cuda:N") }
 }
 
 impl DeviceArguments {
@@ -109,7 +124,10 @@ pub fn main() -> ExitCode {
         Command::Train(a) => train::run(a),
         Command::Resume(a) => resume::run(a),
         Command::Test(a) => test::run(a),
+        Command::Predict(a) => predict::run(a),
+        Command::Show(a) => show::run(a),
         Command::Summary(a) => summary::run(a),
+        Command::Check(a) => check::run(a),
         Command::Bench(a) => bench::run(a),
         Command::Verify(a) => verify::run(a),
         Command::Devices(a) => devices::run(a),

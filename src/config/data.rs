@@ -3,7 +3,7 @@
 pub use crate::data::Augment;
 
 use super::types::{at_least_one, positive, some_at_least_one};
-use serde::de::{Error, Visitor};
+use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -83,7 +83,7 @@ impl Visitor<'_> for ScaleVisitor {
     }
 
     fn visit_str<E: Error>(self, v: &str) -> Result<Scale, E> {
-        if v == "std" { Ok(Scale::Std) } else { Err(E::unknown_variant(v, &["std"])) }
+        if v == "std" { Ok(Scale::Std) } else { Err(E::invalid_value(Unexpected::Str(v), &self)) }
     }
 
     fn visit_f64<E: Error>(self, v: f64) -> Result<Scale, E> {

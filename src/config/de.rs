@@ -71,15 +71,15 @@ impl de::Error for Error {
     }
 
     fn invalid_type(found: Unexpected, expected: &dyn Expected) -> Self {
-        Self::new(What::Mismatch { expected: message::expected(&expected.to_string(), false), found: message::found(found) })
+        Self::new(What::Mismatch { expected: message::expected(&expected.to_string()), found: message::found(found) })
     }
 
     fn invalid_value(found: Unexpected, expected: &dyn Expected) -> Self {
-        Self::new(What::Mismatch { expected: message::expected(&expected.to_string(), true), found: message::found(found) })
+        Self::new(What::Mismatch { expected: message::expected_of(&found, &expected.to_string()), found: message::found(found) })
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        let (expected, found) = (message::expected(&expected.to_string(), false), format!("an array of {length}"));
+        let (expected, found) = (message::expected(&expected.to_string()), format!("an array of {length}"));
         Self::new(What::Mismatch { expected, found })
     }
 
@@ -191,7 +191,7 @@ fn read_all<'de, V: Visitor<'de>>(nodes: &[Node], visitor: V) -> Result<V::Value
 }
 
 fn too_many(most: usize, given: usize) -> Error {
-    let most = if most == 0 { "no numbers".into() } else { format!("at most {most}") };
+    let most = if most == 0 { "no numbers".into() } else { format!("at most {most} numbers") };
     de::Error::custom(format!("takes {most}, not {given}"))
 }
 

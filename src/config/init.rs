@@ -47,10 +47,11 @@ impl Init {
     }
 }
 
-/// Normal with a standard deviation of 0.01.
+/// Normal with standard deviation √(2/fan_in), which keeps the scale of activations through layers of relus whatever their
+/// sizes.
 impl Default for Init {
     fn default() -> Self {
-        Self { kind: InitKind::Gaussian { mean: 0.0, std: hundredth() } }
+        Self { kind: InitKind::Msra }
     }
 }
 

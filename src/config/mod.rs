@@ -1,6 +1,6 @@
 //! From a config to a [`NetSpec`]: the net's layers by name and what they read, the data, and how to train.
 //!
-//! A reader turns a file into a tree of [`Node`]s, values that know their places ([`toml`](self) so far); `--set` changes
+//! A reader turns a file into a tree of [`Node`]s, values that know their places (TOML so far); `--set` changes
 //! the tree; and one serde deserializer reads everything from it. An error about a config, at whatever stage it is
 //! found, is a [`ConfigError`], which shows the line with a label. To add a format, write a reader that makes the same
 //! tree as the TOML would, and give it to [`NetSpec::from_node`].

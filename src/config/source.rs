@@ -93,8 +93,8 @@ impl Text {
         let text = self.text.as_str();
         let end = text.trim_end().len();
         let mut start = floor(text, (span.start as usize).min(end));
-        if start == end {
-            start = text[..end].char_indices().next_back().map_or(0, |(at, _)| at);
+        if start == end || text[start..].starts_with('\n') && !text[..start].is_empty() && !text[..start].ends_with('\n') {
+            start = text[..start].char_indices().next_back().map_or(0, |(at, _)| at);
         }
         let line = start + text[start..].find('\n').unwrap_or(text.len() - start);
         let stop = floor(text, (span.end as usize).min(line)).min(start + LINE);

@@ -1,6 +1,7 @@
 //! TOML text → [`Node`]. The toml crate parses, with places; its tables come sorted by key and are put back in the
 //! order they were written.
 
+use super::error::quote;
 use super::{ConfigError, Entry, Node, SourceId, Sources, Span, Table, Value};
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
@@ -28,7 +29,8 @@ fn invalid(error: &::toml::de::Error, source: SourceId, sources: &Sources) -> Co
         "duplicate key" => "give each key once; a second layer starts with its own [[layer]]",
         _ => "",
     };
-    let shown = ConfigError::new(format!("this is not TOML: {message}")).help(help);
+    let said = if message.starts_with("string values must be quoted") { "text must be in quotes" } else { message };
+    let shown = ConfigError::new(format!("this is not TOML: {said}")).help(help);
     match error.span() {
         Some(span) => shown.at(sources, Span::new(source, span), "here"),
         None => shown,
@@ -39,9 +41,18 @@ fn invalid(error: &::toml::de::Error, source: SourceId, sources: &Sources) -> Co
 struct Unusable {
     span: Span,
     message: String,
+    named: bool,
 }
 
 impl Unusable {
+    /// Names the key that has the value, once.
+    fn of(mut self, key: &str) -> Self {
+        if !std::mem::replace(&mut self.named, true) {
+            self.message = format!("{} {}", quote(key), self.message);
+        }
+        self
+    }
+
     fn explain(self, sources: &Sources) -> ConfigError {
         ConfigError::new(self.message).at(sources, self.span, "here")
     }
@@ -62,25 +73,25 @@ impl Reader {
         entries.sort_by_key(|(key, _)| key.span().start);
         let one = |(key, value): (&Spanned<_>, &Spanned<DeValue>)| {
             let name: &std::borrow::Cow<str> = key.get_ref();
-            Ok((name.to_string(), Entry { key: self.span(key.span()), node: self.value(value)? }))
+            Ok((name.to_string(), Entry { key: self.span(key.span()), node: self.value(value).map_err(|w| w.of(name))? }))
         };
         entries.into_iter().map(one).collect()
     }
 
     fn value(&self, value: &Spanned<DeValue>) -> Result<Node, Unusable> {
         let span = self.span(value.span());
-        let unusable = |message: &str| Unusable { span, message: message.into() };
+        let unusable = |message: &str| Unusable { span, message: message.into(), named: false };
         let value = match value.get_ref() {
             DeValue::Boolean(b) => Value::Bool(*b),
             DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix())
                 .map(Value::Integer)
-                .map_err(|_| unusable("this number is too large: whole numbers have 64 bits"))?,
+                .map_err(|_| unusable("is too large: whole numbers have 64 bits"))?,
             DeValue::Float(f) => match f.as_str().parse::<f64>() {
                 Ok(f) if f.is_finite() => Value::Float(f),
-                _ => return Err(unusable("this number is not finite")),
+                _ => return Err(unusable("is not a finite number")),
             },
             DeValue::String(s) => Value::String(s.to_string()),
-            DeValue::Datetime(_) => return Err(unusable("no key takes a date")),
+            DeValue::Datetime(_) => return Err(unusable("is a date, which no key takes")),
             DeValue::Array(a) => Value::Array(a.iter().map(|v| self.value(v)).collect::<Result<_, _>>()?),
             DeValue::Table(t) => Value::Table(self.table(t)?),
         };

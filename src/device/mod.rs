@@ -30,7 +30,10 @@ pub enum Error {
         /// Bytes that were free.
         free: usize,
     },
-    /// There is no such device, or it cannot be used.
+    /// No device has this name.
+    #[error("there is no device '{0}'; there are: auto, cpu, cuda, cuda:0, cuda:1 and so on (`convnet devices` lists them)")]
+    Unknown(String),
+    /// The device cannot be used.
     #[error("{0}")]
     Unavailable(String),
     /// A call of the driver or a kernel failed.

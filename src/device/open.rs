@@ -1,6 +1,7 @@
 //! Devices by name.
 
 use super::cpu::CpuDevice;
+use super::cuda::{self, CudaDevice};
 use super::{Device, Error, Result};
 use serde::Serialize;
 
@@ -13,18 +14,28 @@ pub struct DeviceInfo {
     pub name: String,
     /// Bytes of memory.
     pub memory: u64,
-    /// Bytes of it that are free.
-    pub free: u64,
+    /// Why it cannot be used, if so.
+    pub unusable: Option<String>,
 }
 
 /// The devices of this machine, and why no CUDA device is among them.
 pub fn list() -> (Vec<DeviceInfo>, Option<String>) {
-    let (memory, free) = super::cpu::memory();
-    let cpu = DeviceInfo { id: "cpu".into(), name: CpuDevice::<f32>::new(0).name(), memory, free };
-    (vec![cpu], Some(NO_CUDA.into()))
+    let (memory, _) = super::cpu::memory();
+    let mut devices =
+        vec![DeviceInfo { id: "cpu".into(), name: CpuDevice::<f32>::new(0).name(), memory, unusable: None }];
+    match cuda::available() {
+        Ok(cards) => {
+            devices.extend(cards.into_iter().map(|card| DeviceInfo {
+                id: format!("cuda:{}", card.ordinal),
+                name: card.name,
+                memory: card.memory as u64,
+                unusable: card.unusable,
+            }));
+            (devices, None)
+        }
+        Err(why) => (devices, Some(why.to_string())),
+    }
 }
-
-const NO_CUDA: &str = "this build has no CUDA kernels";
 
 /// Opens a device by its name in `--device`, on `threads` CPU threads (0: all cores) where it is the CPU. Also says, for
 /// people, why `auto` took it: a phrase to put behind its name.
@@ -32,10 +43,17 @@ const NO_CUDA: &str = "this build has no CUDA kernels";
 /// # Errors
 /// There is no such device, or it cannot be used.
 pub fn open(name: &str, threads: usize) -> Result<(Box<dyn Device>, String)> {
+    let cpu = || Box::new(CpuDevice::<f32>::new(threads));
     match name {
-        "auto" => Ok((Box::new(CpuDevice::<f32>::new(threads)), format!(", since {NO_CUDA}"))),
-        "cpu" => Ok((Box::new(CpuDevice::<f32>::new(threads)), String::new())),
-        _ if name == "cuda" || name.starts_with("cuda:") => Err(Error::Unavailable(NO_CUDA.into())),
-        _ => Err(Error::Unavailable(format!("there is no device '{name}'; there are: auto, cpu, cuda, cuda:N"))),
+        "cpu" => Ok((cpu(), String::new())),
+        "cuda" => Ok((Box::new(CudaDevice::new(0)?), String::new())),
+        "auto" => match CudaDevice::new(0) {
+            Ok(card) => Ok((Box::new(card), ", the first GPU".into())),
+            Err(why) => Ok((cpu(), format!(", since {why}"))),
+        },
+        _ => match name.strip_prefix("cuda:").map(str::parse) {
+            Some(Ok(ordinal)) => Ok((Box::new(CudaDevice::new(ordinal)?), String::new())),
+            _ => Err(Error::Unknown(name.into())),
+        },
     }
 }

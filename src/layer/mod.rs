@@ -17,14 +17,17 @@ use crate::config::{ConfigError, LayerSpec};
 use crate::device::{self, Device, Into, Neuron, Shape, Tensor};
 use std::fmt::Debug;
 
+/// Makes a layer from its keys and its inputs' shapes.
+pub type Build = fn(&LayerSpec, &[Shape]) -> Result<Box<dyn Layer>, Misfit>;
+
 /// One layer type: its name in configs and how a layer of it is made.
 pub struct Kind {
     /// The value of `type`.
     pub name: &'static str,
     /// A cost's second input is the labels unless the config names another.
     pub labels: bool,
-    /// Makes a layer from its keys and its inputs' shapes.
-    pub build: fn(&LayerSpec, &[Shape]) -> Result<Box<dyn Layer>, Misfit>,
+    /// How a layer of it is made.
+    pub build: Build,
 }
 
 /// Every layer type.

@@ -175,7 +175,7 @@ pub fn newest(folder: &Path, optimizer: bool, mut warn: impl FnMut(String)) -> R
             Err(e) => warn(format!("{e}; trying the one before")),
         }
     }
-    Err(Error::NoRun { path: folder.to_owned(), what: "has no whole checkpoint".into() })
+    Err(Error::NoRun { path: folder.to_owned(), what: "has no whole checkpoint; restore one, or train the net anew".into() })
 }
 
 /// The step of the best checkpoint: the least test error, then the least loss, then the earliest.

@@ -82,6 +82,6 @@ impl Error {
 
     /// The exit status of the command that ends with this error: 2 for arguments and configs, 1 for the rest.
     pub fn exit_status(&self) -> u8 {
-        if matches!(self, Self::Config(_) | Self::Fixed { .. }) { 2 } else { 1 }
+        if matches!(self, Self::Config(_) | Self::Fixed { .. } | Self::Device(device::Error::Unknown(_))) { 2 } else { 1 }
     }
 }

@@ -44,6 +44,18 @@ pub fn new_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result
     done.and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))))
 }
 
+/// Removes what processes that were killed have left in a folder under temporary names.
+pub fn remove_temporary(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|n| n.starts_with('.') && n.contains(".tmp-")) {
+            // What cannot be removed does no harm.
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
 /// Syncs a folder's list of names.
 pub fn sync_folder(path: &Path) -> Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };

@@ -2,7 +2,7 @@
 
 pub mod checkpoint;
 mod error;
-mod files;
+pub(crate) mod files;
 mod metrics;
 mod run;
 mod trainer;

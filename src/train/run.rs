@@ -38,12 +38,14 @@ impl Run {
         Self::open(folder)
     }
 
-    /// Opens a folder that [`create`](Run::create) made.
+    /// Opens a folder that [`create`](Run::create) made, to go on with it.
     ///
     /// # Errors
     /// It is none, or cannot be written.
     pub fn open(folder: &Path) -> Result<Self> {
         check(folder)?;
+        files::remove_temporary(folder);
+        files::remove_temporary(&folder.join("checkpoints"));
         let path = folder.join("metrics.jsonl");
         let metrics =
             OpenOptions::new().create(true).append(true).open(&path).map_err(Error::file("open", &path))?;
@@ -116,5 +118,5 @@ fn check(folder: &Path) -> Result<()> {
         return Ok(());
     }
     let what = if folder.is_dir() { "is no run: it has no config.toml" } else { "is no folder" };
-    Err(Error::NoRun { path: folder.to_owned(), what: what.into() })
+    Err(Error::NoRun { path: folder.to_owned(), what: format!("{what}; give the folder that `convnet train` made") })
 }

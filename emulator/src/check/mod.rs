@@ -54,7 +54,7 @@ impl FaultKind {
             FaultKind::OutOfBounds => "out-of-bounds",
             FaultKind::Misaligned => "misaligned",
             FaultKind::UseAfterFree => "use-after-free",
-            FaultKind::Uninitialised => "uninitialised-read",
+            FaultKind::Uninitialised => "uninitialised",
             FaultKind::SharedRace => "shared-race",
             FaultKind::GlobalRace => "global-race",
             FaultKind::DivergentBarrier => "divergent-barrier",

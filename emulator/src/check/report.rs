@@ -120,11 +120,16 @@ pub(super) fn quote(text: &str) -> String {
     out
 }
 
+/// What is told apart: kind, kernel, line, and an address.
+type Key = (FaultKind, String, u32, u64);
+
 /// Reports a finding, once for its kernel, line and kind.
 pub fn record(finding: Finding) {
-    static SEEN: Mutex<Option<HashSet<(FaultKind, String, u32, Option<String>)>>> = Mutex::new(None);
+    static SEEN: Mutex<Option<HashSet<Key>>> = Mutex::new(None);
     let mut seen = SEEN.lock().unwrap_or_else(|e| e.into_inner());
-    let key = (finding.kind, finding.kernel.clone(), finding.ptx_line, finding.source.clone());
+    // What no instruction did is told apart by its address.
+    let address = if finding.ptx_line == 0 { finding.address } else { 0 };
+    let key = (finding.kind, finding.kernel.clone(), finding.ptx_line, address);
     if !seen.get_or_insert_default().insert(key) {
         return;
     }

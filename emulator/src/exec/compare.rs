@@ -111,197 +111,39 @@ macro_rules! integers {
     };
 }
 
+/// A comparison of floats, on the values that their bits stand for.
+macro_rules! on_values {
+    ($t:ty, $value:expr, |$a:ident, $b:ident| $result:expr) => {
+        Some(comparison(|a: $t, b: $t| {
+            let ($a, $b) = ($value(a), $value(b));
+            $result
+        }))
+    };
+}
+
 macro_rules! floats {
-    ($t:ty, $name:expr, |$v:ident| $value:expr) => {
+    ($t:ty, $name:expr, $value:expr) => {
         match $name {
-            "eq" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                a == b
-            })),
-            "ne" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                a < b || a > b
-            })),
-            "lt" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                a < b
-            })),
-            "le" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                a <= b
-            })),
-            "gt" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                a > b
-            })),
-            "ge" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                a >= b
-            })),
-            "equ" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                !(a < b || a > b)
-            })),
-            "neu" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                a != b
-            })),
-            "ltu" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                !(a >= b)
-            })),
-            "leu" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                !(a > b)
-            })),
-            "gtu" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                !(a <= b)
-            })),
-            "geu" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                !(a < b)
-            })),
-            "num" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                a == a && b == b
-            })),
-            "nan" => Some(comparison(|a: $t, b: $t| {
-                let (a, b) = (
-                    {
-                        let $v = a;
-                        $value
-                    },
-                    {
-                        let $v = b;
-                        $value
-                    },
-                );
-                a != a || b != b
-            })),
+            "eq" => on_values!($t, $value, |a, b| a == b),
+            "ne" => on_values!($t, $value, |a, b| a < b || a > b),
+            "lt" => on_values!($t, $value, |a, b| a < b),
+            "le" => on_values!($t, $value, |a, b| a <= b),
+            "gt" => on_values!($t, $value, |a, b| a > b),
+            "ge" => on_values!($t, $value, |a, b| a >= b),
+            "equ" => on_values!($t, $value, |a, b| !(a < b || a > b)),
+            "neu" => on_values!($t, $value, |a, b| a != b),
+            "ltu" => on_values!($t, $value, |a, b| !(a >= b)),
+            "leu" => on_values!($t, $value, |a, b| !(a > b)),
+            "gtu" => on_values!($t, $value, |a, b| !(a <= b)),
+            "geu" => on_values!($t, $value, |a, b| !(a < b)),
+            "num" => on_values!($t, $value, |a, b| a == a && b == b),
+            "nan" => on_values!($t, $value, |a, b| a != a || b != b),
             _ => None,
         }
     };
 }
 
-#[allow(clippy::neg_cmp_op_on_partial_ord, clippy::eq_op, clippy::nonminimal_bool, reason = "unordered comparisons are meant")]
+#[allow(clippy::neg_cmp_op_on_partial_ord, clippy::eq_op, clippy::double_comparisons, reason = "unordered comparisons are meant")]
 fn function(name: &str, ty: Ty, ftz: bool) -> Option<Exec> {
     match (ty, ftz) {
         (Ty::B16 | Ty::U16, false) => integers!(u16, name),
@@ -310,11 +152,11 @@ fn function(name: &str, ty: Ty, ftz: bool) -> Option<Exec> {
         (Ty::S32, false) => integers!(i32, name),
         (Ty::B64 | Ty::U64, false) => integers!(u64, name),
         (Ty::S64, false) => integers!(i64, name),
-        (Ty::F32, false) => floats!(f32, name, |v| v),
-        (Ty::F32, true) => floats!(f32, name, |v| flush(v)),
-        (Ty::F64, false) => floats!(f64, name, |v| v),
-        (Ty::F16, _) if !ftz => floats!(f16, name, |v| v.to_f32()),
-        (Ty::BF16, false) => floats!(bf16, name, |v| v.to_f32()),
+        (Ty::F32, false) => floats!(f32, name, |v: f32| v),
+        (Ty::F32, true) => floats!(f32, name, flush),
+        (Ty::F64, false) => floats!(f64, name, |v: f64| v),
+        (Ty::F16, _) if !ftz => floats!(f16, name, f16::to_f32),
+        (Ty::BF16, false) => floats!(bf16, name, bf16::to_f32),
         _ => None,
     }
 }
@@ -374,7 +216,7 @@ fn packed(d: &mut Decoder, comparison: &str, ty: Ty, to: Ty, set: bool) -> Resul
                 1 => bf16::ONE.to_bits() as u32,
                 _ => 0xffff,
             };
-            let out = std::array::from_fn(|l| (low >> l & 1) * one | ((high >> l & 1) * one) << 16);
+            let out = std::array::from_fn(|l| ((low >> l & 1) * one) | (((high >> l & 1) * one) << 16));
             warp.write(inst.d(), &out);
         }
         Step::Next

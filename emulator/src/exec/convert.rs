@@ -4,7 +4,7 @@
 
 use half::{bf16, f16};
 
-use super::lanes::{Exec, binary_mode, unary, unary_mode};
+use super::lanes::{Exec, Low, Value, binary_mode, unary, unary_mode};
 use super::rounding::{DOWN, FTZ, NAN, NEAREST, SAT, UP, ZERO, finish, flush_if, round_f32, to_integer};
 use crate::ir::{Class, Decoder, Ty};
 use crate::ptx::Error;
@@ -127,7 +127,7 @@ fn tf32(a: f32, round: impl Fn(u32) -> u32) -> u32 {
 
 /// Puts the shape of a destination integer into the mode.
 fn describe(d: &mut Decoder, to: Ty) {
-    d.mode |= to.bytes() * 8 << WIDTH_SHIFT | if to.signed() { SIGNED } else { 0 };
+    d.mode |= (to.bytes() * 8) << WIDTH_SHIFT | if to.signed() { SIGNED } else { 0 };
 }
 
 /// An integer cut or clamped to the destination's type, extended to 64 bits as the type has it.
@@ -147,11 +147,11 @@ fn integers(d: &mut Decoder, to: Ty, from: Ty, dest_wide: bool, source_wide: boo
     macro_rules! from {
         ($t:ty) => {
             match (sat, to, dest_wide) {
-                (false, Ty::U32 | Ty::S32 | Ty::B32, false) => unary(|a: $t| a as u32),
-                (false, Ty::U64 | Ty::S64 | Ty::B64, true) => unary(|a: $t| a as u64),
-                (false, Ty::U16 | Ty::B16, false) => unary(|a: $t| a as u16 as u32),
-                (_, _, false) => unary_mode(|m, a: $t| extend(m, fit(m, a as i128)) as u32),
-                (_, _, true) => unary_mode(|m, a: $t| extend(m, fit(m, a as i128))),
+                (false, Ty::U32 | Ty::S32 | Ty::B32, false) => unary(|a: $t| a.value() as u32),
+                (false, Ty::U64 | Ty::S64 | Ty::B64, true) => unary(|a: $t| a.value() as u64),
+                (false, Ty::U16 | Ty::B16, false) => unary(|a: $t| a.value() as u16 as u32),
+                (_, _, false) => unary_mode(|m, a: $t| extend(m, fit(m, a.value() as i128)) as u32),
+                (_, _, true) => unary_mode(|m, a: $t| extend(m, fit(m, a.value() as i128))),
             }
         };
     }
@@ -164,6 +164,12 @@ fn integers(d: &mut Decoder, to: Ty, from: Ty, dest_wide: bool, source_wide: boo
         (Ty::S32, false) => from!(i32),
         (Ty::U64 | Ty::B64, true) => from!(u64),
         (Ty::S64, true) => from!(i64),
+        (Ty::U8 | Ty::B8, true) => from!(Low<u8>),
+        (Ty::S8, true) => from!(Low<i8>),
+        (Ty::U16 | Ty::B16, true) => from!(Low<u16>),
+        (Ty::S16, true) => from!(Low<i16>),
+        (Ty::U32 | Ty::B32, true) => from!(Low<u32>),
+        (Ty::S32, true) => from!(Low<i32>),
         _ => return None,
     })
 }
@@ -187,13 +193,13 @@ fn from_integer(to: Ty, from: Ty, source_wide: bool) -> Option<Exec> {
             match to {
                 Ty::F32 => unary_mode(|m, a: $t| {
                     if m & 3 == NEAREST {
-                        return a as f32;
+                        return a.value() as f32;
                     }
-                    let (s, e) = split(a as i128);
+                    let (s, e) = split(a.value() as i128);
                     round_f32(m, s, e)
                 }),
                 Ty::F64 => unary_mode(|m, a: $t| {
-                    let (s, e) = split(a as i128);
+                    let (s, e) = split(a.value() as i128);
                     match m & 3 {
                         DOWN if e < 0.0 => s.next_down(),
                         UP if e > 0.0 => s.next_up(),
@@ -203,11 +209,11 @@ fn from_integer(to: Ty, from: Ty, source_wide: bool) -> Option<Exec> {
                     }
                 }),
                 Ty::F16 => unary_mode(|m, a: $t| {
-                    let (s, e) = split(a as i128);
+                    let (s, e) = split(a.value() as i128);
                     narrow(m, s, e, 5, 10)
                 }),
                 _ => unary_mode(|m, a: $t| {
-                    let (s, e) = split(a as i128);
+                    let (s, e) = split(a.value() as i128);
                     narrow(m, s, e, 8, 7)
                 }),
             }
@@ -222,6 +228,8 @@ fn from_integer(to: Ty, from: Ty, source_wide: bool) -> Option<Exec> {
         (Ty::S32, false) => from!(i32),
         (Ty::U64, true) => from!(u64),
         (Ty::S64, true) => from!(i64),
+        (Ty::U32, true) => from!(Low<u32>),
+        (Ty::S32, true) => from!(Low<i32>),
         _ => return None,
     })
 }

@@ -70,7 +70,7 @@ fn out<H: Half>(mode: u32, v: f64) -> u16 {
     if mode & SAT != 0 {
         v = if v > 0.0 { v.min(1.0) } else { 0.0 };
     }
-    if mode & RELU != 0 && !(v > 0.0) {
+    if mode & RELU != 0 && v <= 0.0 {
         v = 0.0;
     }
     let h = H::round(v);

@@ -159,32 +159,32 @@ fn multiply(d: &mut Decoder) -> Result<(), Error> {
     let exec = match (half, mad, ty, sat) {
         ("lo", false, _, false) => by_width!(ty, binary, |a, b| a.wrapping_mul(b)),
         ("lo", true, _, false) => by_width!(ty, ternary, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-        ("hi", false, Ty::U16, false) => Some(binary(|a: u16, b: u16| (a as u32 * b as u32 >> 16) as u16)),
-        ("hi", false, Ty::S16, false) => Some(binary(|a: i16, b: i16| (a as i32 * b as i32 >> 16) as i16)),
-        ("hi", false, Ty::U32, false) => Some(binary(|a: u32, b: u32| (a as u64 * b as u64 >> 32) as u32)),
-        ("hi", false, Ty::S32, false) => Some(binary(|a: i32, b: i32| (a as i64 * b as i64 >> 32) as i32)),
-        ("hi", false, Ty::U64, false) => Some(binary(|a: u64, b: u64| (a as u128 * b as u128 >> 64) as u64)),
-        ("hi", false, Ty::S64, false) => Some(binary(|a: i64, b: i64| (a as i128 * b as i128 >> 64) as i64)),
+        ("hi", false, Ty::U16, false) => Some(binary(|a: u16, b: u16| ((a as u32 * b as u32) >> 16) as u16)),
+        ("hi", false, Ty::S16, false) => Some(binary(|a: i16, b: i16| ((a as i32 * b as i32) >> 16) as i16)),
+        ("hi", false, Ty::U32, false) => Some(binary(|a: u32, b: u32| ((a as u64 * b as u64) >> 32) as u32)),
+        ("hi", false, Ty::S32, false) => Some(binary(|a: i32, b: i32| ((a as i64 * b as i64) >> 32) as i32)),
+        ("hi", false, Ty::U64, false) => Some(binary(|a: u64, b: u64| ((a as u128 * b as u128) >> 64) as u64)),
+        ("hi", false, Ty::S64, false) => Some(binary(|a: i64, b: i64| ((a as i128 * b as i128) >> 64) as i64)),
         ("hi", true, Ty::U16, false) => {
-            Some(ternary(|a: u16, b: u16, c: u16| ((a as u32 * b as u32 >> 16) as u16).wrapping_add(c)))
+            Some(ternary(|a: u16, b: u16, c: u16| (((a as u32 * b as u32) >> 16) as u16).wrapping_add(c)))
         }
         ("hi", true, Ty::S16, false) => {
-            Some(ternary(|a: i16, b: i16, c: i16| ((a as i32 * b as i32 >> 16) as i16).wrapping_add(c)))
+            Some(ternary(|a: i16, b: i16, c: i16| (((a as i32 * b as i32) >> 16) as i16).wrapping_add(c)))
         }
         ("hi", true, Ty::U32, false) => {
-            Some(ternary(|a: u32, b: u32, c: u32| ((a as u64 * b as u64 >> 32) as u32).wrapping_add(c)))
+            Some(ternary(|a: u32, b: u32, c: u32| (((a as u64 * b as u64) >> 32) as u32).wrapping_add(c)))
         }
         ("hi", true, Ty::S32, false) => {
-            Some(ternary(|a: i32, b: i32, c: i32| ((a as i64 * b as i64 >> 32) as i32).wrapping_add(c)))
+            Some(ternary(|a: i32, b: i32, c: i32| (((a as i64 * b as i64) >> 32) as i32).wrapping_add(c)))
         }
         ("hi", true, Ty::S32, true) => {
-            Some(ternary(|a: i32, b: i32, c: i32| ((a as i64 * b as i64 >> 32) as i32).saturating_add(c)))
+            Some(ternary(|a: i32, b: i32, c: i32| (((a as i64 * b as i64) >> 32) as i32).saturating_add(c)))
         }
         ("hi", true, Ty::U64, false) => {
-            Some(ternary(|a: u64, b: u64, c: u64| ((a as u128 * b as u128 >> 64) as u64).wrapping_add(c)))
+            Some(ternary(|a: u64, b: u64, c: u64| (((a as u128 * b as u128) >> 64) as u64).wrapping_add(c)))
         }
         ("hi", true, Ty::S64, false) => {
-            Some(ternary(|a: i64, b: i64, c: i64| ((a as i128 * b as i128 >> 64) as i64).wrapping_add(c)))
+            Some(ternary(|a: i64, b: i64, c: i64| (((a as i128 * b as i128) >> 64) as i64).wrapping_add(c)))
         }
         ("wide", false, Ty::U16, false) => Some(binary(|a: u16, b: u16| a as u32 * b as u32)),
         ("wide", false, Ty::S16, false) => Some(binary(|a: i16, b: i16| a as i32 * b as i32)),
@@ -381,7 +381,7 @@ fn fields(d: &mut Decoder) -> Result<(), Error> {
 /// Two 16-bit integers a register.
 fn packed_extreme(d: &mut Decoder) -> Result<(), Error> {
     let kind = d.take_any(&["u16x2", "s16x2"]).ok_or_else(|| d.unknown())?;
-    d.mode = (d.opcode() == "max") as u32 | (kind == "s16x2") as u32 * 2;
+    d.mode = (d.opcode() == "max") as u32 | ((kind == "s16x2") as u32 * 2);
     let exec = binary_mode(|mode, a: u32, b: u32| {
         let pick = |a: u16, b: u16| {
             let less = if mode & 2 != 0 { (a as i16) < b as i16 } else { a < b };

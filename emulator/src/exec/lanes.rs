@@ -37,6 +37,37 @@ pub trait Lane: Copy + 'static {
     fn put(self) -> Self::Cell;
 }
 
+/// A value in the low bits of a wide cell.
+#[derive(Clone, Copy)]
+pub struct Low<T>(pub T);
+
+/// An integer in either kind of cell.
+pub trait Value {
+    /// The integer's type.
+    type Of;
+    /// The integer.
+    fn value(self) -> Self::Of;
+}
+
+macro_rules! values {
+    ($($t:ty)*) => {$(
+        impl Value for $t {
+            type Of = $t;
+            #[inline(always)]
+            fn value(self) -> $t { self }
+        }
+    )*};
+}
+values! { u8 i8 u16 i16 u32 i32 u64 i64 }
+
+impl<T> Value for Low<T> {
+    type Of = T;
+    #[inline(always)]
+    fn value(self) -> T {
+        self.0
+    }
+}
+
 macro_rules! lanes {
     ($($t:ty, $cell:ty, |$c:ident| $get:expr, |$v:ident| $put:expr;)*) => {$(
         impl Lane for $t {
@@ -61,6 +92,12 @@ lanes! {
     i64, u64, |c| c as i64, |v| v as u64;
     f64, u64, |c| f64::from_bits(c), |v| v.to_bits();
     f16, u32, |c| f16::from_bits(c as u16), |v| v.to_bits() as u32;
+    Low<u8>, u64, |c| Low(c as u8), |v| v.0 as u64;
+    Low<i8>, u64, |c| Low(c as i8), |v| v.0 as u64;
+    Low<u16>, u64, |c| Low(c as u16), |v| v.0 as u64;
+    Low<i16>, u64, |c| Low(c as i16), |v| v.0 as u64;
+    Low<u32>, u64, |c| Low(c as u32), |v| v.0 as u64;
+    Low<i32>, u64, |c| Low(c as i32), |v| v.0 as u64;
     bf16, u32, |c| bf16::from_bits(c as u16), |v| v.to_bits() as u32;
 }
 

@@ -57,7 +57,11 @@ fn copy_async(d: &mut Decoder) -> Result<(), Error> {
         let place = |warp: &Warp, slot: u32, wide: bool, offset: u32| -> [u64; LANES] {
             let added = warp.row::<u64>(offset)[0];
             std::array::from_fn(|l| {
-                if wide { warp.row::<u64>(slot)[l] } else { warp.row::<u32>(slot)[l] as u64 }.wrapping_add(added)
+                if wide {
+                    warp.row::<u64>(slot)[l].wrapping_add(added)
+                } else {
+                    warp.row::<u32>(slot)[l].wrapping_add(added as u32) as u64
+                }
             })
         };
         let to = place(warp, inst.d(), inst.mode & 1 != 0, inst.more[0]);

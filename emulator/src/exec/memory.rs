@@ -43,7 +43,8 @@ pub(super) fn addresses(warp: &Warp, inst: &Inst, base: u32) -> [u64; LANES] {
     } else {
         let row = warp.row::<u32>(base);
         for lane in 0..LANES {
-            out[lane] = (row[lane] as u64).wrapping_add_signed(inst.imm);
+            // An address in 32 bits wraps in 32 bits.
+            out[lane] = row[lane].wrapping_add(inst.imm as u32) as u64;
         }
     }
     out

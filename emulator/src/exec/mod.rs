@@ -1,6 +1,8 @@
 //! What instructions do, one file a subject. A subject's `decode` reads the opcode's words and names the closure that is
 //! its meaning for one lane; `lanes` turns that into a function over the 32 lanes of a warp.
 
+#![allow(clippy::needless_range_loop, reason = "the lane is the subject, and names the same cell of several rows")]
+
 mod atomic;
 mod block;
 pub(crate) mod compare;

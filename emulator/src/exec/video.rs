@@ -11,7 +11,7 @@ pub(super) fn decode(d: &mut Decoder) -> Result<(), Error> {
             return Err(d.unknown());
         }
         let ty = d.ty()?;
-        d.mode = wrap as u32 | (ty == Ty::S32) as u32 * 2;
+        d.mode = wrap as u32 | ((ty == Ty::S32) as u32 * 2);
         let exec = binary_mode(|mode, a: u32, n: u32| {
             let n = if mode & 1 != 0 { n & 31 } else { n.min(32) };
             match (n, mode & 2 != 0) {

@@ -65,7 +65,15 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token<'_>, u32)>, Error> {
                 }
                 end += 1;
             }
-            out.push((Token::Word(&text[at..end]), line));
+            // `.reg.b16` is two directives written together.
+            let mut start = at;
+            if c == b'.' {
+                while let Some(dot) = text[start + 1..end].find('.') {
+                    out.push((Token::Word(&text[start..start + 1 + dot]), line));
+                    start += 1 + dot;
+                }
+            }
+            out.push((Token::Word(&text[start..end]), line));
             at = end;
         } else {
             out.push((Token::Punct(c as char), line));

@@ -22,7 +22,7 @@ pub fn nvcc() -> PathBuf {
 /// Compiles tests/fixtures/NAME.cu to a fatbin with PTX for compute_80.
 pub fn compile(name: &str) -> Vec<u8> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.cu"));
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.fatbin", std::process::id()));
+    let out = std::env::temp_dir().join(format!("{name}-{}-{:?}.fatbin", std::process::id(), std::thread::current().id()));
     let result = Command::new(nvcc())
         .args(["-fatbin", "-gencode", "arch=compute_80,code=compute_80", "--no-compress", "-O3", "-lineinfo", "-std=c++17", "-o"])
         .args([&out, &source])

@@ -77,27 +77,51 @@ fn shorten(key: &str) -> String {
 }
 
 /// What serde expected.
-pub(super) fn expected(what: &str, range: bool) -> String {
-    let whole = |from: &str, to: u64| if range { format!("a whole number from {from} to {to}") } else { "a whole number".into() };
+pub(super) fn expected(what: &str) -> String {
     match what {
-        "u8" => whole("0", u8::MAX.into()),
-        "u16" => whole("0", u16::MAX.into()),
-        "u32" => whole("0", u32::MAX.into()),
-        "u64" | "usize" if range => "a whole number of at least 0".into(),
-        "u64" | "usize" | "i64" | "isize" => "a whole number".into(),
-        "i8" => whole("-128", i8::MAX as u64),
-        "i16" => whole("-32768", i16::MAX as u64),
-        "i32" => whole("-2147483648", i32::MAX as u64),
+        "a nonzero u8" | "a nonzero u16" | "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => {
+            "a whole number of at least 1".into()
+        }
         "f32" | "f64" => "a number".into(),
         "a boolean" => "true or false".into(),
         "a string" => "text".into(),
         "a sequence" => "an array".into(),
         "a map" => "a table".into(),
-        "a nonzero u32" if range => format!("a whole number from 1 to {}", u32::MAX),
-        w if w.starts_with("a nonzero ") => "a whole number of at least 1".into(),
+        w if bounds(w).is_some() => "a whole number".into(),
         w if w.starts_with("struct ") => "a table".into(),
         w => w.to_owned(),
     }
+}
+
+/// What serde expected of a value of the right type: a bound, if it is a whole number outside.
+pub(super) fn expected_of(found: &Unexpected, what: &str) -> String {
+    let value = match *found {
+        Unexpected::Signed(v) => i128::from(v),
+        Unexpected::Unsigned(v) => i128::from(v),
+        _ => return expected(what),
+    };
+    match bounds(what) {
+        Some((least, _)) if value < least => format!("at least {least}"),
+        Some((_, most)) if value > most => format!("at most {most}"),
+        _ => expected(what),
+    }
+}
+
+/// The range of one of Rust's integers, by serde's name for it.
+fn bounds(what: &str) -> Option<(i128, i128)> {
+    let nonzero = what.strip_prefix("a nonzero ");
+    let (least, most) = match nonzero.unwrap_or(what) {
+        "u8" => (0, u8::MAX.into()),
+        "u16" => (0, u16::MAX.into()),
+        "u32" => (0, u32::MAX.into()),
+        "u64" | "usize" => (0, u64::MAX.into()),
+        "i8" => (i8::MIN.into(), i8::MAX.into()),
+        "i16" => (i16::MIN.into(), i16::MAX.into()),
+        "i32" => (i32::MIN.into(), i32::MAX.into()),
+        "i64" | "isize" => (i64::MIN.into(), i64::MAX.into()),
+        _ => return None,
+    };
+    Some((if nonzero.is_some() { 1 } else { least }, most))
 }
 
 /// What was found.

@@ -26,6 +26,8 @@ impl Workers {
             .build()
             .or_else(|_| ThreadPoolBuilder::new().num_threads(threads).build())
             .expect("the system starts a few threads");
+        // A thread's first look for another's work allocates (crossbeam-epoch's record of it): here, not within a step.
+        pool.broadcast(|_| rayon::yield_now());
         Self { pool, stays: PhantomData }
     }
 

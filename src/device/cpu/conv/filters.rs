@@ -1,8 +1,8 @@
 //! The filter gradient: dw[k][r, s, c] = Σ over images and places of dy[place][k]·x[place + tap][c], the product dyᵀ·columns(x)
 //! whose depth is the places.
 //!
-//! The columns of x are never made as a whole. The places are cut into slabs of about 512 (some images, or a band of rows of
-//! one); of a slab one panel at a time is copied out of x, [place][two or more vectors of (r, s, c)], 64 KB in the
+//! The columns of x are never made as a whole. The places are cut into slabs of about 768 (some images, or a band of rows of
+//! one); of a slab one panel at a time is copied out of x, [place][two or more vectors of (r, s, c)], 96 KB in the
 //! second-level cache, and meets every tile of up to 14 filters: the columns are one sequence over all taps, so only the last
 //! panel pads (25 columns of a 1-channel 5 × 5 filter pay for 32, the 363 of AlexNet's first layer for 368). A copy of two
 //! vectors a place is used by all filters of the task, K/14 tiles of 14 cycles a place. dy is repacked a tile wide where at
@@ -17,7 +17,7 @@ use crate::device::cpu::simd::{Finish, Rows, Shared, Simd, Walk};
 use crate::device::{ConvGeometry, Into};
 
 /// Places of a slab, about.
-const SLAB: usize = 512;
+const SLAB: usize = 768;
 /// Floats of a slab's padded images, at most where one row needs no more.
 const BAND: usize = 1 << 16;
 /// Floats of all partial gradients.
@@ -80,11 +80,13 @@ impl<'a> Filters<'a> {
         if rows < p {
             images = 1;
         }
+        images = n.div_ceil(n.div_ceil(images));
+        rows = p.div_ceil(p.div_ceil(rows));
         let bands = p.div_ceil(rows);
         let slabs = n.div_ceil(images) * bands;
 
         let chunks = (PARTIALS / (size(g.k) * columns)).clamp(1, TASKS).min(slabs);
-        let ranges = TASKS.div_ceil(chunks * size(g.groups)).min(filters.div_ceil(48)).clamp(1, tiles);
+        let ranges = TASKS.div_ceil(chunks * size(g.groups)).min(filters.div_ceil(64)).clamp(1, tiles);
         Self {
             simd,
             g: *g,

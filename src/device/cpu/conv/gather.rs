@@ -112,6 +112,8 @@ impl Gather {
             }
         }
         let bands = self.rows.outputs.div_ceil(band);
+        let band = self.rows.outputs.div_ceil(bands);
+        let bands = self.rows.outputs.div_ceil(band);
         let tasks = self.images * bands;
         Plan {
             panel,

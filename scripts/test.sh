@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Everything that must hold: formatting, lints, docs, and all tests. The CUDA kernels are compiled by the real nvcc
+# (brought by install-nvcc.sh where there is none) and run on the GPU if there is one, else on the emulator.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo fmt --all --check
+if ! command -v "${NVCC:-nvcc}" >/dev/null; then
+    NVCC=$(scripts/install-nvcc.sh | tail -n 1)
+    export NVCC
+fi
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+cargo build --workspace --quiet
+cargo test --workspace
+scripts/kernel-report.sh

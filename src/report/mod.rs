@@ -1,0 +1,69 @@
+//! Pictures of a run: its curves, and the filters that it learned. The text in them is set in DejaVu Sans, which is
+//! embedded, so that they look the same on any machine.
+
+pub mod curves;
+pub mod filters;
+
+use image::RgbImage;
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+use std::io::Cursor;
+use std::sync::Once;
+
+/// The name under which the embedded font is registered.
+const FONT: &str = "convnet";
+/// Text.
+const INK: RGBColor = RGBColor(40, 40, 40);
+
+/// A picture could not be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot draw {what}: {why}")]
+pub struct Error {
+    /// The picture.
+    what: String,
+    /// The drawing library's word.
+    why: String,
+}
+
+impl Error {
+    /// The error of a drawing operation, for `map_err`.
+    fn of<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> Self {
+        move |why| Self { what: what.into(), why: why.to_string() }
+    }
+}
+
+/// Makes the font known to plotters; its table of fonts is one for the process.
+fn load_font() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loaded = register_font(FONT, FontStyle::Normal, dejavu::sans::regular());
+        assert!(loaded.is_ok(), "the embedded font is a font");
+    });
+}
+
+/// A picture of so many pixels, drawn by `draw` on white.
+fn picture<E: std::fmt::Display>(
+    what: &str,
+    (width, height): (u32, u32),
+    draw: impl FnOnce(&DrawingArea<BitMapBackend, plotters::coord::Shift>) -> Result<(), E>,
+) -> Result<RgbImage, Error> {
+    load_font();
+    let mut picture = RgbImage::new(width, height);
+    {
+        let area = BitMapBackend::with_buffer(&mut picture, (width, height)).into_drawing_area();
+        area.fill(&WHITE).map_err(Error::of(what))?;
+        draw(&area).map_err(Error::of(what))?;
+        area.present().map_err(Error::of(what))?;
+    }
+    Ok(picture)
+}
+
+/// A picture as a PNG file.
+///
+/// # Errors
+/// The picture is too large for one.
+pub fn png(picture: &RgbImage) -> Result<Vec<u8>, Error> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, image::ImageFormat::Png).map_err(Error::of("a PNG file"))?;
+    Ok(bytes.into_inner())
+}

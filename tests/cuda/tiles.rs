@@ -1,0 +1,135 @@
+//! Products and convolutions large enough for the kernels' large tiles, in every layout and access width, which the
+//! conformance table's small geometries do not reach; and sums that are split into parts.
+
+use super::device;
+use convnet::device::cpu::CpuDevice;
+use convnet::device::cuda::CudaDevice;
+use convnet::device::philox::{Purpose, Stream};
+use convnet::device::{ConvGeometry, Device, Dtype, Into, Neuron, Op, Product, Shape, Slot, Tensor};
+
+/// Calls one operation of two inputs on both devices: `call` is given the device, both inputs, the result and scratch.
+/// Every element must lie within ε·(4 + √terms)·Σ|terms| of the f64 reference, as in `convnet::verify`.
+fn check(
+    what: &str,
+    device: &mut CudaDevice,
+    shapes: [Shape; 3],
+    terms: usize,
+    op: &Op,
+    call: impl Fn(&mut dyn Device, [Tensor; 3], Tensor),
+) {
+    let mut random = Stream::new(7, Purpose::Data, 0, terms as u64);
+    let values: Vec<Vec<f32>> =
+        shapes[..2].iter().map(|s| (0..s.elements()).map(|_| random.uniform() as f32 * 2.0 - 1.0).collect()).collect();
+    let absolute: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|x| x.abs()).collect()).collect();
+    let got = run(device, shapes, &values, op, &call);
+    let mut reference = CpuDevice::<f64>::new(0);
+    let expected = run(&mut reference, shapes, &values, op, &call);
+    let magnitudes = run(&mut reference, shapes, &absolute, op, &call);
+    let factor = f64::from(f32::EPSILON) * (4.0 + (terms as f64).sqrt());
+    for (i, ((got, expected), magnitude)) in got.iter().zip(&expected).zip(&magnitudes).enumerate() {
+        let bound = factor * magnitude;
+        let error = (got - expected).abs();
+        assert!(error <= bound, "{what}: at {i} got {got}, expected {expected}: off by {error:e}, bound {bound:e}");
+    }
+}
+
+fn run(
+    device: &mut dyn Device,
+    shapes: [Shape; 3],
+    values: &[Vec<f32>],
+    op: &Op,
+    call: &impl Fn(&mut dyn Device, [Tensor; 3], Tensor),
+) -> Vec<f64> {
+    let real = device.real();
+    let mut end = 0;
+    let mut place = |shape: Shape, dtype: Dtype| {
+        let t = Tensor { slot: Slot(end), shape, dtype };
+        end = (end + t.bytes()).next_multiple_of(256);
+        t
+    };
+    let tensors = shapes.map(|shape| place(shape, real));
+    let scratch = place(Shape::new(1, 1, 1, device.scratch(op)), Dtype::U8);
+    device.allocate(end).unwrap();
+    for (t, values) in tensors.iter().zip(values) {
+        let bytes: Vec<u8> = match real {
+            Dtype::F64 => values.iter().flat_map(|&v| f64::from(v).to_ne_bytes()).collect(),
+            _ => values.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+        };
+        device.write(*t, &bytes).unwrap();
+    }
+    call(device, tensors, scratch);
+    let mut bytes = vec![0; tensors[2].bytes()];
+    device.read(tensors[2], &mut bytes).unwrap();
+    match real {
+        Dtype::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_ne_bytes(b)).collect(),
+        _ => bytes.as_chunks().0.iter().map(|&b| f64::from(f32::from_ne_bytes(b))).collect(),
+    }
+}
+
+fn conv(n: usize, size: i32, c: i32, k: i32) -> ConvGeometry {
+    let (r, s) = (2, 2);
+    ConvGeometry {
+        n: n as i32,
+        h: size,
+        w: size,
+        c,
+        k,
+        r,
+        s,
+        p: size,
+        q: size + 1,
+        stride_h: 1,
+        stride_w: 1,
+        padding_h: 1,
+        padding_w: 1,
+        dilation_h: 2,
+        dilation_w: 1,
+        groups: 1,
+    }
+}
+
+#[test]
+fn convolutions_in_large_tiles() {
+    let mut d = device();
+    // Enough rows for a tile of 128 a multiprocessor.
+    let n = d.info().multiprocessors / 2 + 1;
+    for (few, many) in [(8, 100), (5, 98)] {
+        let g = conv(n, 16, few, many);
+        let shapes = [g.input(), g.filters(), g.output()];
+        check("conv_forward", &mut d, shapes, g.filters().image(), &Op::ConvForward(g), |d, [x, w, y], scratch| {
+            d.conv_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
+        });
+        let g = conv(n, 16, many, few);
+        let shapes = [g.output(), g.filters(), g.input()];
+        let terms = (few * g.r * g.s) as usize;
+        check("conv_backward_image", &mut d, shapes, terms, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
+            d.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
+        });
+    }
+    for (c, k) in [(28, 100), (27, 101)] {
+        let g = conv(40, 8, c, k);
+        let shapes = [g.input(), g.output(), g.filters()];
+        let terms = (g.n * g.p * g.q) as usize;
+        check("conv_backward_filters", &mut d, shapes, terms, &Op::ConvBackwardFilters(g), |d, [x, dy, dw], scratch| {
+            d.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
+        });
+    }
+}
+
+#[test]
+fn products_in_every_tile_and_layout() {
+    let mut d = device();
+    for [m, n, k] in [[104, 132, 20], [101, 133, 19], [100, 100, 1000], [8, 12, 8], [8, 12, 2000], [7, 9, 1001]] {
+        for (transpose_a, transpose_b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let p = Product { m, n, k, transpose_a, transpose_b };
+            let shape = |rows: i32, columns: i32, transposed: i32| {
+                let (rows, columns) = if transposed == 1 { (columns, rows) } else { (rows, columns) };
+                Shape::new(rows as usize, 1, 1, columns as usize)
+            };
+            let shapes = [shape(m, k, transpose_a), shape(k, n, transpose_b), shape(m, n, 0)];
+            check(&format!("{p:?}"), &mut d, shapes, k as usize, &Op::Product(p), |d, [a, b, c], scratch| {
+                d.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch).unwrap();
+            });
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Every gradient against finite differences in f64: each layer alone, and a net's as a whole.
+
+use convnet::check::{self, BOUND, LayerCheck, Options};
+use convnet::config::NetSpec;
+use convnet::device::cpu::CpuDevice;
+use convnet::device::philox::{Purpose as Random, Stream};
+use convnet::device::{self, Device, Into, Place, Shape, StepValues};
+use convnet::layer::{Io, Layer, ParameterSpec, Pass, Phase, Reads, Role};
+use convnet::net::{BatchBytes, Graph, Net, Purpose};
+
+const HEAD: &str = "[data]\nsource = \"mnist-10k\"\n[train]\nbatch = 2\nlearning_rate = 0.01\n";
+
+/// Every layer type, and every option of each; one a line.
+const LAYERS: &str = r#"
+layer = [
+{ name = "conv", type = "conv", filters = 6, size = 3 },
+{ name = "conv-padded", inputs = ["data"], type = "conv", filters = 4, size = [3, 2], stride = [2, 1], padding = [1, 2] },
+{ name = "conv-groups", inputs = ["data"], type = "conv", filters = 6, size = 3, groups = 2, padding = 1 },
+{ name = "conv-depthwise", inputs = ["data"], type = "conv", filters = 4, size = 3, groups = 4, padding = 1 },
+{ name = "conv-dilated", inputs = ["data"], type = "conv", filters = 3, size = [2, 3], dilation = [3, 2], padding = 1 },
+{ name = "conv-all", inputs = ["data"], type = "conv", filters = 4, size = [3, 2], stride = 2, padding = [2, 1], dilation = [2, 1], groups = 2, rounding = "ceil", bias = "untied" },
+{ name = "conv-ceil", inputs = ["data"], type = "conv", filters = 2, size = 3, stride = 3, rounding = "ceil" },
+{ name = "conv-untied", inputs = ["data"], type = "conv", filters = 3, size = 4, bias = "untied" },
+{ name = "conv-no-bias", inputs = ["data"], type = "conv", filters = 3, size = 1, bias = "none" },
+{ name = "conv-stride-over-size", inputs = ["data"], type = "conv", filters = 3, size = 2, stride = 3 },
+{ name = "conv-whole-image", inputs = ["data"], type = "conv", filters = 3, size = [9, 7] },
+{ name = "conv-relu", inputs = ["data"], type = "conv", filters = 4, size = 3, neuron = "relu" },
+{ name = "conv-brelu", inputs = ["data"], type = "conv", filters = 4, size = 3, neuron = "brelu[0.5]" },
+{ name = "conv-softrelu", inputs = ["data"], type = "conv", filters = 4, size = 3, neuron = "softrelu" },
+{ name = "conv-tanh", inputs = ["data"], type = "conv", filters = 4, size = 3, neuron = "tanh[1.7159, 0.6667]" },
+{ name = "conv-logistic", inputs = ["data"], type = "conv", filters = 4, size = 3, neuron = "logistic" },
+{ name = "conv-linear", inputs = ["data"], type = "conv", filters = 4, size = 3, neuron = "linear[-0.7, 0.3]" },
+{ name = "conv-abs", inputs = ["data"], type = "conv", filters = 4, size = 3, neuron = "abs" },
+{ name = "conv-square", inputs = ["data"], type = "conv", filters = 4, size = 3, neuron = "square" },
+{ name = "conv-sqrt", inputs = ["data"], type = "conv", filters = 4, size = 3, neuron = "sqrt" },
+{ name = "max", inputs = ["data"], type = "pool", pool = "max", size = 2, stride = 2 },
+{ name = "max-overlapping", inputs = ["data"], type = "pool", pool = "max", size = 3, stride = 2, rounding = "floor" },
+{ name = "max-start", inputs = ["data"], type = "pool", pool = "max", size = [3, 2], stride = [2, 1], start = [-1, 0], outputs = [5, 4] },
+{ name = "max-padded", inputs = ["data"], type = "pool", pool = "max", size = 3, stride = 2, padding = 1, neuron = "tanh" },
+{ name = "max-gaps", inputs = ["data"], type = "pool", pool = "max", size = 1, stride = 3 },
+{ name = "avg", inputs = ["data"], type = "pool", pool = "avg", size = 2, stride = 2 },
+{ name = "avg-overlapping", inputs = ["data"], type = "pool", pool = "avg", size = 3, stride = 2, rounding = "floor" },
+{ name = "avg-start", inputs = ["data"], type = "pool", pool = "avg", size = [3, 2], stride = [2, 1], start = [-1, 0], outputs = [5, 4] },
+{ name = "avg-padded", inputs = ["data"], type = "pool", pool = "avg", size = 3, stride = 2, padding = 1 },
+{ name = "avg-whole-image", inputs = ["data"], type = "pool", pool = "avg", size = [9, 7] },
+{ name = "fc", inputs = ["data"], type = "fc", outputs = 5 },
+{ name = "fc-no-bias", inputs = ["data"], type = "fc", outputs = 5, bias = false },
+{ name = "fc-relu", inputs = ["data"], type = "fc", outputs = 7, neuron = "relu" },
+{ name = "fc-sqrt", inputs = ["data"], type = "fc", outputs = 7, neuron = "sqrt" },
+{ name = "fc-square", inputs = ["data"], type = "fc", outputs = 7, neuron = "square" },
+{ name = "linear", inputs = ["data"], type = "neuron", neuron = "linear[2.0, -1.0]" },
+{ name = "relu", inputs = ["data"], type = "neuron", neuron = "relu" },
+{ name = "brelu", inputs = ["data"], type = "neuron", neuron = "brelu[0.7]" },
+{ name = "softrelu", inputs = ["data"], type = "neuron", neuron = "softrelu" },
+{ name = "tanh", inputs = ["data"], type = "neuron", neuron = "tanh[1.7159, 0.6667]" },
+{ name = "logistic", inputs = ["data"], type = "neuron", neuron = "logistic" },
+{ name = "abs", inputs = ["data"], type = "neuron", neuron = "abs" },
+{ name = "square", inputs = ["data"], type = "neuron", neuron = "square" },
+{ name = "sqrt", inputs = ["data"], type = "neuron", neuron = "sqrt" },
+{ name = "dropout", inputs = ["data"], type = "dropout", keep = 0.7 },
+{ name = "dropout-relu", inputs = ["data"], type = "dropout", neuron = "relu" },
+{ name = "softmax", inputs = ["fc"], type = "softmax" },
+{ name = "softmax-image", inputs = ["conv"], type = "softmax" },
+{ name = "cost-fused", inputs = ["softmax"], type = "logistic-regression", coefficient = 0.7 },
+{ name = "cost-of-probabilities", inputs = ["fc-relu"], type = "logistic-regression" },
+{ name = "squares", inputs = ["fc-sqrt"], type = "sum-of-squares", coefficient = 0.3 },
+{ name = "squares-of-difference", inputs = ["fc-relu", "fc-square"], type = "sum-of-squares" },
+]
+"#;
+
+fn graph(layers: &str) -> Graph {
+    let spec = NetSpec::from_toml(&format!("{layers}\n{HEAD}"), "test.toml", &[]).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    Graph::new(&spec, Shape::new(2, 9, 7, 4), 5).unwrap_or_else(|e| panic!("{}", e.render(false)))
+}
+
+fn checks(graph: &Graph, elements: usize) -> Vec<LayerCheck> {
+    check::check(graph, &Options { elements, ..Options::default() }, |_, _| {}).unwrap()
+}
+
+/// The bound is the issue's: gradient checks below 1e-6.
+#[test]
+fn every_layer_computes_its_gradient() {
+    let graph = graph(LAYERS);
+    let checks = checks(&graph, 25);
+    let wrong: Vec<&LayerCheck> = checks.iter().filter(|c| !c.is_right()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let missing: Vec<&String> = graph.nodes.iter().map(|n| &n.name).filter(|n| !checks.iter().any(|c| c.name == **n)).collect();
+    assert!(missing.is_empty(), "not checked: {missing:?}");
+    let worst = checks.iter().max_by(|a, b| a.worst_relative_error.total_cmp(&b.worst_relative_error));
+    println!("{} gradients, worst {worst:?}", checks.len());
+}
+
+/// What a wrapped layer's backward pass does wrong.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// The input's gradient is 1 % too large.
+    Input,
+    /// The first parameter's gradient is 1 % too large.
+    Parameter,
+    /// Gradients are set where they should be added to.
+    Overwrites,
+    /// It reads its inputs, and does not say so.
+    Reads,
+    /// One element of the input's gradient is off by 0.01 % of the largest.
+    OneElement,
+}
+
+#[derive(Debug)]
+struct Faulty {
+    layer: Box<dyn Layer>,
+    fault: Fault,
+}
+
+impl Layer for Faulty {
+    fn output(&self) -> Shape {
+        self.layer.output()
+    }
+
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        self.layer.parameters()
+    }
+
+    fn backward_reads(&self) -> Reads {
+        match self.fault {
+            Fault::Reads => Reads::default(),
+            _ => self.layer.backward_reads(),
+        }
+    }
+
+    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
+        self.layer.scratch(device, pass)
+    }
+
+    fn role(&self) -> Role {
+        self.layer.role()
+    }
+
+    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        self.layer.forward(device, io)
+    }
+
+    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+        let mut tensors = io.tensors.clone();
+        let mut accumulate = io.accumulate;
+        if let Fault::Overwrites = self.fault {
+            tensors.input_gradients.iter_mut().flatten().for_each(|(_, into)| *into = Into::Set);
+            accumulate = Into::Set;
+        }
+        self.layer.backward(device, &Io { tensors: &tensors, accumulate, ..*io })?;
+        let (to, first) = match self.fault {
+            Fault::Input => (io.input_gradient(0).unwrap().0, 0..usize::MAX),
+            Fault::OneElement => (io.input_gradient(0).unwrap().0, 0..1),
+            Fault::Parameter => (io.parameter_gradient(0).unwrap(), 0..usize::MAX),
+            Fault::Overwrites | Fault::Reads => return Ok(()),
+        };
+        let mut values = vec![0.0f64; to.shape.elements()];
+        device.read(to, bytemuck::cast_slice_mut(&mut values))?;
+        let most = values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        for (i, v) in values.iter_mut().enumerate().filter(|(i, _)| first.contains(i)) {
+            *v = if i == 0 && first.end == 1 { *v + 1e-4 * most } else { *v * 1.01 };
+        }
+        device.write(to, bytemuck::cast_slice(&values))
+    }
+}
+
+/// A check that finds nothing must not be one that finds nothing ever.
+#[test]
+fn a_wrong_gradient_is_found() {
+    const SMALL: &str = r#"
+layer = [
+{ name = "conv", type = "conv", filters = 3, size = 3, neuron = "relu" },
+{ name = "fc", type = "fc", outputs = 5 },
+{ name = "cost", type = "logistic-regression" },
+]"#;
+    let all_right = |checks: &[LayerCheck], but: &[&str]| {
+        for c in checks {
+            let wrong = but.contains(&format!("{}.{}", c.name, c.what).as_str());
+            assert_eq!(c.is_right(), !wrong, "{c:?}");
+        }
+    };
+    all_right(&checks(&graph(SMALL), 10), &[]);
+    for (fault, wrong) in [
+        (Fault::Input, &["fc.input 0"] as &[&str]),
+        (Fault::Parameter, &["fc.weights"]),
+        (Fault::Overwrites, &["fc.input 0", "fc.weights", "fc.bias"]),
+        (Fault::Reads, &["fc.weights"]),
+        (Fault::OneElement, &["fc.input 0"]),
+    ] {
+        let mut graph = graph(SMALL);
+        let node = graph.nodes.iter_mut().find(|n| n.name == "fc").unwrap();
+        let layer = std::mem::replace(&mut node.layer, Box::new(Nothing));
+        node.layer = Box::new(Faulty { layer, fault });
+        println!("{fault:?}");
+        all_right(&checks(&graph, 200), wrong);
+    }
+}
+
+/// A layer's place while it is wrapped.
+#[derive(Debug)]
+struct Nothing;
+
+impl Layer for Nothing {
+    fn output(&self) -> Shape {
+        unreachable!()
+    }
+
+    fn forward(&self, _: &mut dyn Device, _: &Io) -> device::Result<()> {
+        unreachable!()
+    }
+
+    fn backward(&self, _: &mut dyn Device, _: &Io) -> device::Result<()> {
+        unreachable!()
+    }
+}
+
+/// Branches that part and meet again (the costs read both; `trunk` has three readers, `left` two), neurons in place and
+/// not, dropout, a layer that learns nothing, two costs and a half-counted one.
+const BRANCHES: &str = r#"
+layer = [
+{ name = "trunk", type = "conv", filters = 4, size = 3, padding = 1, neuron = "tanh", init = "xavier" },
+{ name = "left", type = "conv", filters = 6, size = 3, groups = 2, neuron = "softrelu", init = "xavier" },
+{ name = "left-pool", type = "pool", pool = "max", size = 3, stride = 2 },
+{ name = "right", inputs = ["trunk"], type = "pool", pool = "avg", size = 2, stride = 2, neuron = "square" },
+{ name = "right-conv", type = "conv", filters = 3, size = 2, bias = "untied", init = "xavier", neuron = "abs" },
+{ name = "right-dropout", type = "dropout", keep = 0.8, neuron = "logistic" },
+{ name = "middle", inputs = ["trunk"], type = "neuron", neuron = "tanh[1.5, 0.5]" },
+{ name = "middle-dropout", type = "dropout", keep = 0.6 },
+{ name = "left-fc", inputs = ["left-pool"], type = "fc", outputs = 5, init = "xavier", neuron = "tanh" },
+{ name = "right-fc", inputs = ["right-dropout"], type = "fc", outputs = 5, init = "xavier" },
+{ name = "middle-fc", inputs = ["middle-dropout"], type = "fc", outputs = 5, init = "xavier", learning_rate = 0 },
+{ name = "left-again", inputs = ["left"], type = "fc", outputs = 5, init = "xavier" },
+{ name = "probabilities", inputs = ["left-fc"], type = "softmax" },
+{ name = "cost", type = "logistic-regression" },
+{ name = "agree", inputs = ["left-fc", "right-fc"], type = "sum-of-squares", coefficient = 0.3 },
+{ name = "agree-again", inputs = ["middle-fc", "left-again"], type = "sum-of-squares", coefficient = 0.2 },
+{ name = "small", inputs = ["right-fc"], type = "sum-of-squares", coefficient = 0.1 },
+]
+"#;
+
+struct Whole {
+    net: Net,
+    step: StepValues,
+}
+
+impl Whole {
+    fn new() -> Self {
+        let graph = graph(BRANCHES);
+        let Shape { n, h, w, c } = graph.images;
+        let mut random = Stream::new(3, Random::Data, 0, 0);
+        let images: Vec<u8> = (0..graph.images.elements()).map(|_| random.next_u32() as u8).collect();
+        let mean = vec![127.0; c];
+        let device = Box::new(CpuDevice::<f64>::new(2));
+        let mut net = Net::new(graph, device, Purpose::Train, Shape::new(n, h, w, c), &mean, 1.0 / 64.0).unwrap();
+        net.initialise(1).unwrap();
+        net.feed(BatchBytes { images: &images, places: &[Place::default(); 2], labels: &[1, 4] }).unwrap();
+        let step = StepValues {
+            seed: 1,
+            step: 5,
+            first_image: 0,
+            images: 2,
+            gradient_scale: 0.5,
+            learning_rate: 0.01,
+            momentum: 0.9,
+        };
+        net.set_step(step).unwrap();
+        Self { net, step }
+    }
+
+    fn loss(&mut self) -> f64 {
+        self.net.clear_metrics().unwrap();
+        self.net.forward(Phase::Train).unwrap();
+        let metrics = self.net.metrics().unwrap();
+        self.net.total_loss(&metrics)
+    }
+
+    /// The gradients of all parameters that have one.
+    fn gradients(&mut self) -> Vec<Vec<f64>> {
+        self.net.plan.gradients.clone().into_iter().map(|g| self.net.read(g).unwrap()).collect()
+    }
+}
+
+/// The chain rule through the whole plan: lifetimes, shared memory, in-place passes and gradients of several readers.
+#[test]
+fn a_net_with_branches_computes_its_gradient() {
+    let mut whole = Whole::new();
+    whole.loss();
+    whole.net.backward(Into::Set).unwrap();
+    let gradients = whole.gradients();
+    let mut random = Stream::new(4, Random::Data, 1, 0);
+    let mut checked = 0;
+    for (k, gradients) in gradients.iter().enumerate() {
+        let (name, rate) = (whole.net.graph.parameters[k].name.clone(), whole.net.graph.parameters[k].rate);
+        let place = whole.net.plan.parameters[k];
+        let values = whole.net.read(place).unwrap();
+        let most = gradients.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+        if rate == 0.0 {
+            assert_eq!(most, 0.0, "{name} has a gradient and does not learn");
+            continue;
+        }
+        assert!(most > 0.0, "{name} has no gradient");
+        for _ in 0..6 {
+            let e = random.below(values.len() as u32) as usize;
+            let mut loss_at = |x: f64| {
+                let mut values = values.clone();
+                values[e] = x;
+                whole.net.write(place, &values).unwrap();
+                whole.loss()
+            };
+            // A max pool's tie or abs's corner within the step: a smaller one misses it.
+            let error = |h: f64, loss_at: &mut dyn FnMut(f64) -> f64| {
+                let d = (loss_at(values[e] + h) - loss_at(values[e] - h)) / (2.0 * h);
+                ((d - gradients[e]).abs() / d.abs().max(gradients[e].abs()).max(1e-3 * most), d)
+            };
+            let (worst, d) = [1e-5, 1e-6, 1e-4].map(|h| error(h, &mut loss_at)).into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a }).unwrap();
+            assert!(worst < BOUND, "{name}[{e}]: backward computes {:e}, differences give {d:e}: {worst:e}", gradients[e]);
+            checked += 1;
+        }
+        whole.net.write(place, &values).unwrap();
+    }
+    assert!(checked >= 60, "{checked} elements were checked");
+}
+
+/// Two micro-batches' gradients add up to the batch's.
+#[test]
+fn gradients_accumulate_over_micro_batches() {
+    let mut whole = Whole::new();
+    whole.loss();
+    whole.net.backward(Into::Set).unwrap();
+    let once = whole.gradients();
+    whole.loss();
+    whole.net.backward(Into::Add).unwrap();
+    for (k, (once, twice)) in once.iter().zip(whole.gradients()).enumerate() {
+        let most = once.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+        for (e, (&a, b)) in once.iter().zip(twice).enumerate() {
+            let name = &whole.net.graph.parameters[k].name;
+            assert!((2.0 * a - b).abs() <= 1e-13 * most, "{name}[{e}]: {b:e} is not twice {a:e}");
+        }
+    }
+    // An image that does not count adds nothing: with the first alone the loss and gradients are its own.
+    whole.net.set_step(StepValues { images: 1, gradient_scale: 1.0, ..whole.step }).unwrap();
+    whole.loss();
+    whole.net.backward(Into::Set).unwrap();
+    let first = whole.gradients();
+    assert!(first.iter().flatten().all(|g| g.is_finite()) && first != once);
+}

@@ -1,0 +1,311 @@
+//! Interrupt and resume, with the real binary: whatever stops a run, it goes on as if nothing had, or says why it cannot.
+
+mod common;
+
+use common::{Ended, Folder, RESUME, SMALL, TRAIN, command};
+use convnet::train::checkpoint::{self, Checkpoint};
+use convnet::train::{Line, Split, read_lines};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+/// Killed by SIGKILL at 20 moments drawn from a seed, and resumed each time, a run ends with the same files as one left
+/// alone: the same checkpoints, their weights and optimizer byte for byte, the same metrics but for the times, and nothing
+/// left over.
+#[test]
+fn a_run_killed_at_20_random_moments_ends_as_one_left_alone() {
+    let alone = Folder::new(SMALL);
+    let start = Instant::now();
+    alone.train(&[]).ended(0);
+    let whole = start.elapsed();
+    let expected = ends(&alone.path("run"));
+    let (mut kills, mut midway, mut random) = (0, 0, 42);
+    while kills < 20 {
+        // A run that is done before the last kill is compared, and another begun.
+        let folder = Folder::new(SMALL);
+        loop {
+            let begun = folder.path("run").exists();
+            let arguments: &[&str] = if begun { &RESUME } else { &TRAIN };
+            let mut child = command(&folder.path(""), arguments).spawn().unwrap();
+            if kills < 20 {
+                std::thread::sleep(whole.mul_f64(0.1 * fraction(&mut random)));
+                kills += i32::from(child.try_wait().unwrap().is_none());
+                child.kill().unwrap();
+            }
+            let output = child.wait_with_output().unwrap();
+            if output.status.code().is_some() {
+                Ended::of(output).ended(0);
+                break;
+            }
+            midway += i32::from(steps(&folder.path("run")).pop().is_some_and(|step| 0 < step && step < 300));
+        }
+        assert_eq!(ends(&folder.path("run")), expected);
+    }
+    assert!(midway >= 5, "only {midway} kills came between the first checkpoint and the last");
+}
+
+/// The first Ctrl-C finishes the step, saves it, says how to go on and exits 130; going on so ends as a run left alone.
+#[test]
+fn ctrl_c_saves_and_tells_how_to_go_on() {
+    for signal in ["INT", "TERM"] {
+        let folder = Folder::new(SMALL);
+        let child = command(&folder.path(""), &TRAIN).spawn().unwrap();
+        wait_for(|| fs::read_to_string(folder.path("run/metrics.jsonl")).is_ok_and(|text| text.contains("\"step\":10,")));
+        send(&child, &[signal]);
+        let ended = Ended::of(child.wait_with_output().unwrap()).ended(130);
+        let (step, _) = checkpoint::list(&folder.path("run/checkpoints")).pop().unwrap();
+        let line = format!("stopped after step {step}, saved; go on with: convnet resume run");
+        assert!(step >= 10 && ended.stderr.lines().any(|l| l == line), "{line} in {}", ended.stderr);
+        folder.convnet(&RESUME).ended(0);
+        let alone = Folder::new(SMALL);
+        alone.train(&[]).ended(0);
+        let (ours, theirs) = (ends(&folder.path("run")), ends(&alone.path("run")));
+        assert_eq!((ours.metrics, ours.newest), (theirs.metrics, theirs.newest));
+    }
+}
+
+/// A second Ctrl-C leaves at once with 130, in the middle of a step that takes minutes.
+#[test]
+fn a_second_ctrl_c_leaves_at_once() {
+    let folder = Folder::new(SMALL);
+    let long = ["--set", "train.batch=3200000", "--set", "train.micro_batch=32", "--set", "train.epochs=100000"];
+    let mut child = command(&folder.path(""), &[&TRAIN[..], &long[..]].concat()).spawn().unwrap();
+    wait_for(|| folder.path("run").exists());
+    std::thread::sleep(Duration::from_millis(100));
+    send(&child, &["INT"]);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(child.try_wait().unwrap().is_none(), "the first finishes the step");
+    send(&child, &["INT"]);
+    let ended = Ended::of(child.wait_with_output().unwrap()).ended(130);
+    assert!(!ended.stderr.contains("stopped after"), "{}", ended.stderr);
+    assert_eq!(steps(&folder.path("run")), [0]);
+}
+
+/// Whatever happens to a file of the newest checkpoint, a byte flipped anywhere, its end or the file lost: a warning names
+/// the checkpoint and the file, and the one before is used.
+#[test]
+fn a_damaged_newest_checkpoint_is_named_and_the_one_before_used() {
+    let folder = Folder::new(SMALL);
+    folder.train(&["--epochs", "1"]).ended(0);
+    let checkpoints = folder.path("run/checkpoints");
+    assert_eq!(steps(&folder.path("run")), [7, 14, 20]);
+    for file in FILES {
+        let path = checkpoints.join("step-20").join(file);
+        let whole = fs::read(&path).unwrap();
+        let check = |what: &str| {
+            let mut warnings = Vec::new();
+            let found = checkpoint::newest(&checkpoints, true, |w| warnings.push(w)).unwrap();
+            assert_eq!((found.state.step, warnings.len()), (14, 1), "{file} {what}: {warnings:?}");
+            assert!(warnings[0].contains("step-20") && warnings[0].contains(file), "{file} {what}: {warnings:?}");
+        };
+        let last = whole.len() - 1;
+        for at in [0, 1, 7, 8, 9, 100, last / 4, last / 2, last - 66, last - 1, last] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            fs::write(&path, damaged).unwrap();
+            check(&format!("with byte {at} flipped"));
+        }
+        for length in [0, 1, 8, last / 2, last] {
+            fs::write(&path, &whole[..length]).unwrap();
+            check(&format!("cut to {length} bytes"));
+        }
+        fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
+        check("with a byte too many");
+        fs::remove_file(&path).unwrap();
+        check("lost");
+        fs::write(&path, whole).unwrap();
+    }
+    let found = checkpoint::newest(&checkpoints, true, |w| panic!("{w}")).unwrap();
+    assert_eq!(found.state.step, 20, "whole again");
+}
+
+/// The same through the command, which then does the lost steps again, to the same bits, and mends the damaged checkpoint.
+#[test]
+fn resume_does_the_steps_of_a_damaged_checkpoint_again() {
+    for file in FILES {
+        let folder = Folder::new(SMALL);
+        folder.train(&["--epochs", "1"]).ended(0);
+        let expected = ends(&folder.path("run"));
+        flip(&folder.path("run/checkpoints/step-20").join(file), 50);
+        let ended = folder.convnet(&RESUME).ended(0);
+        let warnings: Vec<&str> = ended.stderr.lines().filter(|l| l.starts_with("warning: ")).collect();
+        assert!(warnings.len() == 1 && warnings[0].contains("step-20") && warnings[0].contains(file), "{}", ended.stderr);
+        assert!(ended.stderr.contains("at step 14 of 20"), "{}", ended.stderr);
+        assert!(fs::read_to_string(folder.path("run/log.txt")).unwrap().contains(warnings[0]));
+        assert_eq!(ends(&folder.path("run")), expected);
+        assert!(!folder.convnet(&RESUME).ended(0).stderr.contains("warning"), "it is mended");
+    }
+}
+
+/// With every checkpoint damaged there is one error, after a warning for each, and status 1.
+#[test]
+fn all_checkpoints_damaged_is_an_error() {
+    let folder = Folder::new(SMALL);
+    folder.train(&["--epochs", "1"]).ended(0);
+    for (_, path) in checkpoint::list(&folder.path("run/checkpoints")) {
+        flip(&path.join("weights.safetensors"), 500);
+    }
+    let metrics = fs::read(folder.path("run/metrics.jsonl")).unwrap();
+    let failed = folder.convnet(&RESUME).failed(1, &["run/checkpoints has no whole checkpoint"]);
+    assert_eq!(failed.stderr.lines().filter(|l| l.starts_with("warning: ")).count(), 3, "{}", failed.stderr);
+    assert_eq!(fs::read(folder.path("run/metrics.jsonl")).unwrap(), metrics, "nothing is touched");
+}
+
+/// How a run learns may be changed when it is resumed, and is written to its config; what it learns on may not.
+#[test]
+fn learning_settings_can_be_changed_on_resume_and_others_cannot() {
+    let folder = Folder::new(SMALL);
+    folder.train(&["--epochs", "1"]).ended(0);
+    let resume = |set: &str| folder.convnet(&[&RESUME[..], &["--set", set]].concat());
+    for (set, named) in [
+        ("train.batch=64", "train.batch"),
+        ("train.micro_batch=16", "train.micro_batch"),
+        ("train.seed=4", "train.seed"),
+        ("data.train_images=64", "data.train_images"),
+        ("layer.fc1.outputs=12", "layer.fc1.outputs"),
+    ] {
+        let before = fs::read(folder.path("run/config.toml")).unwrap();
+        resume(set).failed(2, &[named, "train a new one"]);
+        assert_eq!(fs::read(folder.path("run/config.toml")).unwrap(), before);
+    }
+    resume("train.epoch=2").failed(2, &["epochs"]);
+    resume("train.epochs=2").ended(0);
+    resume("train.learning_rate=0.001").ended(0);
+    resume("train.epochs=3").ended(0);
+    let config = fs::read_to_string(folder.path("run/config.toml")).unwrap();
+    assert!(config.contains("\nepochs = 3.0\n") && config.contains("\nlearning_rate = 0.001\n"), "{config}");
+    let lines = read_lines(&folder.path("run/metrics.jsonl")).unwrap();
+    let last = lines.last().unwrap();
+    assert_eq!((last.step, last.epoch, last.learning_rate), (60, 3.0, 0.001));
+    let at: Vec<u64> = lines.iter().filter(|l| l.split == Split::Train).map(|l| l.step).collect();
+    assert_eq!(at, (1..=12).map(|i| 5 * i).collect::<Vec<_>>(), "no gap, no repeat");
+}
+
+/// A line of metrics.jsonl has the keys that scripts read; epochs and rates are those of its step; train and test lines
+/// come in order.
+#[test]
+fn metrics_have_the_documented_keys() {
+    let folder = Folder::new(SMALL);
+    folder.train(&["--epochs", "5"]).ended(0);
+    let text = fs::read_to_string(folder.path("run/metrics.jsonl")).unwrap();
+    let keys = ["epoch", "error", "error_top5", "images_per_second", "learning_rate", "loss", "seconds", "split", "step"];
+    for line in text.lines() {
+        let json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        let mut found: Vec<&str> = json.keys().map(String::as_str).collect();
+        found.sort_unstable();
+        assert_eq!(found, keys);
+        assert!(json.iter().all(|(k, v)| if k == "split" { v == "train" || v == "test" } else { v.is_number() }), "{line}");
+    }
+    let lines = read_lines(&folder.path("run/metrics.jsonl")).unwrap();
+    let split = |split: Split| lines.iter().filter(move |l| l.split == split).map(|l| l.step).collect::<Vec<_>>();
+    assert_eq!(split(Split::Train), (1..=20).map(|i| 5 * i).collect::<Vec<_>>());
+    assert_eq!(split(Split::Test), [50, 100]);
+    for l in &lines {
+        assert_eq!(l.epoch, l.step as f64 / 20.0);
+        let cosine = 0.05 * (1.0 + (std::f64::consts::PI * (l.step - 1) as f64 / 100.0).cos()) / 2.0;
+        assert!((l.learning_rate - cosine).abs() < 1e-12, "step {}: {}, not {cosine}", l.step, l.learning_rate);
+        assert!((0.0..=1.0).contains(&l.error) && (0.0..=l.error).contains(&l.error_top5) && l.loss > 0.0, "{l:?}");
+    }
+    assert!(lines.windows(2).all(|w| w[0].step <= w[1].step && w[0].seconds <= w[1].seconds));
+}
+
+/// The last `keep` checkpoints are kept, and the best: the least test error, then the least loss, then the first.
+#[test]
+fn the_last_checkpoints_and_the_best_are_kept() {
+    let folder = Folder::new(SMALL);
+    // The rate rises until the net gets worse.
+    let sets =
+        ["train.learning_rate={ schedule = \"linear\", base = 0.05, target = 1.0 }", "train.keep=2", "train.test_every=14"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    folder.train(&[&["--epochs", "14"], &sets[..]].concat()).ended(0);
+    let lines = read_lines(&folder.path("run/metrics.jsonl")).unwrap();
+    let tests = lines.iter().filter(|l| l.split == Split::Test);
+    let best = tests.min_by(|a, b| (a.error, a.loss).partial_cmp(&(b.error, b.loss)).unwrap()).unwrap().step;
+    assert!(best < 273, "the net got worse: {best}");
+    assert_eq!(steps(&folder.path("run")), [best, 273, 280]);
+    let test = |which: &str| folder.convnet(&["test", "run", "--device", "cpu", "--json", "--checkpoint", which]).ended(0).stdout;
+    let report: serde_json::Value = serde_json::from_str(&test("best")).unwrap();
+    let line = lines.iter().find(|l| l.split == Split::Test && l.step == best).unwrap();
+    assert_eq!((report["step"].as_u64(), report["error"].as_f64()), (Some(best), Some(line.error)));
+    assert_eq!((report["loss"].as_f64(), report["images"].as_u64()), (Some(line.loss), Some(100)));
+}
+
+// ---- what the tests are made of ----
+
+const FILES: [&str; 3] = ["weights.safetensors", "optimizer.safetensors", "state.json"];
+
+/// All of a run that must not depend on when it was interrupted.
+#[derive(PartialEq)]
+struct Ends {
+    metrics: Vec<Line>,
+    /// The newest checkpoint's files; the times in state.json taken out.
+    newest: Vec<(String, Vec<u8>)>,
+    files: BTreeSet<PathBuf>,
+}
+
+impl std::fmt::Debug for Ends {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sums: Vec<_> =
+            self.newest.iter().map(|(n, b)| (n, b.iter().fold(0u64, |h, &b| h.wrapping_mul(31) + u64::from(b)))).collect();
+        writeln!(f, "{:#?}\n{sums:?}", self.files)?;
+        self.metrics.iter().try_for_each(|l| writeln!(f, "{l:?}"))
+    }
+}
+
+fn ends(run: &Path) -> Ends {
+    let mut metrics = read_lines(&run.join("metrics.jsonl")).unwrap();
+    metrics.iter_mut().for_each(|l| (l.seconds, l.images_per_second) = (0.0, 0.0));
+    let (_, path) = checkpoint::list(&run.join("checkpoints")).pop().unwrap();
+    let mut newest: Vec<_> = FILES[..2].iter().map(|f| ((*f).to_owned(), fs::read(path.join(f)).unwrap())).collect();
+    let mut state = Checkpoint::load(&path, true).unwrap().state;
+    assert_eq!(state.metrics_bytes, fs::metadata(run.join("metrics.jsonl")).unwrap().len());
+    // Which depends on how many digits the times have.
+    (state.seconds, state.metrics_bytes, state.checksum) = (0.0, 0, String::new());
+    newest.push((FILES[2].into(), serde_json::to_vec(&state).unwrap()));
+    let mut files = BTreeSet::new();
+    let mut folders = vec![run.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry.clone());
+            }
+            files.insert(entry.strip_prefix(run).unwrap().to_owned());
+        }
+    }
+    Ends { metrics, newest, files }
+}
+
+fn steps(run: &Path) -> Vec<u64> {
+    checkpoint::list(&run.join("checkpoints")).into_iter().map(|(step, _)| step).collect()
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 4;
+    fs::write(path, bytes).unwrap();
+}
+
+fn send(child: &Child, signals: &[&str]) {
+    for signal in signals {
+        let kill = format!("kill -{signal} {}", child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited for a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A number from 0 to 1 (xorshift).
+fn fraction(state: &mut u64) -> f64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    (*state >> 11) as f64 / (1u64 << 53) as f64
+}

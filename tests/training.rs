@@ -1,0 +1,392 @@
+//! Training through the library: it learns, its bits are its own, and its memory is what was planned.
+
+mod common;
+
+use common::{Folder, LENET, SMALL, close, f32_device, f64_device, parameters, setup, trainer};
+use convnet::data::Loader;
+use convnet::device::{Into, StepValues, Tensor};
+use convnet::layer::{Part, Phase};
+use convnet::net::{BatchBytes, Graph, Input, Net, Plan, Purpose};
+use convnet::train::{Line, Run, Split, Trainer, evaluate, read_lines};
+use std::sync::atomic::AtomicBool;
+
+/// LeNet learns 64 digits by heart: none is wrong after 40 steps.
+#[test]
+fn sixty_four_images_overfit_to_error_0() {
+    let setup = setup(LENET, &["data.train_images=64", "train.epochs=40", "train.weight_decay=0"]);
+    let images = setup.data.train.clone();
+    let mut trainer = trainer(setup, 0);
+    assert_eq!(trainer.total_steps(), 40);
+    for _ in 0..40 {
+        trainer.one_step().unwrap();
+    }
+    let mut all = Loader::test(images, 64).unwrap();
+    let metrics = evaluate(trainer.net(), &mut all, 1, &mut |_, _| ()).unwrap();
+    assert_eq!((metrics[0].1.error, metrics[0].1.images), (0.0, 64.0), "loss {}", metrics[0].1.loss);
+}
+
+/// One thread and two make the same bits of every parameter and momentum, with dropout, shifts and a micro-batch that the
+/// threads do not divide.
+#[test]
+fn one_and_two_threads_give_equal_bits() {
+    let bits = |threads: usize| {
+        // The device takes the thread that makes it into its pool.
+        let run = move || {
+            let sets = ["train.batch=26", "train.micro_batch=13", "data.augment.translate=2", "layer.fc1.neuron=\"tanh[1,1]\""];
+            let mut trainer = trainer(setup(&with_dropout(LENET), &sets), threads);
+            for _ in 0..20 {
+                trainer.one_step().unwrap();
+            }
+            let checkpoint = trainer.checkpoint(None, 0).unwrap();
+            let tensors = checkpoint.weights.into_iter().chain(checkpoint.optimizer);
+            tensors.map(|t| (t.name, t.values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>())).collect::<Vec<_>>()
+        };
+        std::thread::spawn(run).join().unwrap()
+    };
+    let (one, two) = (bits(1), bits(2));
+    assert!(one.iter().any(|(name, values)| name == "conv1.weights.momentum" && values.iter().any(|&v| v != 0)));
+    for (a, b) in one.iter().zip(&two) {
+        assert!(a == b, "{} differs", a.0);
+    }
+    assert_eq!(one.len(), two.len());
+}
+
+/// A batch of 64 in four parts is a batch of 64 at once, dropout masks included: in f64 to rounding, in f32 to 1e-5.
+#[test]
+fn micro_batches_add_up_to_their_batch() {
+    let train = |f64: bool, micro: &str| {
+        let sets = ["train.batch=64", &format!("train.micro_batch={micro}")];
+        let device = if f64 { f64_device() } else { f32_device(1) };
+        let mut trainer = Trainer::new(setup(SMALL, &sets), device).unwrap();
+        for _ in 0..10 {
+            trainer.one_step().unwrap();
+        }
+        parameters(&mut trainer)
+    };
+    close(&train(true, "16"), &train(true, "64"), 1e-12);
+    close(&train(false, "16"), &train(false, "64"), 1e-5);
+}
+
+/// v ← momentum·v − lr·(g + decay·w), w ← w + v, with the multipliers of weights and biases: five steps in f64 against a
+/// loop over plain numbers. A layer of rate 0 keeps its bits.
+#[test]
+fn sgd_updates_as_the_formula_says() {
+    let sets = [
+        "train.learning_rate={ schedule = \"linear\", base = 0.1, target = 0.01 }",
+        "train.momentum=0.8",
+        "train.weight_decay=0.01",
+        "layer.conv1.learning_rate={ weights = 0.5, bias = 2.0 }",
+        "layer.conv1.weight_decay={ weights = 3.0, bias = 1.0 }",
+        "layer.fc1.learning_rate={ weights = 0.0, bias = 0.0 }",
+    ];
+    let fc2 = "[[layer]]\nname = \"fc2\"\ntype = \"fc\"\noutputs = 10\nweight_decay = { weights = 1.0, bias = 0.0 }\n";
+    let config = SMALL.replace("[[layer]]\nname = \"probabilities\"", &format!("{fc2}[[layer]]\nname = \"probabilities\""));
+    // Learning rate and decay multipliers, in the order of the parameters: conv1, fc1, fc2; weights, then biases.
+    let multipliers = [(0.5, 3.0), (2.0, 1.0), (0.0, 1.0), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0)];
+    let mut trainer = Trainer::new(setup(&config, &sets), f64_device()).unwrap();
+    let total = trainer.total_steps() as f64;
+    let start: Vec<Vec<f64>> = read_all(trainer.net(), |p| &p.parameters);
+    let (mut weights, mut momenta) = (start.clone(), read_all(trainer.net(), |p| &p.momenta));
+    assert_eq!(weights.len(), multipliers.len());
+    for step in 0..5 {
+        trainer.one_step().unwrap();
+        let rate = 0.1 + (0.01 - 0.1) * f64::from(step) / total;
+        let gradients = read_all(trainer.net(), |p| &p.gradients);
+        for (i, (rate_multiplier, decay_multiplier)) in multipliers.into_iter().enumerate() {
+            if rate_multiplier == 0.0 {
+                continue;
+            }
+            assert!(gradients[i].iter().any(|&g| g != 0.0), "parameter {i} has no gradient");
+            for (k, g) in gradients[i].iter().enumerate() {
+                let (w, v) = (&mut weights[i][k], &mut momenta[i][k]);
+                *v = 0.8 * *v - rate * rate_multiplier * (g + 0.01 * decay_multiplier * *w);
+                *w += *v;
+            }
+        }
+        close(&read_all(trainer.net(), |p| &p.parameters).concat(), &weights.concat(), 1e-14);
+        close(&read_all(trainer.net(), |p| &p.momenta).concat(), &momenta.concat(), 1e-14);
+    }
+    let end = read_all(trainer.net(), |p| &p.parameters);
+    assert!(end[2] == start[2] && end[3] == start[3], "fc1 is frozen");
+    assert!(end[0] != start[0] && end[5] != start[5], "the others learn");
+}
+
+/// A trunk with two branches: one ends in a cost of its own, and both meet in another.
+const DAG: &str = r#"
+name = "dag"
+[data]
+source = "mnist-10k"
+train_images = 64
+test_images = 32
+[train]
+batch = 32
+epochs = 3
+log_every = 2
+[[layer]]
+name = "trunk"
+type = "fc"
+outputs = 20
+neuron = "tanh[1,1]"
+[[layer]]
+name = "left"
+type = "fc"
+outputs = 10
+inputs = ["trunk"]
+[[layer]]
+name = "right"
+type = "fc"
+outputs = 10
+inputs = ["trunk"]
+neuron = "logistic"
+[[layer]]
+name = "probabilities"
+type = "softmax"
+inputs = ["left"]
+[[layer]]
+name = "classes"
+type = "logistic-regression"
+[[layer]]
+name = "likeness"
+type = "sum-of-squares"
+inputs = ["left", "right"]
+"#;
+
+/// The gradient of a sum of costs is the sum of their gradients, each times its coefficient, through branches that fork and
+/// join; and so is the loss.
+#[test]
+fn costs_on_one_trunk_add_up_by_their_coefficients() {
+    let run = |classes: f64, likeness: f64| {
+        let sets = [&*format!("layer.classes.coefficient={classes:?}"), &*format!("layer.likeness.coefficient={likeness:?}")];
+        let setup = setup(DAG, &sets);
+        let mut net = setup.net(32, f64_device(), Purpose::Train).unwrap();
+        net.initialise(7).unwrap();
+        pass(&mut net, &mut Loader::test(setup.data.train.clone(), 32).unwrap());
+        let metrics = net.metrics().unwrap();
+        (read_all(&mut net, |p| &p.gradients).concat(), net.total_loss(&metrics), metrics)
+    };
+    let (first, second, both) = (run(1.0, 0.0), run(0.0, 1.0), run(0.7, 0.3));
+    let sum: Vec<f64> = first.0.iter().zip(&second.0).map(|(a, b)| 0.7 * a + 0.3 * b).collect();
+    assert!(first.0.iter().chain(&second.0).any(|&g| g.abs() > 1e-3));
+    close(&both.0, &sum, 1e-13);
+    let (classes, likeness) = (both.2[0].1.loss, both.2[1].1.loss);
+    close(&[both.1, first.1, second.1], &[0.7 * classes + 0.3 * likeness, classes, likeness], 1e-13);
+}
+
+/// With several costs the metrics have each apart under its name, and their weighted sum as the loss.
+#[test]
+fn metrics_have_each_of_several_costs() {
+    let lines = run_lines(DAG, &["layer.likeness.coefficient=0.25"]);
+    assert!(lines.iter().any(|l| l.split == Split::Train) && lines.iter().any(|l| l.split == Split::Test));
+    for line in &lines {
+        assert_eq!(line.costs.keys().collect::<Vec<_>>(), ["classes", "likeness"]);
+        let (classes, likeness) = (line.costs["classes"], line.costs["likeness"]);
+        close(&[line.loss], &[classes.loss + 0.25 * likeness.loss], 1e-12);
+        assert_eq!((line.error, line.error_top5), (classes.error, classes.error_top5));
+    }
+    assert!(run_lines(SMALL, &["train.epochs=1"]).iter().all(|l| l.costs.is_empty()), "one cost is the line itself");
+}
+
+/// `monitor_weights` adds each parameter's mean |w|, mean |update| and their ratio to the train lines: those of the
+/// checkpoint of the same step.
+#[test]
+fn monitor_weights_writes_means_and_their_ratio() {
+    let folder = Folder::new("");
+    let lines = run_in(&folder, SMALL, &["train.epochs=1", "train.monitor_weights=true"]);
+    let path = folder.path("run/checkpoints/step-20");
+    let checkpoint = convnet::train::checkpoint::Checkpoint::load(&path, true).unwrap();
+    let last = lines.iter().rfind(|l| l.split == Split::Train).unwrap();
+    assert_eq!(last.step, 20);
+    assert_eq!(last.weights.keys().collect::<Vec<_>>(), ["conv1.bias", "conv1.weights", "fc1.bias", "fc1.weights"]);
+    let tensors: Vec<_> = checkpoint.weights.iter().chain(&checkpoint.optimizer).collect();
+    let mean = |name: &str| {
+        let t = tensors.iter().find(|t| t.name == name).unwrap();
+        t.values.iter().map(|&v| f64::from(v.abs())).sum::<f64>() / t.values.len() as f64
+    };
+    for (name, line) in &last.weights {
+        let (weight, update) = (mean(name), mean(&format!("{name}.momentum")));
+        assert!(update > 0.0);
+        close(&[line.weight / weight, line.update / update, line.ratio * weight / update], &[1.0; 3], 1e-5);
+    }
+    assert!(lines.iter().filter(|l| l.split == Split::Test).all(|l| l.weights.is_empty()));
+    assert!(run_lines(SMALL, &["train.epochs=1"]).iter().all(|l| l.weights.is_empty()), "only on request");
+}
+
+/// `convnet summary configs/lenet.toml`: 431,080 parameters (as BVLC's LeNet) and 2,293,000 multiply-adds an image
+/// (24²·20·25 + 8²·50·20·25 + 800·500 + 500·10), and the bytes that training then allocates.
+#[test]
+fn summary_tells_parameters_multiply_adds_and_the_memory_that_is_allocated() {
+    let lenet = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/lenet.toml");
+    let here = Folder::new(SMALL);
+    let text = here.convnet(&["summary", lenet]).ended(0).stdout;
+    assert!(text.contains("431,080") && text.contains("2,293,000"), "{text}");
+    let configs = ["configs/lenet.toml", "configs/cifar-quick.toml", "pixel", "micro"];
+    for config in configs {
+        let (path, sets) = match config {
+            "pixel" => (here.path("net.toml"), vec!["data.mean=\"pixel\""]),
+            "micro" => (here.path("net.toml"), vec!["train.micro_batch=16"]),
+            _ => (std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(config), vec!["train.batch=16"]),
+        };
+        let mut arguments = vec!["summary", path.to_str().unwrap(), "--json"];
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        let json: serde_json::Value = serde_json::from_str(&here.convnet(&arguments).ended(0).stdout).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut trainer = Trainer::new(setup(&text, &sets), f32_device(0)).unwrap();
+        assert_eq!(json["peak_bytes"], trainer.net().device().allocated(), "{config}");
+        if config == "configs/lenet.toml" {
+            assert_eq!((&json["parameters"], &json["multiply_adds"]), (&431_080.into(), &2_293_000.into()));
+        }
+    }
+}
+
+/// Tensors whose lives do not meet share memory: a plan is smaller than its tensors together, and one for testing alone
+/// smaller than one for training.
+#[test]
+fn a_plan_is_smaller_than_its_tensors() {
+    for config in CONFIGS {
+        let ours = planned(config, Purpose::Train);
+        let plan = &ours.plan;
+        let persistent =
+            [&plan.parameters, &plan.gradients, &plan.momenta].into_iter().flatten().map(Tensor::bytes).sum::<usize>();
+        let mut all = persistent + plan.images.bytes() + plan.labels.bytes();
+        for node in &plan.nodes {
+            let scratch = [node.forward_scratch, node.backward_scratch];
+            all += [node.output, node.output_gradient].into_iter().chain(scratch).flatten().map(|t| t.bytes()).sum::<usize>();
+        }
+        let infer = planned(config, Purpose::Infer).plan.bytes;
+        assert!(plan.bytes < all && plan.bytes > persistent, "{} planned, {all} in all", plan.bytes);
+        assert!(infer < plan.bytes, "{infer} to test, {} to train", plan.bytes);
+    }
+}
+
+/// Walks a step over a map of who wrote each byte last: whatever a pass reads is still what was written for it.
+#[test]
+fn no_tensor_is_overwritten_while_it_is_needed() {
+    for config in CONFIGS {
+        let Planned { graph, plan } = planned(config, Purpose::Train);
+        let mut memory = Memory(vec![Owner::Nobody; plan.bytes]);
+        for (i, t) in [&plan.parameters, &plan.gradients, &plan.momenta].into_iter().flatten().enumerate() {
+            memory.write(*t, Owner::Kept(i));
+        }
+        let feed = [plan.feed.images, plan.feed.places, plan.feed.labels, plan.feed.mean, plan.metrics, plan.means];
+        for (i, t) in feed.into_iter().enumerate() {
+            memory.write(t, Owner::Kept(1000 + i));
+        }
+        memory.write(plan.images, Owner::Source(Part::Images));
+        memory.write(plan.labels, Owner::Source(Part::Labels));
+        let owner = |input: Input| match input {
+            Input::Source(part) => Owner::Source(part),
+            Input::Node(j) => Owner::Output(j),
+        };
+        for (i, node) in graph.nodes.iter().enumerate() {
+            let t = &plan.nodes[i];
+            node.inputs.iter().zip(&t.inputs).for_each(|(input, tensor)| memory.read(*tensor, owner(*input), i));
+            memory.write(t.forward_scratch.unwrap(), Owner::Nobody);
+            if let Some(output) = t.output {
+                memory.write(output, Owner::Output(i));
+            }
+        }
+        let prediction = graph.prediction().unwrap();
+        memory.read(plan.nodes[prediction].output.unwrap(), Owner::Output(prediction), prediction);
+        for (i, node) in graph.nodes.iter().enumerate().rev().filter(|(_, n)| n.learns) {
+            let (t, reads) = (&plan.nodes[i], node.layer.backward_reads());
+            if let Some(dy) = t.output_gradient {
+                memory.read(dy, Owner::Gradient(i), i);
+            }
+            if reads.inputs {
+                node.inputs.iter().zip(&t.inputs).for_each(|(input, tensor)| memory.read(*tensor, owner(*input), i));
+            }
+            if reads.output {
+                memory.read(t.output.unwrap(), Owner::Output(i), i);
+            }
+            memory.write(t.backward_scratch.unwrap(), Owner::Nobody);
+            for (input, gradient) in node.inputs.iter().zip(&t.input_gradients) {
+                let (Input::Node(j), Some((dx, into))) = (*input, *gradient) else { continue };
+                if into == Into::Add {
+                    memory.read(dx, Owner::Gradient(j), i);
+                }
+                memory.write(dx, Owner::Gradient(j));
+            }
+        }
+        for (i, t) in [&plan.parameters, &plan.gradients, &plan.momenta].into_iter().flatten().enumerate() {
+            memory.read(*t, Owner::Kept(i), i);
+        }
+        for (i, t) in feed.into_iter().enumerate() {
+            memory.read(t, Owner::Kept(1000 + i), i);
+        }
+    }
+}
+
+// ---- what the tests are made of ----
+
+const CONFIGS: [&str; 4] = [include_str!("../configs/lenet.toml"), include_str!("../configs/cifar-quick.toml"), SMALL, DAG];
+
+fn with_dropout(config: &str) -> String {
+    let dropout = "[[layer]]\nname = \"dropout1\"\ntype = \"dropout\"\n[[layer]]\nname = \"fc2\"";
+    config.replace("[[layer]]\nname = \"fc2\"", dropout)
+}
+
+fn read_all(net: &mut Net, which: impl Fn(&Plan) -> &Vec<Tensor>) -> Vec<Vec<f64>> {
+    which(&net.plan).clone().into_iter().map(|t| net.read(t).unwrap()).collect()
+}
+
+/// Forward and backward of the loader's next batch.
+fn pass(net: &mut Net, loader: &mut Loader) {
+    let b = loader.next().unwrap();
+    net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels }).unwrap();
+    let (images, gradient_scale) = (b.count as u32, 1.0 / b.count as f64);
+    let step = StepValues { seed: 1, step: 0, first_image: 0, images, gradient_scale, learning_rate: 0.1, momentum: 0.9 };
+    net.set_step(step).unwrap();
+    net.forward(Phase::Train).unwrap();
+    net.backward(Into::Set).unwrap();
+}
+
+/// Trains to the end and reads the metrics.
+fn run_in(folder: &Folder, config: &str, sets: &[&str]) -> Vec<Line> {
+    let mut trainer = trainer(setup(config, sets), 1);
+    let first = trainer.checkpoint(None, 0).unwrap();
+    let mut run = Run::create(&folder.path("run"), &trainer.setup().spec.to_toml(), &first).unwrap();
+    trainer.run(&mut run, &AtomicBool::new(false), &mut |_| ()).unwrap();
+    read_lines(&folder.path("run/metrics.jsonl")).unwrap()
+}
+
+fn run_lines(config: &str, sets: &[&str]) -> Vec<Line> {
+    run_in(&Folder::new(""), config, sets)
+}
+
+struct Planned {
+    graph: Graph,
+    plan: Plan,
+}
+
+fn planned(config: &str, purpose: Purpose) -> Planned {
+    let setup = setup(config, &["train.batch=16", "data.train_images=16", "data.test_images=16"]);
+    let net = setup.net(16, f32_device(2), purpose).unwrap();
+    Planned { graph: net.graph, plan: net.plan }
+}
+
+/// Who wrote a byte last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Owner {
+    Nobody,
+    Kept(usize),
+    Source(Part),
+    Output(usize),
+    Gradient(usize),
+}
+
+struct Memory(Vec<Owner>);
+
+impl Memory {
+    fn write(&mut self, t: Tensor, owner: Owner) {
+        let place = &mut self.0[t.slot.0..t.slot.0 + t.bytes()];
+        let kept = place.iter().find(|o| matches!(o, Owner::Kept(_)));
+        assert!(kept.is_none() || matches!(owner, Owner::Kept(_)) && kept == Some(&owner), "{owner:?} is written over {kept:?}");
+        place.fill(owner);
+    }
+
+    #[track_caller]
+    fn read(&self, t: Tensor, owner: Owner, by: usize) {
+        let other = self.0[t.slot.0..t.slot.0 + t.bytes()].iter().find(|&&o| o != owner);
+        assert!(other.is_none(), "node {by} reads {owner:?} at {t:?}, where {other:?} has written");
+    }
+}
