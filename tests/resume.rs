@@ -51,10 +51,12 @@ fn a_run_killed_at_20_random_moments_ends_as_one_left_alone() {
 fn ctrl_c_saves_and_tells_how_to_go_on() {
     for signal in ["INT", "TERM"] {
         let folder = Folder::new(SMALL);
-        let child = command(&folder.path(""), &TRAIN).spawn().unwrap();
-        wait_for(|| fs::read_to_string(folder.path("run/metrics.jsonl")).is_ok_and(|text| text.contains("\"step\":10,")));
-        send(&child, &[signal]);
-        let ended = Ended::of(child.wait_with_output().unwrap()).ended(130);
+        let mut child = Running::start(&folder, &TRAIN);
+        wait_for(&mut child, || {
+            fs::read_to_string(folder.path("run/metrics.jsonl")).is_ok_and(|text| text.contains("\"step\":10,"))
+        });
+        child.send(signal);
+        let ended = child.end().ended(130);
         let (step, _) = checkpoint::list(&folder.path("run/checkpoints")).pop().unwrap();
         let line = format!("stopped after step {step}, saved; go on with: convnet resume run");
         assert!(step >= 10 && ended.stderr.lines().any(|l| l == line), "{line} in {}", ended.stderr);
@@ -71,14 +73,14 @@ fn ctrl_c_saves_and_tells_how_to_go_on() {
 fn a_second_ctrl_c_leaves_at_once() {
     let folder = Folder::new(SMALL);
     let long = ["--set", "train.batch=3200000", "--set", "train.micro_batch=32", "--set", "train.epochs=100000"];
-    let mut child = command(&folder.path(""), &[&TRAIN[..], &long[..]].concat()).spawn().unwrap();
-    wait_for(|| folder.path("run").exists());
+    let mut child = Running::start(&folder, &[&TRAIN[..], &long[..]].concat());
+    wait_for(&mut child, || folder.path("run").exists());
     std::thread::sleep(Duration::from_millis(100));
-    send(&child, &["INT"]);
+    child.send("INT");
     std::thread::sleep(Duration::from_millis(200));
-    assert!(child.try_wait().unwrap().is_none(), "the first finishes the step");
-    send(&child, &["INT"]);
-    let ended = Ended::of(child.wait_with_output().unwrap()).ended(130);
+    assert!(child.runs(), "the first finishes the step");
+    child.send("INT");
+    let ended = child.end().ended(130);
     assert!(!ended.stderr.contains("stopped after"), "{}", ended.stderr);
     assert_eq!(steps(&folder.path("run")), [0]);
 }
@@ -287,17 +289,46 @@ fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-fn send(child: &Child, signals: &[&str]) {
-    for signal in signals {
-        let kill = format!("kill -{signal} {}", child.id());
+/// A process that does not outlive its test.
+struct Running(Option<Child>);
+
+impl Running {
+    fn start(folder: &Folder, arguments: &[&str]) -> Self {
+        Self(Some(command(&folder.path(""), arguments).spawn().unwrap()))
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("only `end` takes it")
+    }
+
+    fn send(&mut self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.child().id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    fn runs(&mut self) -> bool {
+        self.child().try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    fn end(mut self) -> Ended {
+        Ended::of(self.0.take().expect("only `end` takes it").wait_with_output().unwrap())
     }
 }
 
-fn wait_for(condition: impl Fn() -> bool) {
-    let start = Instant::now();
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Waits until something is so while a process runs.
+fn wait_for(process: &mut Running, condition: impl Fn() -> bool) {
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(60), "waited for a minute");
+        assert!(process.runs(), "it ended too early");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -167,4 +167,25 @@ api! {
         }
         start(f, config.grid, config.block, config.shared, config.stream, params, extra)
     }
+    fn cuLaunchCooperativeKernel(
+        _f: Handle, _gx: c_uint, _gy: c_uint, _gz: c_uint, _bx: c_uint, _by: c_uint, _bz: c_uint, _shared: c_uint, _stream: Handle,
+        _params: *const *const u8,
+    ) {
+        Err(NOT_SUPPORTED)
+    }
+    fn cuOccupancyMaxActiveClusters(_out: *mut c_void, _f: Handle, _config: *const c_void) {
+        Err(NOT_SUPPORTED)
+    }
+    fn cuOccupancyMaxPotentialClusterSize(_out: *mut c_void, _f: Handle, _config: *const c_void) {
+        Err(NOT_SUPPORTED)
+    }
+    fn cuImportExternalMemory(_out: *mut c_void, _description: *const c_void) {
+        Err(NOT_SUPPORTED)
+    }
+    fn cuExternalMemoryGetMappedBuffer(_out: *mut c_void, _memory: Handle, _description: *const c_void) {
+        Err(NOT_SUPPORTED)
+    }
+    fn cuDestroyExternalMemory(_memory: Handle) {
+        Err(NOT_SUPPORTED)
+    }
 }
