@@ -27,7 +27,7 @@ fill(long long count, int vector, float value, float* __restrict__ x) {
 }
 
 // Each block's share of Σ |x|; mean_abs adds the shares up, always in the same tree.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 sum_abs(long long count, int vector, const float* __restrict__ x, float* __restrict__ shares) {
     __shared__ float shared[256 / WARP];
     float sum = 0;

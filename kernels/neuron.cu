@@ -44,14 +44,14 @@ __device__ __forceinline__ void backward(const Neuron& f, long long count, int v
         case SQRT: call(SQRT); break;       \
     }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 neuron_forward(Neuron f, long long count, int vector, const float* x, float* y) {
 #define CALL(KIND) forward<KIND>(f, count, vector, x, y)
     EACH_KIND(CALL)
 #undef CALL
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 neuron_backward(Neuron f, long long count, int vector, const float* seen, const float* dy, float* dx, int add) {
 #define CALL(KIND) backward<KIND>(f, count, vector, seen, dy, dx, add)
     EACH_KIND(CALL)

@@ -99,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(256)
 pool_avg_forward(PoolGeometry g, const float* __restrict__ x, float* __restrict__ y) {
     forward<false>(g, x, y);
 }
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 pool_max_backward(PoolGeometry g, const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ dx,
                   int add) {
     backward<true>(g, x, dy, dx, add);

@@ -52,7 +52,7 @@ def threads_of():
     found = {}
     for path in glob.glob(f"{kernels}/*.cu"):
         text = open(path).read()
-        for threads, name in re.findall(r"__launch_bounds__\((\d+)\)\s*(\w+)\(", text):
+        for threads, name in re.findall(r"__launch_bounds__\((\d+)(?:, \d+)?\)\s*(\w+)\(", text):
             found[name] = int(threads)
     return found
 

@@ -69,7 +69,8 @@ layer = [
 "#;
 
 fn graph(layers: &str) -> Graph {
-    let spec = NetSpec::from_toml(&format!("{layers}\n{HEAD}"), "test.toml", &[]).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    let spec =
+        NetSpec::from_toml(&format!("{layers}\n{HEAD}"), "test.toml", &[]).unwrap_or_else(|e| panic!("{}", e.render(false)));
     Graph::new(&spec, Shape::new(2, 9, 7, 4), 5).unwrap_or_else(|e| panic!("{}", e.render(false)))
 }
 
@@ -253,15 +254,8 @@ impl Whole {
         let mut net = Net::new(graph, device, Purpose::Train, Shape::new(n, h, w, c), &mean, 1.0 / 64.0).unwrap();
         net.initialise(1).unwrap();
         net.feed(BatchBytes { images: &images, places: &[Place::default(); 2], labels: &[1, 4] }).unwrap();
-        let step = StepValues {
-            seed: 1,
-            step: 5,
-            first_image: 0,
-            images: 2,
-            gradient_scale: 0.5,
-            learning_rate: 0.01,
-            momentum: 0.9,
-        };
+        let step =
+            StepValues { seed: 1, step: 5, first_image: 0, images: 2, gradient_scale: 0.5, learning_rate: 0.01, momentum: 0.9 };
         net.set_step(step).unwrap();
         Self { net, step }
     }
@@ -311,7 +305,11 @@ fn a_net_with_branches_computes_its_gradient() {
                 let d = (loss_at(values[e] + h) - loss_at(values[e] - h)) / (2.0 * h);
                 ((d - gradients[e]).abs() / d.abs().max(gradients[e].abs()).max(1e-3 * most), d)
             };
-            let (worst, d) = [1e-5, 1e-6, 1e-4].map(|h| error(h, &mut loss_at)).into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a }).unwrap();
+            let (worst, d) = [1e-5, 1e-6, 1e-4]
+                .map(|h| error(h, &mut loss_at))
+                .into_iter()
+                .reduce(|a, b| if b.0 < a.0 { b } else { a })
+                .unwrap();
             assert!(worst < BOUND, "{name}[{e}]: backward computes {:e}, differences give {d:e}: {worst:e}", gradients[e]);
             checked += 1;
         }

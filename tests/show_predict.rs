@@ -1,6 +1,6 @@
 //! `convnet predict` and `convnet show` on the run of a tiny net.
 
-use convnet::data::{self, Source};
+use convnet::data;
 use image::{GrayImage, ImageFormat, Rgb, RgbImage, imageops};
 use serde_json::Value;
 use std::fs;
@@ -97,7 +97,8 @@ fn digits(folder: &Path, count: usize) -> Vec<i64> {
 fn predict(arguments: &[&str]) -> (Output, Value) {
     let run = run_folder().to_str().unwrap();
     let done = convnet(&[&["predict", run, "--device", "cpu", "--json"], arguments].concat());
-    let json = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", text(&done.stdout), text(&done.stderr)));
+    let json =
+        serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", text(&done.stdout), text(&done.stderr)));
     (done, json)
 }
 

@@ -72,7 +72,12 @@ impl<'a> Bench<'a> {
             tensors.inputs.push(tensor);
             let gradient = (!labels).then(|| layout.put(tensor.shape, Dtype::F64));
             tensors.input_gradients.push(gradient.map(|g| (g, Into::Set)));
-            variables.extend(gradient.map(|gradient| Variable { what: format!("input {i}"), tensor, gradient, values: Vec::new() }));
+            variables.extend(gradient.map(|gradient| Variable {
+                what: format!("input {i}"),
+                tensor,
+                gradient,
+                values: Vec::new(),
+            }));
         }
         for p in node.layer.parameters() {
             let [tensor, gradient] = [(); 2].map(|()| layout.put(p.shape, Dtype::F64));

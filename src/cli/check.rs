@@ -56,7 +56,11 @@ pub(super) fn run(a: Arguments) -> Result {
     if a.json {
         super::print_json(&report);
     } else {
-        super::print(table::table(&["layer", "type", "gradient of", "worst error", "at", "checked", "verdict"], 3, report.layers.iter().map(row)));
+        super::print(table::table(
+            &["layer", "type", "gradient of", "worst error", "at", "checked", "verdict"],
+            3,
+            report.layers.iter().map(row),
+        ));
         super::print(format!(
             "{}: worst relative error {:.1e}; {} of {} gradients are right, that is, below {BOUND:.0e}",
             report.name,
@@ -68,7 +72,9 @@ pub(super) fn run(a: Arguments) -> Result {
     for l in &wrong {
         let [n, h, w, c] = l.at;
         let LayerCheck { name, what, backward, differences, .. } = l;
-        eprintln!("error: layer '{name}', {what} at [{n}, {h}, {w}, {c}]: backward computes {backward:e}, differences give {differences:e}");
+        eprintln!(
+            "error: layer '{name}', {what} at [{n}, {h}, {w}, {c}]: backward computes {backward:e}, differences give {differences:e}"
+        );
     }
     Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

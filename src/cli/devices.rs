@@ -28,7 +28,10 @@ pub(super) fn run(a: Arguments) -> Result {
         super::print_json(&report);
         return Ok(ExitCode::SUCCESS);
     }
-    let rows = report.devices.iter().map(|d| vec![d.id.clone(), d.name.clone(), table::bytes(d.memory), d.unusable.clone().unwrap_or_default()]);
+    let rows = report
+        .devices
+        .iter()
+        .map(|d| vec![d.id.clone(), d.name.clone(), table::bytes(d.memory), d.unusable.clone().unwrap_or_default()]);
     super::print(table::table(&["device", "name", "memory", ""], 2, rows));
     if let Some(why) = &report.no_cuda {
         super::print(format!("no CUDA device: {why}"));

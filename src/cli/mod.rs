@@ -61,7 +61,11 @@ impl Failure {
 
 /// Trains convolutional networks from config files, on an NVIDIA GPU or on the CPU.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, after_help = "`convnet train configs/lenet.toml` is a good first run: it needs no data but what is built in.")]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "`convnet train configs/lenet.toml` is a good first run: it needs no data but what is built in."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

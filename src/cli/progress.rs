@@ -37,7 +37,8 @@ impl Progress {
                 if let Some((loss, error)) = seen {
                     let epoch = step as f64 / self.steps_per_epoch;
                     let speed = self.bar.per_sec() * self.batch;
-                    self.bar.set_message(format!("epoch {epoch:.1}, loss {loss:.4}, error {}, {speed:.0} images/s", percent(error)));
+                    self.bar
+                        .set_message(format!("epoch {epoch:.1}, loss {loss:.4}, error {}, {speed:.0} images/s", percent(error)));
                 }
             }
             Event::Line(line) if line.split == Split::Train => {
@@ -51,7 +52,13 @@ impl Progress {
 
     fn test_line(&self, line: &Line) -> String {
         let train = self.trained.map_or_else(String::new, |(l, e)| format!("train loss {l:.4} error {:>7}   ", percent(e)));
-        format!("epoch {:>5.1}  {train}test loss {:.4} error {:>7}   {:.0} s", line.epoch, line.loss, percent(line.error), line.seconds)
+        format!(
+            "epoch {:>5.1}  {train}test loss {:.4} error {:>7}   {:.0} s",
+            line.epoch,
+            line.loss,
+            percent(line.error),
+            line.seconds
+        )
     }
 
     fn say(&self, text: &str) {

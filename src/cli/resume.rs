@@ -5,7 +5,7 @@ use super::{DeviceArguments, Result};
 use crate::config::{NetSpec, TrainSpec};
 use crate::train::{Error, Run, Setup, Trainer, checkpoint};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The arguments of `resume`.
 #[derive(Args)]
@@ -22,7 +22,7 @@ pub struct Arguments {
 pub(super) fn run(a: Arguments) -> Result {
     let config = Run::config(&a.run)?;
     let spec = load_spec(&config, &a.sets)?;
-    check_fixed(&load_spec(&config, &[])?, &spec, &a.sets)?;
+    check_fixed(&config, &spec, &a.sets)?;
     let stop = stop_on_signals()?;
     let mut run = Run::open(&a.run)?;
     let mut warnings = Vec::new();
@@ -48,21 +48,28 @@ pub(super) fn run(a: Arguments) -> Result {
     go(trainer, run, &stop)
 }
 
-/// A run may change how it learns, not what: neither its net nor its data, its batch or its seed.
-fn check_fixed(old: &NetSpec, new: &NetSpec, sets: &[String]) -> Result<(), Error> {
-    let frozen = |s: &NetSpec| {
-        let TrainSpec { batch, micro_batch, seed, .. } = s.train;
-        (batch, micro_batch, seed)
-    };
-    let shape = |s: &NetSpec| s.layers.iter().map(|l| (l.name.clone(), l.kind.clone(), l.neuron, format!("{:?}", l.keys.keys().collect::<Vec<_>>()))).collect::<Vec<_>>();
-    let same = frozen(old) == frozen(new) && old.data == new.data && shape(old) == shape(new);
-    let culprit = |s: &&String| {
-        ["data.", "name", "train.batch", "train.micro_batch", "train.seed"].iter().any(|k| s.starts_with(k))
-            || (s.starts_with("layer.") && !s.contains("learning_rate") && !s.contains("weight_decay"))
-    };
-    match sets.iter().find(culprit) {
-        Some(key) if !same || key.starts_with("layer.") => Err(Error::Fixed { key: key.clone() }),
-        _ if !same => Err(Error::Fixed { key: sets.join(" --set ") }),
-        _ => Ok(()),
+/// A run may change how it learns, not what: neither its net nor its data, its batch or its seed. The error names the first
+/// argument that would.
+fn check_fixed(config: &Path, new: &NetSpec, sets: &[String]) -> Result<()> {
+    let old = load_spec(config, &[])?;
+    if same_task(&old, new) {
+        return Ok(());
     }
+    for set in sets {
+        if !same_task(&old, &load_spec(config, std::slice::from_ref(set))?) {
+            return Err(Error::Fixed { key: set.clone() }.into());
+        }
+    }
+    Err(Error::Fixed { key: sets.join(" --set ") }.into())
+}
+
+/// Whether two specs differ in learning settings at most.
+fn same_task(old: &NetSpec, new: &NetSpec) -> bool {
+    let TrainSpec { batch, micro_batch, seed, .. } = new.train;
+    let mut reset = new.clone();
+    reset.train = TrainSpec { batch, micro_batch, seed, ..old.train.clone() };
+    for (layer, was) in reset.layers.iter_mut().zip(&old.layers) {
+        (layer.learning_rate, layer.weight_decay) = (was.learning_rate, was.weight_decay);
+    }
+    reset == *old
 }

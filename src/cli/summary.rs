@@ -67,8 +67,19 @@ pub(super) fn run(a: Arguments) -> Result {
     }
     let cells = report.layers.iter().map(|l| {
         let [h, w, c] = l.output;
-        let output = if l.kind.ends_with("regression") || l.kind == "sum-of-squares" { "cost".into() } else { crate::device::Shape::new(1, h, w, c).to_string() };
-        vec![l.name.clone(), l.kind.clone(), output, table::thousands(l.parameters as u64), table::thousands(l.multiply_adds), table::bytes(l.bytes as u64)]
+        let output = if l.kind.ends_with("regression") || l.kind == "sum-of-squares" {
+            "cost".into()
+        } else {
+            crate::device::Shape::new(1, h, w, c).to_string()
+        };
+        vec![
+            l.name.clone(),
+            l.kind.clone(),
+            output,
+            table::thousands(l.parameters as u64),
+            table::thousands(l.multiply_adds),
+            table::bytes(l.bytes as u64),
+        ]
     });
     super::print(table::table(&["layer", "type", "output", "parameters", "multiply-adds", "memory"], 2, cells));
     super::print(format!(

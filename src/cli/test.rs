@@ -52,7 +52,10 @@ impl Which {
                 let all = checkpoint::list(&folder);
                 let Some((_, path)) = all.iter().find(|(s, _)| Some(*s) == step) else {
                     let steps: Vec<String> = all.iter().map(|(s, _)| s.to_string()).collect();
-                    return Err(super::Failure::usage(format!("there is no checkpoint '{which}'; there are: best {}", steps.join(" "))));
+                    return Err(super::Failure::usage(format!(
+                        "there is no checkpoint '{which}'; there are: best {}",
+                        steps.join(" ")
+                    )));
                 };
                 Checkpoint::load(path, false)?
             }

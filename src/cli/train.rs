@@ -1,7 +1,7 @@
 //! `convnet train`.
 
 use super::{DeviceArguments, Failure, Result, progress::Progress};
-use crate::config::NetSpec;
+use crate::config::{NetSpec, set_text};
 use crate::layer;
 use crate::train::{Outcome, Run, Setup, Trainer};
 use clap::Args;
@@ -36,7 +36,7 @@ pub struct Arguments {
 
 pub(super) fn run(mut a: Arguments) -> Result {
     if let Some(data) = &a.data {
-        a.sets.push(format!("data.source={}", toml::Value::from(data.as_str())));
+        a.sets.push(set_text("data.source", data));
     }
     if let Some(epochs) = a.epochs {
         a.sets.push(format!("train.epochs={epochs}"));

@@ -68,7 +68,14 @@ fn print_table(report: &Report, all: bool) {
     }
     let rows = shown.into_iter().map(|(o, cases)| {
         let verdict = if o.passed { "ok" } else { "WRONG" };
-        vec![o.operation.to_string(), o.geometry.clone(), cases.to_string(), format!("{:.2e}", o.worst), format!("{:.2e}", o.bound), verdict.into()]
+        vec![
+            o.operation.to_string(),
+            o.geometry.clone(),
+            cases.to_string(),
+            format!("{:.2e}", o.worst),
+            format!("{:.2e}", o.bound),
+            verdict.into(),
+        ]
     });
     super::print(table::table(&["operation", "worst case", "cases", "error", "bound", ""], 2, rows));
     super::print(format!("{}: {} cases, {} failed", report.device, report.cases, report.failed));

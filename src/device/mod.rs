@@ -11,8 +11,8 @@ mod geometry;
 mod open;
 pub mod philox;
 
-pub use open::{DeviceInfo, list, open};
 pub use geometry::{ConvGeometry, ImageGeometry, PoolGeometry, Product, Rounding, Window, output_size};
+pub use open::{DeviceInfo, list, open};
 
 use bytemuck::{Pod, Zeroable};
 use std::fmt;

@@ -21,8 +21,7 @@ pub struct DeviceInfo {
 /// The devices of this machine, and why no CUDA device is among them.
 pub fn list() -> (Vec<DeviceInfo>, Option<String>) {
     let (memory, _) = super::cpu::memory();
-    let mut devices =
-        vec![DeviceInfo { id: "cpu".into(), name: CpuDevice::<f32>::new(0).name(), memory, unusable: None }];
+    let mut devices = vec![DeviceInfo { id: "cpu".into(), name: CpuDevice::<f32>::new(0).name(), memory, unusable: None }];
     match cuda::available() {
         Ok(cards) => {
             devices.extend(cards.into_iter().map(|card| DeviceInfo {

@@ -73,9 +73,8 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
             format!("use size ≤ {}, or padding ≥ {}", h.min(w), needed_padding(x, rows, columns)),
         ));
     };
-    let geometry = super::geometry(
-        [x.n, x.h, x.w, x.c, k, rows.size, columns.size, p, q],
-        |[n, h, w, c, k, r, s, p, q]| ConvGeometry {
+    let geometry =
+        super::geometry([x.n, x.h, x.w, x.c, k, rows.size, columns.size, p, q], |[n, h, w, c, k, r, s, p, q]| ConvGeometry {
             n,
             h,
             w,
@@ -92,8 +91,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
             dilation_h: rows.dilation as i32,
             dilation_w: columns.dilation as i32,
             groups: groups as i32,
-        },
-    )?;
+        })?;
     Ok(Box::new(Conv { geometry, bias: keys.bias, neuron: Neuron::NONE }))
 }
 

@@ -41,7 +41,11 @@ pub(super) fn build_logistic_regression(spec: &LayerSpec, inputs: &[Shape]) -> R
         return Err(Misfit::shape("inputs", "a logistic regression reads a layer and the labels", "name one layer"));
     };
     if labels.image() != 1 {
-        return Err(Misfit::shape("inputs", format!("the second input has {labels} values an image, not a label"), "use \"labels\""));
+        return Err(Misfit::shape(
+            "inputs",
+            format!("the second input has {labels} values an image, not a label"),
+            "use \"labels\"",
+        ));
     }
     Ok(Box::new(LogisticRegression { coefficient, input, softmax: false }))
 }
@@ -66,11 +70,7 @@ impl Layer for LogisticRegression {
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let (x, labels, metrics) = (io.input(0), io.input(1), io.metrics());
-        if self.softmax {
-            device.logreg_forward(x, labels, metrics)
-        } else {
-            device.cross_entropy_forward(x, labels, metrics)
-        }
+        if self.softmax { device.logreg_forward(x, labels, metrics) } else { device.cross_entropy_forward(x, labels, metrics) }
     }
 
     fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {

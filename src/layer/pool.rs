@@ -82,21 +82,20 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
     let [size_h, size_w] = [keys.size.axis(0), keys.size.axis(1)];
     let [stride_h, stride_w] = [keys.stride.axis(0), keys.stride.axis(1)];
     let sizes = [x.n, x.h, x.w, x.c, outputs[0], outputs[1], size_h, size_w, stride_h, stride_w];
-    let geometry =
-        super::geometry(sizes, |[n, h, w, c, p, q, size_h, size_w, stride_h, stride_w]| PoolGeometry {
-            n,
-            h,
-            w,
-            c,
-            p,
-            q,
-            size_h,
-            size_w,
-            stride_h,
-            stride_w,
-            start_h: starts[0],
-            start_w: starts[1],
-        })?;
+    let geometry = super::geometry(sizes, |[n, h, w, c, p, q, size_h, size_w, stride_h, stride_w]| PoolGeometry {
+        n,
+        h,
+        w,
+        c,
+        p,
+        q,
+        size_h,
+        size_w,
+        stride_h,
+        stride_w,
+        start_h: starts[0],
+        start_w: starts[1],
+    })?;
     let kind = match keys.pool {
         Kind::Max => PoolKind::Max,
         Kind::Avg => PoolKind::Avg,

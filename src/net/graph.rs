@@ -177,7 +177,9 @@ impl Builder<'_> {
             let wants = kind.labels && i == 1;
             if (*input == Input::Source(Part::Labels)) != wants && kind.name != "data" {
                 let message = if wants { "the second input is no labels" } else { "labels are class numbers, not values" };
-                return Err(self.misfit(spec, Misfit::shape("inputs", message, "only a logistic-regression cost reads labels, second")));
+                return Err(
+                    self.misfit(spec, Misfit::shape("inputs", message, "only a logistic-regression cost reads labels, second"))
+                );
             }
         }
         let shapes: Vec<Shape> = if kind.name == "data" {

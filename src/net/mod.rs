@@ -213,10 +213,14 @@ impl Net {
 
     /// The sum of the costs' losses, each times its coefficient: what training minimises.
     pub fn total_loss(&self, metrics: &[(String, CostMetrics)]) -> f64 {
-        self.graph.costs().zip(metrics).map(|(i, (_, m))| match self.graph.nodes[i].role() {
-            Role::Cost { coefficient } => coefficient * m.loss,
-            _ => 0.0,
-        }).sum()
+        self.graph
+            .costs()
+            .zip(metrics)
+            .map(|(i, (_, m))| match self.graph.nodes[i].role() {
+                Role::Cost { coefficient } => coefficient * m.loss,
+                _ => 0.0,
+            })
+            .sum()
     }
 
     /// Mean |w| and mean |last update| of each parameter.

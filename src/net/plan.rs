@@ -90,9 +90,8 @@ impl Plan {
         let real = device.real();
         let shapes = || graph.parameters.iter().map(|p| p.spec.shape);
         let n = graph.images.n;
-        let all = |p: &mut Planner, keep: bool| -> Vec<Tensor> {
-            shapes().filter(|_| keep).map(|s| p.persist(s, real)).collect()
-        };
+        let all =
+            |p: &mut Planner, keep: bool| -> Vec<Tensor> { shapes().filter(|_| keep).map(|s| p.persist(s, real)).collect() };
         let parameters = all(&mut p, true);
         let gradients = all(&mut p, train);
         let momenta = all(&mut p, train);

@@ -12,8 +12,6 @@ const TRAIN: RGBColor = RGBColor(31, 119, 180);
 const TEST: RGBColor = RGBColor(217, 83, 25);
 /// Values that are further apart than this are drawn on a logarithmic axis.
 const DECADE: f64 = 10.0;
-/// Ticks of a value's axis, at most; a logarithmic one puts some between the powers of ten if it may have so many.
-const TICKS: usize = 18;
 
 type Area<'a, 'b> = DrawingArea<BitMapBackend<'b>, Shift>;
 type Drawn<T = ()> = Result<T, DrawingAreaErrorKind<<BitMapBackend<'static> as DrawingBackend>::ErrorType>>;
@@ -60,7 +58,8 @@ impl Panel {
         if most / least > DECADE && values().all(|v| v >= 0.0) {
             // An error of 0 is drawn at the bottom.
             let low = least / 1.3;
-            self.chart(area, epochs, (low..most * 1.2).log_scale(), low)
+            let high = most * 1.2;
+            self.chart(area, epochs, (low..high).log_scale().with_key_points(decades(low, high)), low)
         } else {
             let low = values().fold(0.0, f64::min);
             let high = if most > low { most } else { low + 1.0 };
@@ -90,7 +89,7 @@ impl Panel {
             .x_label_formatter(&|e| number(*e))
             .y_label_formatter(&value)
             .x_labels(14)
-            .y_labels(TICKS)
+            .y_labels(9)
             .x_max_light_lines(1)
             .y_max_light_lines(1)
             .bold_line_style(RGBColor(222, 222, 222))
@@ -121,6 +120,14 @@ impl Panel {
             .label_font(text)
             .draw()
     }
+}
+
+/// The ticks of a logarithmic axis: 1, 2 and 5 times the powers of ten, or where those are many the powers alone.
+fn decades(low: f64, high: f64) -> Vec<f64> {
+    let powers = || low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let steps: &[f64] = if powers().count() > 5 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let ticks = powers().flat_map(|p| steps.iter().map(move |s| s * 10f64.powi(p)));
+    ticks.filter(|t| (low..=high).contains(t)).collect()
 }
 
 /// A tick's number, without zeros that say nothing.

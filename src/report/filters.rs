@@ -40,7 +40,12 @@ impl Filters<'_> {
     pub fn draw(&self) -> Result<RgbImage, Error> {
         let [k, r, s, c] = self.shape;
         if self.values.is_empty() || self.values.len() != k * r * s * c {
-            return Err(Error::of("filters")(format!("'{}' has {} weights for a shape of {:?}", self.name, self.values.len(), self.shape)));
+            return Err(Error::of("filters")(format!(
+                "'{}' has {} weights for a shape of {:?}",
+                self.name,
+                self.values.len(),
+                self.shape
+            )));
         }
         let mosaic = c == 1 || self.colours;
         let shown = k.min(MOST);
@@ -106,7 +111,10 @@ impl Filters<'_> {
             (true, true) => format!("the first {shown}, and of their channels the first {columns}; "),
         };
         let reading = if mosaic { "" } else { "a row a filter, a column a channel; " };
-        [format!("{}: {k} filters of {r}×{s}{channels}", self.name), format!("{cut}{reading}black: a filter's least weight, white: its greatest")]
+        [
+            format!("{}: {k} filters of {r}×{s}{channels}", self.name),
+            format!("{cut}{reading}black: a filter's least weight, white: its greatest"),
+        ]
     }
 }
 

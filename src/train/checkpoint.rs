@@ -157,9 +157,8 @@ impl Checkpoint {
 /// The checkpoints in a folder, oldest first, whole or not.
 pub fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<(u64, PathBuf)> = entries
-        .filter_map(|e| Some((e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?, e.path())))
-        .collect();
+    let mut found: Vec<(u64, PathBuf)> =
+        entries.filter_map(|e| Some((e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?, e.path()))).collect();
     found.sort();
     found
 }
@@ -180,9 +179,8 @@ pub fn newest(folder: &Path, optimizer: bool, mut warn: impl FnMut(String)) -> R
 
 /// The step of the best checkpoint: the least test error, then the least loss, then the earliest.
 pub fn best(folder: &Path) -> Option<u64> {
-    let tested = |path: &Path| -> Option<Tested> {
-        serde_json::from_slice::<State>(&fs::read(path.join(STATE)).ok()?).ok()?.tested
-    };
+    let tested =
+        |path: &Path| -> Option<Tested> { serde_json::from_slice::<State>(&fs::read(path.join(STATE)).ok()?).ok()?.tested };
     let key = |t: &Tested| (t.error, t.loss);
     let all = list(folder).into_iter().filter_map(|(step, path)| Some((step, tested(&path)?)));
     let least = all.reduce(|a, b| if key(&b.1) < key(&a.1) { b } else { a });
@@ -198,7 +196,7 @@ pub fn prune(folder: &Path, keep: usize) -> Result<()> {
     let best = best(folder);
     for (step, path) in all.iter().rev().skip(keep) {
         if Some(*step) != best {
-            fs::remove_dir_all(path).map_err(Error::file("remove", path))?;
+            files::remove_folder(path)?;
         }
     }
     Ok(())
@@ -209,8 +207,7 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 fn serialise(tensors: &[HostTensor]) -> Vec<u8> {
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
     let views = tensors.iter().zip(&bytes).map(|(t, b)| {
         let view = TensorView::new(StDtype::F32, t.shape.clone(), b).expect("a tensor has as many values as its shape");
         (t.name.as_str(), view)

@@ -62,7 +62,9 @@ pub enum Error {
         key: String,
     },
     /// The loss or a parameter is no longer a finite number.
-    #[error("step {step}: {what} is no longer a finite number; training stopped, earlier checkpoints are kept. Try a lower learning rate (it was {learning_rate}), or learning_rate.warmup")]
+    #[error(
+        "step {step}: {what} is no longer a finite number; training stopped, earlier checkpoints are kept. Try a lower learning rate (it was {learning_rate}), or learning_rate.warmup"
+    )]
     Diverged {
         /// The step after which it was seen.
         step: u64,

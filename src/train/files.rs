@@ -44,6 +44,12 @@ pub fn new_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result
     done.and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))))
 }
 
+/// Removes a folder; it is never there in part under its name.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    let old = temporary(path);
+    fs::rename(path, &old).and_then(|()| fs::remove_dir_all(&old)).map_err(Error::file("remove", path))
+}
+
 /// Removes what processes that were killed have left in a folder under temporary names.
 pub fn remove_temporary(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -47,8 +47,7 @@ impl Run {
         files::remove_temporary(folder);
         files::remove_temporary(&folder.join("checkpoints"));
         let path = folder.join("metrics.jsonl");
-        let metrics =
-            OpenOptions::new().create(true).append(true).open(&path).map_err(Error::file("open", &path))?;
+        let metrics = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::file("open", &path))?;
         Ok(Self { folder: folder.to_owned(), metrics })
     }
 
@@ -107,9 +106,13 @@ impl Run {
 
     /// Saves a checkpoint and removes those that are neither among the last `keep` nor the best.
     pub fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<()> {
-        let folder = self.checkpoints();
-        checkpoint.save(&folder)?;
-        checkpoint::prune(&folder, keep)
+        checkpoint.save(&self.checkpoints())?;
+        self.prune(keep)
+    }
+
+    /// Removes the checkpoints that are neither among the last `keep` nor the best.
+    pub fn prune(&self, keep: usize) -> Result<()> {
+        checkpoint::prune(&self.checkpoints(), keep)
     }
 }
 

@@ -283,6 +283,8 @@ impl Trainer {
             }
         }
         debug_assert_eq!(saved, self.step, "the last step is saved");
+        // A run that was killed after its last save, before it had removed the oldest, is resumed with no step to do.
+        run.prune(self.setup.spec.train.keep)?;
         Ok(Outcome::Done)
     }
 
@@ -391,7 +393,9 @@ impl Trainer {
         let mut line = self.line(Split::Train, &metrics, speed)?;
         if self.setup.spec.train.monitor_weights {
             let means = self.net.parameter_means()?;
-            let one = |(name, weight, update): (String, f64, f64)| (name, WeightLine { weight, update, ratio: update / weight.max(f64::MIN_POSITIVE) });
+            let one = |(name, weight, update): (String, f64, f64)| {
+                (name, WeightLine { weight, update, ratio: update / weight.max(f64::MIN_POSITIVE) })
+            };
             line.weights = means.into_iter().map(one).collect();
         }
         Ok(line)
