@@ -11,11 +11,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut bytes = std::fs::read(&path)?;
         bytes.push(0);
         // SAFETY: the file is whole, and ends in a zero byte.
-        let text = unsafe { cuda::fatbin::ptx(bytes.as_ptr(), 80) }.map_err(|e| format!("{path}: {e:?}"))?;
-        let module = cuda::ptx::parse(&text).map_err(|e| format!("{path}: {e}"))?;
+        let text = unsafe { emulator::fatbin::ptx(bytes.as_ptr(), 80) }.map_err(|e| format!("{path}: {e:?}"))?;
+        let module = emulator::ptx::parse(&text).map_err(|e| format!("{path}: {e}"))?;
         let globals: HashMap<String, u64> = module.variables.iter().map(|v| (v.name.clone(), 0)).collect();
         for kernel in module.functions.iter().filter(|f| f.entry && f.body.is_some()) {
-            match cuda::ir::lower(&module, kernel, &globals, Arc::default()) {
+            match emulator::ir::lower(&module, kernel, &globals, Arc::default()) {
                 Ok(p) => println!(
                     "{}: {} instructions, {} registers, {} bytes shared, {} local",
                     p.name,

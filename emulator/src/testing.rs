@@ -1,8 +1,9 @@
-//! For tests: where the built libcuda is, and a folder to put on a library path.
+//! For tests: where the built library is, and a folder to put on a library path. The file is not called `libcuda.so`, since
+//! cargo puts its folder on the library path of whatever it runs: nobody is to get the emulator who did not ask for it.
 
 use std::path::{Path, PathBuf};
 
-/// The built `libcuda.so`: CONVNET_EMULATOR_LIB, or the one next to the running test in cargo's target folder.
+/// The built `libemulator.so`: CONVNET_EMULATOR_LIB, or the one next to the running test in cargo's target folder.
 ///
 /// Cargo builds it with this crate, also when the crate is only a (dev-)dependency.
 pub fn library() -> Result<PathBuf, String> {
@@ -12,9 +13,9 @@ pub fn library() -> Result<PathBuf, String> {
     let exe = std::env::current_exe().map_err(|e| format!("cannot tell where this program is: {e}"))?;
     let folders = exe.ancestors().skip(1).take(3);
     folders
-        .flat_map(|f| [f.join("libcuda.so"), f.join("deps/libcuda.so")])
+        .flat_map(|f| [f.join("libemulator.so"), f.join("deps/libemulator.so")])
         .find(|p| p.is_file())
-        .ok_or_else(|| "no libcuda.so beside this program; run cargo build -p convnet-emulator".to_string())
+        .ok_or_else(|| "no libemulator.so beside this program; run cargo build -p convnet-emulator".to_string())
 }
 
 /// Makes a folder, inside `parent`, that holds the library under both names the loader may ask for. Put it on

@@ -144,7 +144,7 @@ fn child() {
     if std::env::var_os("EMULATOR_TEST_CHILD").is_none() {
         return;
     }
-    cuda::testing::load().unwrap();
+    emulator::testing::load().unwrap();
     let steps = || -> Result<(), cudarc::driver::DriverError> {
         let context = cudarc::driver::CudaContext::new(0)?;
         let stream = context.default_stream();

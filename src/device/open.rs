@@ -48,7 +48,8 @@ pub fn open(name: &str, threads: usize) -> Result<(Box<dyn Device>, String)> {
         "cuda" => Ok((Box::new(CudaDevice::new(0)?), String::new())),
         "auto" => match CudaDevice::new(0) {
             Ok(card) => Ok((Box::new(card), ", the first GPU".into())),
-            Err(why) => Ok((cpu(), format!(", since {why}"))),
+            // The first sentence says why; the others what to do, which nobody has to.
+            Err(why) => Ok((cpu(), format!(", since {}", why.to_string().split(". ").next().unwrap_or_default()))),
         },
         _ => match name.strip_prefix("cuda:").map(str::parse) {
             Some(Ok(ordinal)) => Ok((Box::new(CudaDevice::new(ordinal)?), String::new())),

@@ -248,8 +248,8 @@ impl Planner<'_> {
             if self.reads(i).output {
                 self.extend(block, self.backward_time(i));
             }
-            if graph.consumers(i).next().is_none() {
-                // A prediction: read after the whole forward pass.
+            if graph.consumers(i).next().is_none() || graph.prediction() == Some(i) {
+                // Read after the whole forward pass.
                 self.extend(block, last);
             }
             blocks[i] = Some(block);

@@ -18,7 +18,7 @@ fn on_a_card() -> bool {
 /// The device under test.
 fn device() -> CudaDevice {
     if !on_a_card() {
-        cuda::testing::load().expect("the emulator is built with the tests");
+        emulator::testing::load().expect("the emulator is built with the tests");
     }
     CudaDevice::new(0).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -36,7 +36,7 @@ pub fn compile(name: &str) -> Vec<u8> {
 
 /// A context and its default stream on the emulator.
 pub fn context() -> (Arc<CudaContext>, Arc<CudaStream>) {
-    cuda::testing::load().expect("libcuda.so");
+    emulator::testing::load().expect("the emulator loads");
     let context = CudaContext::new(0).expect("a context on the emulator");
     let stream = context.default_stream();
     (context, stream)
