@@ -15,6 +15,14 @@ pub enum Error {
     /// The device.
     #[error(transparent)]
     Device(#[from] device::Error),
+    /// The net does not fit the device's memory.
+    #[error("{source}; {advice}")]
+    TooLarge {
+        /// What was asked for, and what is free.
+        source: device::Error,
+        /// What would fit.
+        advice: String,
+    },
     /// A file of the run cannot be read or written.
     #[error("cannot {action} {path}: {source}")]
     File {

@@ -4,9 +4,10 @@ use super::checkpoint::{Checkpoint, DataState, HostTensor, State, Tested};
 use super::{CostLine, Error, Line, Result, Run, Split, WeightLine};
 use crate::config::{Mean, NetSpec, Scale};
 use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
-use crate::device::{Device, Into, Shape, StepValues};
+use crate::device::cpu::CpuDevice;
+use crate::device::{self, Device, Into, Shape, StepValues};
 use crate::layer::Phase;
-use crate::net::{BatchBytes, CostMetrics, Graph, Net, Parameter, Purpose};
+use crate::net::{BatchBytes, CostMetrics, Graph, Net, Parameter, Plan, Purpose};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -68,7 +69,23 @@ impl Setup {
     pub fn net(&self, batch: usize, device: Box<dyn Device>, purpose: Purpose) -> Result<Net> {
         let graph = self.graph(batch)?;
         let Normalisation { mean, scale } = &self.normalisation;
-        Ok(Net::new(graph, device, purpose, self.images(batch), mean, *scale)?)
+        Net::new(graph, device, purpose, self.images(batch), mean, *scale).map_err(|e| match e {
+            device::Error::OutOfMemory { free, .. } => {
+                Error::TooLarge { advice: self.what_fits(batch, purpose, free), source: e }
+            }
+            other => other.into(),
+        })
+    }
+
+    /// What to do about a net that does not fit `free` bytes: the largest part of a batch that would, by the CPU's plan.
+    fn what_fits(&self, batch: usize, purpose: Purpose, free: usize) -> String {
+        let device = CpuDevice::<f32>::new(1);
+        let mean = Shape::new(1, 1, 1, self.normalisation.mean.len());
+        let fits = |&m: &usize| self.graph(m).is_ok_and(|g| Plan::new(&g, &device, purpose, self.images(m), mean).bytes <= free);
+        match (1..batch).rev().filter(|m| batch.is_multiple_of(*m)).find(fits) {
+            Some(m) => format!("--set train.micro_batch={m} would fit, with the same results but for rounding"),
+            None => "not even one image at a time fits: use a smaller net or a device with more memory".into(),
+        }
     }
 
     /// Images that go through the net at once.
@@ -329,7 +346,7 @@ impl Trainer {
         Ok(Checkpoint { weights, optimizer, state })
     }
 
-    fn host_tensor(&mut self, name: String, shape: Vec<usize>, from: crate::device::Tensor) -> Result<HostTensor> {
+    fn host_tensor(&mut self, name: String, shape: Vec<usize>, from: device::Tensor) -> Result<HostTensor> {
         let values: Vec<f32> = self.net.read(from)?.into_iter().map(|v| v as f32).collect();
         self.finite(&name, values.iter().all(|v| v.is_finite()))?;
         Ok(HostTensor { name, shape, values })

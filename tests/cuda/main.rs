@@ -5,6 +5,10 @@ mod conformance;
 mod failures;
 mod order;
 mod tiles;
+mod training;
+
+#[path = "../common/mod.rs"]
+mod common;
 
 use convnet::device::cuda::CudaDevice;
 use std::path::Path;

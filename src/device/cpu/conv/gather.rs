@@ -207,7 +207,9 @@ impl Gather {
             (&*buffer, cells * self.depth, self.depth)
         } else {
             let row = self.columns.input * self.channels_in;
-            (&x[low * row + self.columns.offset as usize * self.channels_in + channel..], row, self.channels_in)
+            let start = low * row + self.columns.offset as usize * self.channels_in + channel;
+            // A band in the padding sees no row: it starts behind the image and reads nothing.
+            (x.get(start..).unwrap_or_default(), row, self.channels_in)
         };
         let loops = [(self.columns.taps, self.columns.dilation * cell), (self.depth, 1)];
         // The taps of a row are one run where they are contiguous.

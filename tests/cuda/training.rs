@@ -1,0 +1,105 @@
+//! Whole training on the CUDA device: it learns, its bits are its own, and its checkpoints are the CPU's.
+
+use super::common::{Folder, LENET, SMALL, parameters, setup, trainer};
+use super::device;
+use convnet::data::Loader;
+use convnet::train::checkpoint::Checkpoint;
+use convnet::train::{Trainer, evaluate};
+use std::path::Path;
+
+fn cuda(config: &str, sets: &[&str]) -> Trainer {
+    Trainer::new(setup(config, sets), Box::new(device())).unwrap()
+}
+
+fn steps(trainer: &mut Trainer, n: usize) {
+    for _ in 0..n {
+        trainer.one_step().unwrap();
+    }
+}
+
+fn bits(checkpoint: &Checkpoint) -> Vec<(String, Vec<u32>)> {
+    let tensors = checkpoint.weights.iter().chain(&checkpoint.optimizer);
+    tensors.map(|t| (t.name.clone(), t.values.iter().map(|v| v.to_bits()).collect())).collect()
+}
+
+/// LeNet learns 64 digits by heart: none is wrong after 40 steps.
+#[test]
+fn sixty_four_images_overfit_to_error_0() {
+    let mut trainer = cuda(LENET, &["data.train_images=64", "train.epochs=40", "train.weight_decay=0"]);
+    let images = trainer.setup().data.train.clone();
+    steps(&mut trainer, 40);
+    let mut all = Loader::test(images, 64).unwrap();
+    let metrics = evaluate(trainer.net(), &mut all, 1, &mut |_, _| ()).unwrap();
+    assert_eq!((metrics[0].1.error, metrics[0].1.images), (0.0, 64.0), "loss {}", metrics[0].1.loss);
+}
+
+/// The loss of 20 steps is within 1e-4 of the CPU's: the same images, masks and updates.
+#[test]
+fn twenty_steps_lose_what_the_cpu_loses() {
+    let loss = |mut trainer: Trainer| {
+        steps(&mut trainer, 20);
+        let metrics = trainer.net().metrics().unwrap();
+        metrics[0].1.loss
+    };
+    let (gpu, cpu) = (loss(cuda(SMALL, &[])), loss(trainer(setup(SMALL, &[]), 1)));
+    assert!((gpu - cpu).abs() < 1e-4, "cuda {gpu}, cpu {cpu}");
+}
+
+/// The same seed gives the same bits, and so does a run that was interrupted after 5 of 10 steps; a checkpoint goes on on
+/// the other device, to within rounding.
+#[test]
+fn checkpoints_resume_to_the_bit_and_on_the_other_device() {
+    let mut whole = cuda(SMALL, &[]);
+    steps(&mut whole, 5);
+    let middle = whole.checkpoint(None, 0).unwrap();
+    steps(&mut whole, 5);
+    let end = bits(&whole.checkpoint(None, 0).unwrap());
+
+    let mut again = cuda(SMALL, &[]);
+    steps(&mut again, 10);
+    assert!(bits(&again.checkpoint(None, 0).unwrap()) == end, "the same seed gave other bits");
+
+    let path = Path::new("step-5");
+    let mut resumed = Trainer::resume(setup(SMALL, &[]), Box::new(device()), &middle, path).unwrap();
+    steps(&mut resumed, 5);
+    assert!(bits(&resumed.checkpoint(None, 0).unwrap()) == end, "the resumed run ended with other bits");
+
+    let cpu = super::common::f32_device(1);
+    let mut other = Trainer::resume(setup(SMALL, &[]), cpu, &middle, path).unwrap();
+    steps(&mut other, 5);
+    super::common::close(&parameters(&mut other), &parameters(&mut whole), 1e-4);
+}
+
+/// Without a driver `--device cuda` gives its message and exit status 1, `devices` says why there is no card, and `auto`
+/// trains on the CPU.
+#[test]
+fn without_a_driver_auto_takes_the_cpu() {
+    if super::on_a_card() {
+        return;
+    }
+    let folder = Folder::new(SMALL);
+    folder.convnet(&["train", "net.toml", "--out", "run", "--device", "cuda"]).failed(1, &["libcuda.so.1", "--device cpu"]);
+    let devices = folder.convnet(&["devices"]).ended(0);
+    assert!(devices.stdout.contains("no CUDA device: there is no NVIDIA driver"), "{}", devices.stdout);
+    let auto = folder.convnet(&["train", "net.toml", "--out", "run", "--epochs", "0.01"]).ended(0);
+    assert!(auto.stderr.contains("device: cpu"), "{}", auto.stderr);
+}
+
+/// Called in a process of its own on a card of 8 MiB.
+#[test]
+#[ignore = "a part of another test"]
+fn a_card_of_8_mib() {
+    let error = Trainer::new(setup(LENET, &[]), Box::new(device())).err().expect("LeNet takes 13 MiB");
+    println!("error: {error}");
+}
+
+/// Out of memory says what was asked for, what is free, and which micro-batch would fit.
+#[test]
+fn out_of_memory_says_what_would_fit() {
+    if super::on_a_card() {
+        return; // its memory is what it is: the emulator's part
+    }
+    let output = super::child("training::a_card_of_8_mib", &[("CONVNET_EMULATOR_MEMORY", "8388608")]);
+    let text = super::said(&output);
+    assert!(text.contains("out of memory: ") && text.contains("--set train.micro_batch=16 would fit"), "{text}");
+}
