@@ -284,7 +284,7 @@ fn sixteen_bit_floats_to_f32_and_back_exhaustively() {
             }
             let wanted = if ty == "f16" { f16::from_f32(v).to_bits() } else { bf16::from_f32(v).to_bits() };
             assert_eq!(nearest[k], wanted, "cvt.rn.{ty} {v:e}");
-            assert_eq!(positive[k], if v < 0.0 { 0 } else { wanted }, "cvt.rn.relu.{ty} {v:e}");
+            assert_eq!(positive[k], if v <= 0.0 { 0 } else { wanted }, "cvt.rn.relu.{ty} {v:e}");
             let c = value(cut[k]);
             assert!(c.abs() <= v.abs() && (v.is_infinite() || value(cut[k] + 1).abs() > v.abs()), "cvt.rz.{ty} {v:e}: {c:e}");
         }

@@ -101,5 +101,5 @@ fn out_of_memory_says_what_would_fit() {
     }
     let output = super::child("training::a_card_of_8_mib", &[("CONVNET_EMULATOR_MEMORY", "8388608")]);
     let text = super::said(&output);
-    assert!(text.contains("out of memory: ") && text.contains("--set train.micro_batch=16 would fit"), "{text}");
+    assert!(text.contains("out of memory: ") && text.contains("--set train.micro_batch=8 would fit"), "{text}");
 }

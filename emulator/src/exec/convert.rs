@@ -271,7 +271,8 @@ fn clamp(mode: u32, v: f64) -> f64 {
     if mode & SAT != 0 {
         return if v > 0.0 { v.min(1.0) } else { 0.0 };
     }
-    if mode & RELU != 0 && v < 0.0 { 0.0 } else { v }
+    // Of the two zeros relu gives the positive one, as max(v, +0) does by the ISA's order of zeros; halves.rs does the same.
+    if mode & RELU != 0 && v <= 0.0 { 0.0 } else { v }
 }
 
 #[inline(always)]
