@@ -33,7 +33,7 @@ fn sixty_four_images_overfit_to_error_0() {
     assert_eq!((metrics[0].1.error, metrics[0].1.images), (0.0, 64.0), "loss {}", metrics[0].1.loss);
 }
 
-/// The loss of 20 steps is within 1e-4 of the CPU's: the same images, masks and updates.
+/// The loss of the first 20 steps of configs/lenet.toml, dropout included, is within 1e-4 of the CPU's: the same images, masks and updates.
 #[test]
 fn twenty_steps_lose_what_the_cpu_loses() {
     let loss = |mut trainer: Trainer| {
@@ -41,8 +41,22 @@ fn twenty_steps_lose_what_the_cpu_loses() {
         let metrics = trainer.net().metrics().unwrap();
         metrics[0].1.loss
     };
-    let (gpu, cpu) = (loss(cuda(SMALL, &[])), loss(trainer(setup(SMALL, &[]), 1)));
+    let lenet = std::fs::read_to_string("configs/lenet.toml").unwrap();
+    let (gpu, cpu) = (loss(cuda(&lenet, &[])), loss(trainer(setup(&lenet, &[]), 1)));
+    println!("cuda {gpu}, cpu {cpu}");
     assert!((gpu - cpu).abs() < 1e-4, "cuda {gpu}, cpu {cpu}");
+}
+
+/// A checkpoint of the CPU goes on on the card, to within rounding.
+#[test]
+fn a_checkpoint_of_the_cpu_resumes_here() {
+    let mut cpu = trainer(setup(SMALL, &[]), 1);
+    steps(&mut cpu, 5);
+    let middle = cpu.checkpoint(None, 0).unwrap();
+    steps(&mut cpu, 5);
+    let mut other = Trainer::resume(setup(SMALL, &[]), Box::new(device()), &middle, Path::new("step-5")).unwrap();
+    steps(&mut other, 5);
+    super::common::close(&parameters(&mut other), &parameters(&mut cpu), 1e-4);
 }
 
 /// The same seed gives the same bits, and so does a run that was interrupted after 5 of 10 steps; a checkpoint goes on on
