@@ -74,8 +74,7 @@ pub fn run(net: &mut Net, repeats: usize, mut progress: impl FnMut(usize, usize)
         momentum: 0.9,
     })?;
     let step = |net: &mut Net| {
-        net.forward(Phase::Train)?;
-        net.backward(Into::Set)?;
+        net.training_pass(Into::Set)?;
         net.update(0.0005)
     };
     let all = 2 + 2 * net.graph.nodes.len();

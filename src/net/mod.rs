@@ -3,12 +3,14 @@
 mod graph;
 mod init;
 mod plan;
+mod recording;
 
 pub use graph::{Graph, Input, Node, Parameter};
 pub use plan::{Feed, Plan, Purpose};
 
 use crate::device::{self, Device, Dtype, ImageGeometry, Into, METRICS, Place, Shape, StepValues, Tensor, Update};
 use crate::layer::{Io, Phase, Role};
+use recording::Recording;
 
 /// What a cost counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -43,6 +45,8 @@ pub struct Net {
     device: Box<dyn Device>,
     load: ImageGeometry,
     scale: f64,
+    /// Of the training pass that sets the gradients, and of the one that adds to them.
+    recordings: [Recording; 2],
 }
 
 impl Net {
@@ -65,7 +69,8 @@ impl Net {
         device.allocate(plan.bytes)?;
         let x = graph.images;
         let [n, h, w, c, p, q] = [x.n, source.h, source.w, source.c, x.h, x.w].map(|v| v as i32);
-        let mut net = Self { graph, plan, device, load: ImageGeometry { n, h, w, c, p, q }, scale };
+        let mut net =
+            Self { graph, plan, device, load: ImageGeometry { n, h, w, c, p, q }, scale, recordings: Default::default() };
         let mean: Vec<f64> = mean.iter().map(|&m| f64::from(m)).collect();
         net.write(net.plan.feed.mean, &mean)?;
         Ok(net)
@@ -141,30 +146,40 @@ impl Net {
         self.device.set_step(values)
     }
 
+    /// Queues loading the batch that was fed.
+    fn load(&mut self) -> device::Result<()> {
+        let Self { plan, device, load, scale, .. } = self;
+        device.load_images(load, plan.feed.images, plan.feed.places, plan.feed.mean, *scale, plan.images)?;
+        device.load_labels(plan.feed.labels, plan.labels)
+    }
+
     /// Queues loading the batch that was fed and the forward pass.
     pub fn forward(&mut self, phase: Phase) -> device::Result<()> {
-        let Self { plan, device, load, scale, .. } = &mut *self;
-        device.load_images(load, plan.feed.images, plan.feed.places, plan.feed.mean, *scale, plan.images)?;
-        device.load_labels(plan.feed.labels, plan.labels)?;
-        for i in 0..self.graph.nodes.len() {
-            let node = &self.graph.nodes[i];
-            if !node.fused && (phase == Phase::Test || node.trains) {
-                self.forward_layer(i, phase)?;
-            }
-        }
-        Ok(())
+        self.load()?;
+        forward(&self.graph, &self.plan, self.device.as_mut(), phase)
+    }
+
+    /// Queues what a step does with the batch that was fed: load it, forward, backward; `accumulate` says whether parameter
+    /// gradients are set or added to. The same as [`forward`](Net::forward) and [`backward`](Net::backward), by a recording
+    /// where the device makes one. Loading is not part of it, so that the next batch may be fed while it runs; neither is
+    /// the update, whose rates and decays are arguments of its calls and may change from step to step.
+    pub fn training_pass(&mut self, accumulate: Into) -> device::Result<()> {
+        self.load()?;
+        let Self { graph, plan, device, recordings, .. } = self;
+        recordings[usize::from(accumulate == Into::Add)].queue(device.as_mut(), |device| {
+            forward(graph, plan, device, Phase::Train)?;
+            backward(graph, plan, device, accumulate)
+        })
     }
 
     /// Queues one layer's forward pass.
     pub fn forward_layer(&mut self, i: usize, phase: Phase) -> device::Result<()> {
-        let io = Io { tensors: &self.plan.nodes[i], phase, accumulate: Into::Set, layer: i as u32 };
-        self.graph.nodes[i].layer.forward(self.device.as_mut(), &io)
+        forward_layer(&self.graph, &self.plan, self.device.as_mut(), i, phase)
     }
 
     /// Queues one layer's backward pass.
     pub fn backward_layer(&mut self, i: usize, accumulate: Into) -> device::Result<()> {
-        let io = Io { tensors: &self.plan.nodes[i], phase: Phase::Train, accumulate, layer: i as u32 };
-        self.graph.nodes[i].layer.backward(self.device.as_mut(), &io)
+        backward_layer(&self.graph, &self.plan, self.device.as_mut(), i, accumulate)
     }
 
     /// Waits for everything queued.
@@ -175,12 +190,7 @@ impl Net {
 
     /// Queues the backward pass; `accumulate` says whether parameter gradients are set or added to.
     pub fn backward(&mut self, accumulate: Into) -> device::Result<()> {
-        for i in (0..self.graph.nodes.len()).rev() {
-            if self.graph.nodes[i].learns {
-                self.backward_layer(i, accumulate)?;
-            }
-        }
-        Ok(())
+        backward(&self.graph, &self.plan, self.device.as_mut(), accumulate)
     }
 
     /// Queues the update of every parameter that learns.
@@ -234,6 +244,29 @@ impl Net {
         let names = self.graph.parameters.iter().map(|p| p.name.clone());
         Ok(names.zip(means.chunks_exact(2)).map(|(name, m)| (name, m[0], m[1])).collect())
     }
+}
+
+fn forward_layer(graph: &Graph, plan: &Plan, device: &mut dyn Device, i: usize, phase: Phase) -> device::Result<()> {
+    let io = Io { tensors: &plan.nodes[i], phase, accumulate: Into::Set, layer: i as u32 };
+    graph.nodes[i].layer.forward(device, &io)
+}
+
+fn backward_layer(graph: &Graph, plan: &Plan, device: &mut dyn Device, i: usize, accumulate: Into) -> device::Result<()> {
+    let io = Io { tensors: &plan.nodes[i], phase: Phase::Train, accumulate, layer: i as u32 };
+    graph.nodes[i].layer.backward(device, &io)
+}
+
+/// The layers' forward passes, in their order.
+fn forward(graph: &Graph, plan: &Plan, device: &mut dyn Device, phase: Phase) -> device::Result<()> {
+    let runs = |node: &Node| !node.fused && (phase == Phase::Test || node.trains);
+    let mut layers = (0..graph.nodes.len()).filter(|&i| runs(&graph.nodes[i]));
+    layers.try_for_each(|i| forward_layer(graph, plan, device, i, phase))
+}
+
+/// The layers' backward passes, from the last to the first.
+fn backward(graph: &Graph, plan: &Plan, device: &mut dyn Device, accumulate: Into) -> device::Result<()> {
+    let mut layers = (0..graph.nodes.len()).rev().filter(|&i| graph.nodes[i].learns);
+    layers.try_for_each(|i| backward_layer(graph, plan, device, i, accumulate))
 }
 
 impl CostMetrics {

@@ -249,12 +249,11 @@ impl Trainer {
                 learning_rate,
                 momentum,
             })?;
-            self.net.forward(Phase::Train)?;
+            self.net.training_pass(if part == 0 { Into::Set } else { Into::Add })?;
             self.loader.recycle(fed);
             if self.step + 1 < self.total || part + 1 < batch / micro {
                 self.fed = Some(self.feed_next()?);
             }
-            self.net.backward(if part == 0 { Into::Set } else { Into::Add })?;
         }
         self.net.update(weight_decay)?;
         self.step += 1;

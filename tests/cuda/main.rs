@@ -4,6 +4,7 @@
 mod conformance;
 mod failures;
 mod order;
+mod recorded;
 mod runs;
 mod tiles;
 mod training;
