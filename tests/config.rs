@@ -7,8 +7,8 @@ mod errors;
 mod hostile;
 
 use convnet::config::{
-    ConfigError, Extent, Init, InitKind, Mean, Multipliers, NetSpec, Offset, Padding, Scale, Schedule, ScheduleKind, Source,
-    set_text,
+    ConfigError, Extent, Init, InitKind, Mean, Multipliers, NetSpec, Offset, Padding, Rates, Scale, Schedule, ScheduleKind,
+    Source, set_text,
 };
 use convnet::device::Neuron;
 use serde::Deserialize;
@@ -112,14 +112,14 @@ fn a_config_reads_as_it_says() {
     assert_eq!((spec.train.batch, spec.train.epochs, spec.train.seed), (64, 12.0, 1));
     let cosine = Schedule { base: 0.02, warmup: 0, kind: ScheduleKind::Cosine { end: 0.0 } };
     assert_eq!(spec.train.learning_rate, cosine);
-    assert_eq!((spec.train.momentum, spec.train.weight_decay), (0.9, 0.0005));
+    assert_eq!((&spec.train.momentum, spec.train.weight_decay), (&Schedule::constant(0.9), 0.0005));
     let names: Vec<_> = spec.layers.iter().map(|l| (l.name.as_str(), l.kind.as_str())).collect();
     let wanted = [("conv1", "conv"), ("pool1", "pool"), ("fc1", "fc"), ("softmax", "softmax"), ("cost", "logistic-regression")];
     assert_eq!(names, wanted);
     let conv = &spec.layers[0];
     assert_eq!(conv.neuron, Some(Neuron::Relu));
     assert_eq!(conv.init, Some(Init { kind: InitKind::Gaussian { mean: 0.0, std: 0.01 } }));
-    assert_eq!(conv.learning_rate, Multipliers { weights: 1.0, bias: 2.0 });
+    assert_eq!(conv.learning_rate, Rates { weights: Schedule::constant(1.0), bias: Schedule::constant(2.0) });
     assert_eq!(conv.weight_decay, Multipliers { weights: 1.0, bias: 1.0 });
     assert_eq!(conv.keys.keys().collect::<Vec<_>>(), ["filters", "size"]);
     let keys: Conv = conv.keys().unwrap();
@@ -137,7 +137,8 @@ fn everything_but_the_layers_has_a_default() {
     assert_eq!((spec.data.source.as_str(), spec.data.mean, spec.data.scale), ("mnist-10k", Mean::Channel, Scale::Std));
     assert_eq!((spec.data.train_images, spec.data.test_images, spec.data.synthetic.clone()), (None, None, None));
     let t = &spec.train;
-    assert_eq!((t.batch, t.micro_batch, t.epochs, t.seed, t.momentum, t.weight_decay), (64, None, 10.0, 1, 0.9, 0.0005));
+    assert_eq!((t.batch, t.micro_batch, t.epochs, t.seed, t.weight_decay), (64, None, 10.0, 1, 0.0005));
+    assert_eq!((&t.momentum, t.nesterov, t.l1_decay), (&Schedule::constant(0.9), false, 0.0));
     assert_eq!((t.test_every, t.log_every, t.checkpoint_every, t.keep, t.monitor_weights), (None, 50, None, 3, false));
     assert_eq!(t.learning_rate, Schedule::constant(0.01));
 }
@@ -211,7 +212,7 @@ fn initialisers() {
 #[test]
 fn multipliers() {
     let layer = one_layer("learning_rate = 0\nweight_decay = { bias = 0 }").layers.remove(0);
-    assert_eq!(layer.learning_rate, Multipliers { weights: 0.0, bias: 0.0 });
+    assert_eq!(layer.learning_rate, Rates { weights: Schedule::constant(0.0), bias: Schedule::constant(0.0) });
     assert_eq!(layer.weight_decay, Multipliers { weights: 1.0, bias: 0.0 });
 }
 

@@ -67,16 +67,26 @@ fn micro_batches_add_up_to_their_batch() {
     close(&train(false, "16"), &train(false, "64"), 1e-5);
 }
 
-/// v ← momentum·v − lr·(g + decay·w), w ← w + v, with the multipliers of weights and biases: five steps in f64 against a
-/// loop over plain numbers. A layer of rate 0 keeps its bits.
+/// s = lr·(g + decay·w + l1·sign w), v ← momentum·v − s, w ← w + v, or w ← w + momentum·v − s by Nesterov's rule, with the
+/// multipliers, schedules and momenta of weights and biases: five steps in f64 against a loop over plain numbers. A layer of
+/// rate 0 keeps its bits.
 #[test]
 fn sgd_updates_as_the_formula_says() {
+    for nesterov in [false, true] {
+        sgd_updates(nesterov);
+    }
+}
+
+fn sgd_updates(nesterov: bool) {
     let sets = [
         "train.learning_rate={ schedule = \"linear\", base = 0.1, target = 0.01 }",
-        "train.momentum=0.8",
+        "train.momentum={ schedule = \"linear\", base = 0.8, target = 0.9 }",
         "train.weight_decay=0.01",
-        "layer.conv1.learning_rate={ weights = 0.5, bias = 2.0 }",
+        "train.l1_decay=0.003",
+        &format!("train.nesterov={nesterov}"),
+        "layer.conv1.learning_rate={ weights = 0.5, bias = { schedule = \"step\", base = 2.0, every = 2, gamma = 0.5 } }",
         "layer.conv1.weight_decay={ weights = 3.0, bias = 1.0 }",
+        "layer.conv1.momentum={ bias = 0.5 }",
         "layer.fc1.learning_rate={ weights = 0.0, bias = 0.0 }",
     ];
     let fc2 = "[[layer]]\nname = \"fc2\"\ntype = \"fc\"\noutputs = 10\nweight_decay = { weights = 1.0, bias = 0.0 }\n";
@@ -85,30 +95,41 @@ fn sgd_updates_as_the_formula_says() {
     let multipliers = [(0.5, 3.0), (2.0, 1.0), (0.0, 1.0), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0)];
     let mut trainer = Trainer::new(setup(&config, &sets), f64_device()).unwrap();
     let total = trainer.total_steps() as f64;
-    let start: Vec<Vec<f64>> = read_all(trainer.net(), |p| &p.parameters);
-    let (mut weights, mut momenta) = (start.clone(), read_all(trainer.net(), |p| &p.momenta));
+    let start: Vec<Vec<f64>> = read_all(trainer.net(), parameters_of);
+    let (mut weights, mut momenta) = (start.clone(), read_all(trainer.net(), |p| p.momenta.clone()));
     assert_eq!(weights.len(), multipliers.len());
     for step in 0..5 {
         trainer.one_step().unwrap();
-        let rate = 0.1 + (0.01 - 0.1) * f64::from(step) / total;
-        let gradients = read_all(trainer.net(), |p| &p.gradients);
+        let p = f64::from(step) / total;
+        let rate = 0.1 + (0.01 - 0.1) * p;
+        let gradients = read_all(trainer.net(), |p| p.gradients.clone());
         for (i, (rate_multiplier, decay_multiplier)) in multipliers.into_iter().enumerate() {
             if rate_multiplier == 0.0 {
+                assert!(gradients[i].is_empty(), "parameter {i} does not learn and has a gradient");
                 continue;
             }
             assert!(gradients[i].iter().any(|&g| g != 0.0), "parameter {i} has no gradient");
+            // conv1's biases fall at every second step, with a momentum of their own.
+            let fall = if i == 1 { 0.5f64.powi(step / 2) } else { 1.0 };
+            let momentum = if i == 1 { 0.5 } else { 0.8 + (0.9 - 0.8) * p };
             for (k, g) in gradients[i].iter().enumerate() {
                 let (w, v) = (&mut weights[i][k], &mut momenta[i][k]);
-                *v = 0.8 * *v - rate * rate_multiplier * (g + 0.01 * decay_multiplier * *w);
-                *w += *v;
+                let sign = if *w == 0.0 { 0.0 } else { w.signum() };
+                let s = rate * rate_multiplier * fall * (g + decay_multiplier * (0.01 * *w + 0.003 * sign));
+                *v = momentum * *v - s;
+                *w += if nesterov { momentum * *v - s } else { *v };
             }
         }
-        close(&read_all(trainer.net(), |p| &p.parameters).concat(), &weights.concat(), 1e-14);
-        close(&read_all(trainer.net(), |p| &p.momenta).concat(), &momenta.concat(), 1e-14);
+        close(&read_all(trainer.net(), parameters_of).concat(), &weights.concat(), 1e-14);
+        close(&read_all(trainer.net(), |p| p.momenta.clone()).concat(), &momenta.concat(), 1e-14);
     }
-    let end = read_all(trainer.net(), |p| &p.parameters);
+    let end = read_all(trainer.net(), parameters_of);
     assert!(end[2] == start[2] && end[3] == start[3], "fc1 is frozen");
     assert!(end[0] != start[0] && end[5] != start[5], "the others learn");
+}
+
+fn parameters_of(plan: &Plan) -> Vec<Option<Tensor>> {
+    plan.parameters.iter().copied().map(Some).collect()
 }
 
 /// A trunk with two branches: one ends in a cost of its own, and both meet in another.
@@ -162,7 +183,7 @@ fn costs_on_one_trunk_add_up_by_their_coefficients() {
         net.initialise(7).unwrap();
         pass(&mut net, &mut Loader::test(setup.data.train.clone(), 32).unwrap());
         let metrics = net.metrics().unwrap();
-        (read_all(&mut net, |p| &p.gradients).concat(), net.total_loss(&metrics), metrics)
+        (read_all(&mut net, |p| p.gradients.clone()).concat(), net.total_loss(&metrics), metrics)
     };
     let (first, second, both) = (run(1.0, 0.0), run(0.0, 1.0), run(0.7, 0.3));
     let sum: Vec<f64> = first.0.iter().zip(&second.0).map(|(a, b)| 0.7 * a + 0.3 * b).collect();
@@ -245,8 +266,13 @@ fn a_plan_is_smaller_than_its_tensors() {
     for config in CONFIGS {
         let ours = planned(config, Purpose::Train);
         let plan = &ours.plan;
-        let persistent =
-            [&plan.parameters, &plan.gradients, &plan.momenta].into_iter().flatten().map(Tensor::bytes).sum::<usize>();
+        let persistent = plan
+            .parameters
+            .iter()
+            .chain(plan.gradients.iter().flatten())
+            .chain(plan.momenta.iter().flatten())
+            .map(Tensor::bytes)
+            .sum::<usize>();
         let mut all = persistent + plan.images.bytes() + plan.labels.bytes();
         for node in &plan.nodes {
             let scratch = [node.forward_scratch, node.backward_scratch];
@@ -264,7 +290,9 @@ fn no_tensor_is_overwritten_while_it_is_needed() {
     for config in CONFIGS {
         let Planned { graph, plan } = planned(config, Purpose::Train);
         let mut memory = Memory(vec![Owner::Nobody; plan.bytes]);
-        for (i, t) in [&plan.parameters, &plan.gradients, &plan.momenta].into_iter().flatten().enumerate() {
+        for (i, t) in
+            plan.parameters.iter().chain(plan.gradients.iter().flatten()).chain(plan.momenta.iter().flatten()).enumerate()
+        {
             memory.write(*t, Owner::Kept(i));
         }
         let feed = [plan.feed.images, plan.feed.places, plan.feed.labels, plan.feed.mean, plan.metrics, plan.means];
@@ -307,7 +335,9 @@ fn no_tensor_is_overwritten_while_it_is_needed() {
                 memory.write(dx, Owner::Gradient(j));
             }
         }
-        for (i, t) in [&plan.parameters, &plan.gradients, &plan.momenta].into_iter().flatten().enumerate() {
+        for (i, t) in
+            plan.parameters.iter().chain(plan.gradients.iter().flatten()).chain(plan.momenta.iter().flatten()).enumerate()
+        {
             memory.read(*t, Owner::Kept(i), i);
         }
         for (i, t) in feed.into_iter().enumerate() {
@@ -325,8 +355,10 @@ fn with_dropout(config: &str) -> String {
     config.replace("[[layer]]\nname = \"fc2\"", dropout)
 }
 
-fn read_all(net: &mut Net, which: impl Fn(&Plan) -> &Vec<Tensor>) -> Vec<Vec<f64>> {
-    which(&net.plan).clone().into_iter().map(|t| net.read(t).unwrap()).collect()
+/// Tensors of a plan as numbers; none where there is no tensor.
+fn read_all(net: &mut Net, which: impl Fn(&Plan) -> Vec<Option<Tensor>>) -> Vec<Vec<f64>> {
+    let tensors = which(&net.plan);
+    tensors.into_iter().map(|t| t.map_or_else(Vec::new, |t| net.read(t).unwrap())).collect()
 }
 
 /// Forward and backward of the loader's next batch.

@@ -2,9 +2,12 @@
 
 use crate::device::{Into, Result, StepValues};
 use crate::layer::Phase;
-use crate::net::Net;
+use crate::net::{Net, UpdateRule};
 use serde::Serialize;
 use std::time::Instant;
+
+/// The update that is timed.
+const RULE: UpdateRule = UpdateRule { weight_decay: 0.0005, l1_decay: 0.0, nesterov: false, step: 0, total_steps: 1 };
 
 /// One layer's pass.
 #[derive(Clone, Debug, Serialize)]
@@ -75,7 +78,7 @@ pub fn run(net: &mut Net, repeats: usize, mut progress: impl FnMut(usize, usize)
     })?;
     let step = |net: &mut Net| {
         net.training_pass(Into::Set)?;
-        net.update(0.0005)
+        net.update(&RULE)
     };
     let all = 2 + 2 * net.graph.nodes.len();
     let step_ms = time(net, repeats, step)?;
@@ -102,7 +105,7 @@ pub fn run(net: &mut Net, repeats: usize, mut progress: impl FnMut(usize, usize)
         }
         progress(4 + 2 * i, all);
     }
-    let update = time(net, repeats, |net| net.update(0.0005))?;
+    let update = time(net, repeats, |net| net.update(&RULE))?;
     layers.push(LayerTime { name: "all".into(), pass: "update", ms: update, gflops: 0.0 });
     Ok(NetTime {
         device: net.device().name(),

@@ -4,7 +4,7 @@ use super::{BOUND, LayerCheck, Options};
 use crate::device::cpu::CpuDevice;
 use crate::device::philox::{Purpose, Stream};
 use crate::device::{Device, Dtype, Into, METRIC_LOSS, METRICS, Result, Shape, Slot, StepValues, Tensor};
-use crate::layer::{Io, Layer, Part, Pass, Phase, Role, Tensors};
+use crate::layer::{Io, Layer, ParameterRole, ParameterSpec, Part, Pass, Phase, Role, Tensors};
 use crate::net::{Graph, Input, Node};
 
 /// Every tensor begins on such a boundary, as in a net's plan.
@@ -64,7 +64,7 @@ impl<'a> Bench<'a> {
         let node = &graph.nodes[index];
         let mut device = CpuDevice::<f64>::new(0);
         let mut layout = Layout::default();
-        let mut variables = Vec::new();
+        let (mut variables, mut constants) = (Vec::new(), Vec::new());
         let mut tensors = Tensors::default();
         for (i, &input) in node.inputs.iter().enumerate() {
             let labels = input == Input::Source(Part::Labels);
@@ -82,8 +82,16 @@ impl<'a> Bench<'a> {
         for p in node.layer.parameters() {
             let [tensor, gradient] = [(); 2].map(|()| layout.put(p.shape, Dtype::F64));
             tensors.parameters.push(tensor);
-            tensors.parameter_gradients.push(Some(gradient));
-            variables.push(Variable { what: p.name.into(), tensor, gradient, values: Vec::new() });
+            tensors.parameter_gradients.push(p.is_learned().then_some((gradient, Into::Set)));
+            if p.is_learned() {
+                variables.push(Variable { what: p.name.into_owned(), tensor, gradient, values: Vec::new() });
+            } else {
+                let values = match p.role {
+                    ParameterRole::Fixed(values) => values,
+                    _ => vec![0.0; tensor.shape.elements()],
+                };
+                constants.push((tensor, values));
+            }
         }
         if node.is_cost() {
             tensors.metrics = Some(layout.put(Shape::new(1, 1, 1, METRICS), Dtype::F64));
@@ -102,7 +110,11 @@ impl<'a> Bench<'a> {
             output_gradient: tensors.output_gradient,
             ..Tensors::default()
         });
+        tensors.kept = Some(layout.put(Shape::new(1, 1, 1, node.layer.kept()), Dtype::F64));
         device.allocate(layout.bytes)?;
+        for (tensor, values) in constants {
+            device.write(tensor, bytemuck::cast_slice(&values))?;
+        }
         device.set_step(StepValues {
             seed: options.seed,
             step: 0,
@@ -136,7 +148,7 @@ impl<'a> Bench<'a> {
     }
 
     fn draw_variables(&mut self, positive: bool) -> Result<()> {
-        let parameters = self.node().layer.parameters();
+        let parameters: Vec<_> = self.node().layer.parameters().into_iter().filter(ParameterSpec::is_learned).collect();
         let first = self.variables.len() - parameters.len();
         for (i, v) in self.variables.iter_mut().enumerate() {
             let weights = i.checked_sub(first).map(|p| &parameters[p]).filter(|p| !p.is_bias());

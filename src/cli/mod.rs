@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod devices;
+mod layers;
 mod predict;
 mod progress;
 mod resume;
@@ -87,6 +88,8 @@ enum Command {
     Summary(summary::Arguments),
     /// Check every layer's gradients by finite differences in f64
     Check(check::Arguments),
+    /// List the layer types, or print one's keys, shape and formula
+    Layers(layers::Arguments),
     /// Time a config's training step, its forward pass and each layer
     Bench(bench::Arguments),
     /// Check every operation of a device against the CPU in f64
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Show(a) => show::run(a),
         Command::Summary(a) => summary::run(a),
         Command::Check(a) => check::run(a),
+        Command::Layers(a) => layers::run(a),
         Command::Bench(a) => bench::run(a),
         Command::Verify(a) => verify::run(a),
         Command::Devices(a) => devices::run(a),

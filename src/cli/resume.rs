@@ -69,7 +69,8 @@ fn same_task(old: &NetSpec, new: &NetSpec) -> bool {
     let mut reset = new.clone();
     reset.train = TrainSpec { batch, micro_batch, seed, ..old.train.clone() };
     for (layer, was) in reset.layers.iter_mut().zip(&old.layers) {
-        (layer.learning_rate, layer.weight_decay) = (was.learning_rate, was.weight_decay);
+        (layer.learning_rate, layer.weight_decay) = (was.learning_rate.clone(), was.weight_decay);
+        layer.momentum = was.momentum;
     }
     reset == *old
 }

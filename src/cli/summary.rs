@@ -42,6 +42,8 @@ struct LayerRow {
     multiply_adds: u64,
     /// Bytes of the output of a whole batch.
     bytes: usize,
+    #[serde(skip)]
+    cost: bool,
 }
 
 pub(super) fn run(a: Arguments) -> Result {
@@ -67,11 +69,7 @@ pub(super) fn run(a: Arguments) -> Result {
     }
     let cells = report.layers.iter().map(|l| {
         let [h, w, c] = l.output;
-        let output = if l.kind.ends_with("regression") || l.kind == "sum-of-squares" {
-            "cost".into()
-        } else {
-            crate::device::Shape::new(1, h, w, c).to_string()
-        };
+        let output = if l.cost { "cost".into() } else { crate::device::Shape::new(1, h, w, c).to_string() };
         vec![
             l.name.clone(),
             l.kind.clone(),
@@ -101,8 +99,9 @@ fn rows(graph: &Graph, plan: &Plan) -> Vec<LayerRow> {
             name: node.name.clone(),
             kind: node.kind.clone(),
             output: [s.h, s.w, s.c],
-            parameters: graph.parameters[node.parameters.clone()].iter().map(|p| p.spec.shape.elements()).sum(),
+            parameters: graph.own_parameter_count(i),
             multiply_adds: node.layer.multiply_adds(),
+            cost: node.is_cost(),
             bytes: plan.nodes[i].output.map_or(0, |t| t.bytes()),
         }
     };

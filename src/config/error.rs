@@ -157,7 +157,7 @@ pub(super) fn list<S: AsRef<str>>(names: &[S]) -> String {
 }
 
 /// The name most like `name`, if one is like it.
-pub(super) fn nearest<'a, S: AsRef<str>>(name: &str, known: &'a [S]) -> Option<&'a str> {
+pub(crate) fn nearest<'a, S: AsRef<str>>(name: &str, known: &'a [S]) -> Option<&'a str> {
     if name.chars().nth(QUOTED).is_some() {
         return None;
     }

@@ -2,13 +2,26 @@
 
 use super::de::{self, Context};
 use super::error::quote;
-use super::{ConfigError, Init, Multipliers, Node, Sources, Span, Table, Value};
+use super::{ConfigError, Init, Momenta, Multipliers, Node, Rates, Sources, Span, Table, Value};
 use crate::device::Neuron;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 
 /// The keys that every layer has.
-pub(super) const COMMON: [&str; 8] = ["name", "type", "inputs", "neuron", "init", "init_bias", "learning_rate", "weight_decay"];
+pub(super) const COMMON: [&str; 12] = [
+    "name",
+    "type",
+    "inputs",
+    "neuron",
+    "init",
+    "init_bias",
+    "learning_rate",
+    "weight_decay",
+    "momentum",
+    "weight_source",
+    "bias_source",
+    "gpu",
+];
 
 /// A layer as the config has it.
 #[derive(Clone, Debug)]
@@ -22,9 +35,17 @@ pub struct LayerSpec {
     /// The neuron that rides on it.
     pub neuron: Option<Neuron>,
     /// Multiplies the learning rate.
-    pub learning_rate: Multipliers,
+    pub learning_rate: Rates,
     /// Multiplies the weight decay.
     pub weight_decay: Multipliers,
+    /// In place of `train.momentum`.
+    pub momentum: Momenta,
+    /// Where the weights of each input come from, if not the layer's own.
+    pub weight_source: Vec<Option<WeightSource>>,
+    /// The layer whose biases it uses, if not its own.
+    pub bias_source: Option<WeightSource>,
+    /// The GPUs that cuda-convnet2 would run the layer on. It is kept, and one device runs all.
+    pub gpu: Vec<u32>,
     /// How its weights start.
     pub init: Option<Init>,
     /// How its biases start.
@@ -36,6 +57,26 @@ pub struct LayerSpec {
     /// All its keys.
     pub(super) table: Table,
     sources: Sources,
+}
+
+/// Weights that a layer shares, written `"conv1"` or `"conv1[1]"`: cuda-convnet's `weightSource`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightSource {
+    /// The layer that has them.
+    pub layer: String,
+    /// Which of its inputs' weights, from 0.
+    pub input: usize,
+}
+
+impl WeightSource {
+    /// `conv1`, `conv1[1]`.
+    fn parse(text: &str) -> Option<Self> {
+        let (layer, input) = match text.strip_suffix(']').and_then(|t| t.rsplit_once('[')) {
+            Some((layer, input)) => (layer, input.trim().parse().ok()?),
+            None => (text, 0),
+        };
+        (!layer.is_empty()).then(|| Self { layer: layer.to_owned(), input })
+    }
 }
 
 /// One input of a layer.
@@ -64,7 +105,10 @@ pub enum Source {
 impl PartialEq for LayerSpec {
     fn eq(&self, other: &Self) -> bool {
         let inputs = |l: &Self| l.inputs.iter().map(|i| (i.name.clone(), i.source)).collect::<Vec<_>>();
-        let common = |l: &Self| (l.neuron, l.learning_rate, l.weight_decay, l.init.clone(), l.init_bias.clone());
+        let common = |l: &Self| {
+            let shared = (l.weight_source.clone(), l.bias_source.clone(), l.gpu.clone());
+            (l.neuron, l.learning_rate.clone(), l.weight_decay, l.momentum, l.init.clone(), l.init_bias.clone(), shared)
+        };
         (&self.name, &self.kind, &self.keys) == (&other.name, &other.kind, &other.keys)
             && inputs(self) == inputs(other)
             && common(self) == common(other)
@@ -121,8 +165,12 @@ impl LayerSpec {
             kind,
             inputs: Vec::new(),
             neuron: None,
-            learning_rate: Multipliers::default(),
+            learning_rate: Rates::default(),
             weight_decay: Multipliers::default(),
+            momentum: Momenta::default(),
+            weight_source: Vec::new(),
+            bias_source: None,
+            gpu: Vec::new(),
             init: None,
             init_bias: None,
             keys: Table::new(),
@@ -141,6 +189,13 @@ impl LayerSpec {
                 "init_bias" => spec.init_bias = Some(read(node, &context)?),
                 "learning_rate" => spec.learning_rate = read(node, &context)?,
                 "weight_decay" => spec.weight_decay = read(node, &context)?,
+                "momentum" => spec.momentum = read(node, &context)?,
+                "weight_source" => spec.weight_source = weight_sources(node, &context)?,
+                "bias_source" => spec.bias_source = weight_sources(node, &context)?.into_iter().next().flatten(),
+                "gpu" => {
+                    let OneOrMore(gpus) = read(node, &context)?;
+                    spec.gpu = gpus;
+                }
                 _ => {
                     spec.keys.insert(key.clone(), entry.clone());
                 }
@@ -157,6 +212,42 @@ impl LayerSpec {
 
 fn read<T: DeserializeOwned>(node: &Node, context: &Context) -> Result<T, ConfigError> {
     de::from_node(node).map_err(|e| e.explain(context))
+}
+
+/// One value or an array of them.
+struct OneOrMore<T>(Vec<T>);
+
+impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged, expecting = "a number or an array of numbers")]
+        enum Written<T> {
+            One(T),
+            More(Vec<T>),
+        }
+        Ok(match Written::deserialize(d)? {
+            Written::One(one) => Self(vec![one]),
+            Written::More(more) => Self(more),
+        })
+    }
+}
+
+/// A source or an array of them, one for each input; `""` is the layer's own.
+fn weight_sources(node: &Node, context: &Context) -> Result<Vec<Option<WeightSource>>, ConfigError> {
+    let nodes = match &node.value {
+        Value::Array(nodes) => nodes.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    let one = |n: &Node| match n.as_str() {
+        Some("") => Ok(None),
+        text => text.and_then(WeightSource::parse).map(Some).ok_or_else(|| {
+            let error = ConfigError::new(format!("{} must name layers whose weights are shared", context.key))
+                .at(context.sources, n.span, "expected a layer's name")
+                .help("\"conv1\", or \"conv1[1]\" for the weights of its second input, or an array with one for each input");
+            context.layer.into_iter().fold(error, |e, layer| e.in_layer(layer))
+        }),
+    };
+    nodes.iter().map(one).collect()
 }
 
 /// A name or an array of names.

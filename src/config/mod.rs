@@ -24,14 +24,15 @@ pub mod types;
 pub use data::{Augment, DataSpec, Mean, Scale, SyntheticSpec};
 pub use error::ConfigError;
 pub use init::{Init, InitKind};
-pub use layer::{InputSpec, LayerSpec, Source};
+pub use layer::{InputSpec, LayerSpec, Source, WeightSource};
 pub use node::{Entry, Node, Table, Value};
 pub use schedule::{Schedule, ScheduleKind};
 pub use set::set_text;
 pub use source::{SourceId, Sources, Span};
 pub use train::TrainSpec;
-pub use types::{Extent, Multipliers, Offset, Padding};
+pub use types::{Extent, Momenta, Multipliers, Offset, Padding, Rates};
 
+pub(crate) use error::nearest;
 use error::{did_you_mean, list, quote};
 use serde::Serialize;
 use std::fmt::Display;

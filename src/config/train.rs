@@ -1,7 +1,7 @@
 //! The section `[train]`: how the net learns.
 
-use super::Schedule;
-use super::types::{at_least_one, below_one, non_negative, positive, some_at_least_one};
+use super::types::{at_least_one, check_below_one, non_negative, positive, some_at_least_one};
+use super::{Schedule, ScheduleKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The section `[train]`.
@@ -20,12 +20,17 @@ pub struct TrainSpec {
     /// The number that everything random follows from. Default 1. Negative ones are those of the upper half of 64 bits.
     #[serde(deserialize_with = "seed", serialize_with = "write_seed")]
     pub seed: u64,
-    /// Default 0.9.
-    #[serde(deserialize_with = "below_one")]
-    pub momentum: f64,
+    /// Default 0.9; a number or a schedule, as the learning rate's.
+    #[serde(deserialize_with = "momentum")]
+    pub momentum: Schedule,
+    /// Nesterov's momentum: the gradient's step is taken from where the momentum leads. Default no.
+    pub nesterov: bool,
     /// Default 0.0005.
     #[serde(deserialize_with = "non_negative")]
     pub weight_decay: f64,
+    /// L1 decay, added to the gradient as l1_decay·sign(w); a layer's `weight_decay` multiplies it too. Default 0.
+    #[serde(deserialize_with = "non_negative")]
+    pub l1_decay: f64,
     /// Steps between two tests. Default an epoch.
     #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
     pub test_every: Option<u64>,
@@ -51,8 +56,10 @@ impl Default for TrainSpec {
             micro_batch: None,
             epochs: 10.0,
             seed: 1,
-            momentum: 0.9,
+            momentum: Schedule::constant(0.9),
+            nesterov: false,
             weight_decay: 0.0005,
+            l1_decay: 0.0,
             test_every: None,
             log_every: 50,
             checkpoint_every: None,
@@ -61,6 +68,19 @@ impl Default for TrainSpec {
             learning_rate: Schedule::constant(0.01),
         }
     }
+}
+
+/// A schedule whose values are momenta.
+fn momentum<'de, D: Deserializer<'de>>(d: D) -> Result<Schedule, D::Error> {
+    let schedule = Schedule::deserialize(d)?;
+    let end = match schedule.kind {
+        ScheduleKind::Linear { target } | ScheduleKind::Exp { target } | ScheduleKind::Dexp { target, .. } => target,
+        ScheduleKind::Cosine { end } => end,
+        _ => schedule.base,
+    };
+    check_below_one(schedule.base)?;
+    check_below_one(end)?;
+    Ok(schedule)
 }
 
 fn seed<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {

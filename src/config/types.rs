@@ -1,6 +1,7 @@
 //! The small types that config keys have, and the ranges that numbers are held to. Every check happens as the value is
 //! read, so that its error points at the value.
 
+use super::Schedule;
 use super::error::number;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -165,8 +166,8 @@ impl<'de, const LEAST: i64> Deserialize<'de> for Cells<LEAST> {
     }
 }
 
-/// What a layer's learning rate or weight decay is multiplied by, for its weights and its biases: `{ weights = 1, bias = 2 }`
-/// or one number for both. 0 is frozen.
+/// What a layer's weight decay is multiplied by, for its weights and its biases: `{ weights = 1, bias = 0 }` or one number
+/// for both.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Multipliers {
     /// Of weights.
@@ -228,6 +229,118 @@ impl<'de> Visitor<'de> for MultipliersVisitor {
     }
 }
 
+/// What a layer's learning rate is multiplied by, for its weights and its biases: each a number, or a schedule of its own
+/// (cuda-convnet2's `epsW=dexp[…]`). Written `{ weights = 1, bias = 2 }`, or one number or schedule for both. 0 is frozen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rates {
+    /// Of weights.
+    pub weights: Schedule,
+    /// Of biases.
+    pub bias: Schedule,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { weights: Schedule::constant(1.0), bias: Schedule::constant(1.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Rates {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(RatesVisitor)
+    }
+}
+
+struct RatesVisitor;
+
+impl<'de> Visitor<'de> for RatesVisitor {
+    type Value = Rates;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a number, a schedule or { weights = …, bias = … }")
+    }
+
+    fn visit_f64<E: Error>(self, v: f64) -> Result<Rates, E> {
+        let rate = Schedule::constant(check_non_negative(v)?);
+        Ok(Rates { weights: rate.clone(), bias: rate })
+    }
+
+    fn visit_i64<E: Error>(self, v: i64) -> Result<Rates, E> {
+        self.visit_f64(v as f64)
+    }
+
+    fn visit_u64<E: Error>(self, v: u64) -> Result<Rates, E> {
+        self.visit_f64(v as f64)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Rates, A::Error> {
+        let RatesTable { weights, bias } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+        let one = || Schedule::constant(1.0);
+        Ok(Rates { weights: weights.unwrap_or_else(one), bias: bias.unwrap_or_else(one) })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RatesTable {
+    weights: Option<Schedule>,
+    bias: Option<Schedule>,
+}
+
+/// A layer's own momenta in place of `train.momentum`, for its weights and its biases: `{ weights = 0.9 }`, or one number
+/// for both.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Momenta {
+    /// Of weights.
+    pub weights: Option<f64>,
+    /// Of biases.
+    pub bias: Option<f64>,
+}
+
+impl<'de> Deserialize<'de> for Momenta {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(MomentaVisitor)
+    }
+}
+
+struct MomentaVisitor;
+
+impl<'de> Visitor<'de> for MomentaVisitor {
+    type Value = Momenta;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a number or { weights = …, bias = … }")
+    }
+
+    fn visit_f64<E: Error>(self, v: f64) -> Result<Momenta, E> {
+        let v = below_one(serde::de::value::F64Deserializer::new(v))?;
+        Ok(Momenta { weights: Some(v), bias: Some(v) })
+    }
+
+    fn visit_i64<E: Error>(self, v: i64) -> Result<Momenta, E> {
+        self.visit_f64(v as f64)
+    }
+
+    fn visit_u64<E: Error>(self, v: u64) -> Result<Momenta, E> {
+        self.visit_f64(v as f64)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Momenta, A::Error> {
+        let MomentaTable { weights, bias } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Momenta { weights: weights.map(|Momentum(m)| m), bias: bias.map(|Momentum(m)| m) })
+    }
+}
+
+#[derive(Deserialize)]
+struct Momentum(#[serde(deserialize_with = "below_one")] f64);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MomentaTable {
+    weights: Option<Momentum>,
+    bias: Option<Momentum>,
+}
+
 /// For `deserialize_with`: any finite number.
 ///
 /// # Errors
@@ -257,7 +370,7 @@ pub fn positive<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
 /// # Errors
 /// The value is no number, or outside.
 pub fn below_one<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
-    check(f64::deserialize(d)?, |v| (0.0..1.0).contains(&v), "be at least 0 and below 1")
+    check_below_one(f64::deserialize(d)?)
 }
 
 /// For `deserialize_with`: a whole number of at least 1.
@@ -276,6 +389,10 @@ pub fn at_least_one<'de, D: Deserializer<'de>, T: TryFrom<i64>>(d: D) -> Result<
 /// The value is no whole number, or below 1.
 pub fn some_at_least_one<'de, D: Deserializer<'de>, T: TryFrom<i64>>(d: D) -> Result<Option<T>, D::Error> {
     at_least_one(d).map(Some)
+}
+
+pub(super) fn check_below_one<E: Error>(v: f64) -> Result<f64, E> {
+    check(v, |v| (0.0..1.0).contains(&v), "be at least 0 and below 1")
 }
 
 pub(super) fn check_non_negative<E: Error>(v: f64) -> Result<f64, E> {

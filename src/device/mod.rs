@@ -133,6 +133,16 @@ impl Tensor {
         self.shape.elements() * self.dtype.size()
     }
 
+    /// Scratch cut in two: its first `bytes`, and what is left behind them from the next 256-byte boundary on.
+    pub fn split(self, bytes: usize) -> (Self, Self) {
+        let whole = self.bytes();
+        let cut = |from: usize, to: usize| {
+            let shape = Shape::new(1, 1, 1, to - from);
+            Self { slot: Slot(self.slot.0 + from), shape, dtype: Dtype::U8 }
+        };
+        (cut(0, bytes.min(whole)), cut(bytes.next_multiple_of(256).min(whole), whole))
+    }
+
     /// The same elements seen under another shape of as many elements.
     pub fn reshaped(self, shape: Shape) -> Self {
         assert_eq!(self.shape.elements(), shape.elements(), "a reshape keeps the number of elements");
@@ -216,13 +226,26 @@ pub struct StepValues {
     pub momentum: f64,
 }
 
-/// One parameter tensor's part of the update: v ← momentum·v − lr·rate·(g + decay·w), w ← w + v.
+/// One parameter tensor's part of the update, [`Device::sgd_update`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
     /// Multiplies the step's learning rate.
     pub rate: f64,
     /// Weight decay, its multiplier included.
     pub decay: f64,
+    /// L1 decay, its multiplier included.
+    pub l1_decay: f64,
+    /// In place of the step's momentum.
+    pub momentum: Option<f64>,
+    /// Whether the weights go on by Nesterov's rule.
+    pub nesterov: bool,
+}
+
+impl Update {
+    /// The plain update, with the step's momentum.
+    pub const fn new(rate: f64, decay: f64) -> Self {
+        Self { rate, decay, l1_decay: 0.0, momentum: None, nesterov: false }
+    }
 }
 
 /// One image's place in its source, as the augmentation drew it: the output's pixel (y, x) is the source's
@@ -437,7 +460,9 @@ pub trait Device {
     /// x ← value, in every element.
     fn fill(&mut self, x: Tensor, value: f64) -> Result<()>;
 
-    /// The momentum update of one parameter tensor: v ← momentum·v − lr·rate·(g + decay·w), w ← w + v.
+    /// The momentum update of one parameter tensor: s = lr·rate·(g + decay·w + l1_decay·sign w), v ← momentum·v − s,
+    /// w ← w + v; by Nesterov's rule w ← w + momentum·v − s with the new v (Sutskever et al. 2013, as Caffe and PyTorch
+    /// have it).
     fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor) -> Result<()>;
 
     /// mean ← (Σ |x|) / elements, one real.

@@ -1,11 +1,39 @@
 //! Convolution: y[n,p,q,k] = Σ over the window and the group's channels of w[k,r,s,c]·x + b. Filters may be grouped
-//! (Krizhevsky 2012), dilated, rectangular; biases shared by all places, untied (one a place), or absent. Cost: k·p·q·r·s·c/groups
-//! multiply-adds an image, and as many for each gradient. Backward reads x.
+//! (Krizhevsky 2012), dilated, rectangular; biases shared by all places, untied (one a place), or absent. Several inputs have
+//! filters of their own each, and their convolutions are added up. Cost: k·p·q·r·s·c/groups multiply-adds an image, and as
+//! many for each gradient. Backward reads x.
 
-use super::{Io, Layer, Misfit, ParameterSpec, Pass, Reads};
+use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Reads, key};
 use crate::config::{Extent, LayerSpec, Padding};
-use crate::device::{self, ConvGeometry, Device, Neuron, Op, Rounding, Shape, Window, output_size};
+use crate::device::{self, ConvGeometry, Device, Dtype, Into, Neuron, Op, Rounding, Shape, Tensor, Window, output_size};
 use serde::Deserialize;
+
+pub(super) const KIND: Kind = Kind {
+    name: "conv",
+    labels: None,
+    doc: Doc {
+        about: "convolution with learned filters",
+        keys: &[
+            key("filters", "required", "output channels"),
+            key("size", "required", "rows and columns of a filter: one number, or [height, width]"),
+            key("stride", "1", "cells between two windows"),
+            key("padding", "0", "zeros around the image, on both sides"),
+            key("dilation", "1", "cells between two taps of a filter"),
+            key("groups", "1", "groups of channels that do not see each other; as many as channels: depthwise"),
+            key("rounding", "floor", "\"ceil\" has a last, partial window, as cuda-convnet has"),
+            key("bias", "shared", "\"shared\" by all places, \"untied\" (one a place), \"none\""),
+            key(
+                "per_input",
+                "none",
+                "with several inputs: an array of { size, stride, padding, dilation, groups }, one for each",
+            ),
+        ],
+        shape: "rows: floor((h + 2·padding − (size − 1)·dilation − 1)/stride) + 1, columns alike, × filters",
+        formula: "y[p,q,k] = b[k] + Σ w[k,r,s,c]·x[p·stride − padding + r·dilation, q·stride − padding + s·dilation, c]",
+        source: "LeCun et al. 1998; groups: Krizhevsky et al. 2012",
+    },
+    build,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +52,18 @@ struct Keys {
     rounding: Rounding,
     #[serde(default)]
     bias: Bias,
+    per_input: Option<Vec<Overrides>>,
+}
+
+/// What one input of several has of its own.
+#[derive(Deserialize, Clone, Copy, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Overrides {
+    size: Option<Extent>,
+    stride: Option<Extent>,
+    padding: Option<Padding>,
+    dilation: Option<Extent>,
+    groups: Option<std::num::NonZeroU32>,
 }
 
 fn one() -> std::num::NonZeroU32 {
@@ -41,15 +81,28 @@ enum Bias {
 
 #[derive(Debug)]
 struct Conv {
-    geometry: ConvGeometry,
+    /// One for each input.
+    geometries: Vec<ConvGeometry>,
     bias: Bias,
     neuron: Neuron,
 }
 
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
-    let x = super::one_input(inputs)?;
-    let (k, groups) = (keys.filters.get() as usize, keys.groups.get() as usize);
+    let own = keys.per_input.as_deref().unwrap_or_default();
+    if !own.is_empty() && own.len() != inputs.len() {
+        let message = format!("per_input has {} entries, the layer {} inputs", own.len(), inputs.len());
+        return Err(Misfit::shape("per_input", message, "give one entry for each input, {} where nothing differs"));
+    }
+    let geometries = inputs.iter().enumerate().map(|(i, &x)| geometry(&keys, own.get(i).copied().unwrap_or_default(), x));
+    let geometries: Vec<ConvGeometry> = geometries.collect::<Result<_, _>>()?;
+    super::same_shapes(geometries.iter().map(ConvGeometry::output), "size")?;
+    Ok(Box::new(Conv { geometries, bias: keys.bias, neuron: Neuron::NONE }))
+}
+
+/// The convolution of one input.
+fn geometry(keys: &Keys, own: Overrides, x: Shape) -> Result<ConvGeometry, Misfit> {
+    let (k, groups) = (keys.filters.get() as usize, own.groups.unwrap_or(keys.groups).get() as usize);
     if x.c % groups != 0 || k % groups != 0 {
         return Err(Misfit::shape(
             "groups",
@@ -57,12 +110,10 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
             "use a number of groups that divides both",
         ));
     }
-    let axis = |i: usize| Window {
-        size: keys.size.axis(i),
-        stride: keys.stride.axis(i),
-        padding: keys.padding.axis(i),
-        dilation: keys.dilation.axis(i),
-    };
+    let (size, stride) = (own.size.unwrap_or(keys.size), own.stride.unwrap_or(keys.stride));
+    let (padding, dilation) = (own.padding.unwrap_or(keys.padding), own.dilation.unwrap_or(keys.dilation));
+    let axis =
+        |i: usize| Window { size: size.axis(i), stride: stride.axis(i), padding: padding.axis(i), dilation: dilation.axis(i) };
     let (rows, columns) = (axis(0), axis(1));
     let fit = output_size(x.h, rows, keys.rounding).zip(output_size(x.w, columns, keys.rounding));
     let Some((p, q)) = fit else {
@@ -73,26 +124,24 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
             format!("use size ≤ {}, or padding ≥ {}", h.min(w), needed_padding(x, rows, columns)),
         ));
     };
-    let geometry =
-        super::geometry([x.n, x.h, x.w, x.c, k, rows.size, columns.size, p, q], |[n, h, w, c, k, r, s, p, q]| ConvGeometry {
-            n,
-            h,
-            w,
-            c,
-            k,
-            r,
-            s,
-            p,
-            q,
-            stride_h: rows.stride as i32,
-            stride_w: columns.stride as i32,
-            padding_h: rows.padding as i32,
-            padding_w: columns.padding as i32,
-            dilation_h: rows.dilation as i32,
-            dilation_w: columns.dilation as i32,
-            groups: groups as i32,
-        })?;
-    Ok(Box::new(Conv { geometry, bias: keys.bias, neuron: Neuron::NONE }))
+    super::geometry([x.n, x.h, x.w, x.c, k, rows.size, columns.size, p, q], |[n, h, w, c, k, r, s, p, q]| ConvGeometry {
+        n,
+        h,
+        w,
+        c,
+        k,
+        r,
+        s,
+        p,
+        q,
+        stride_h: rows.stride as i32,
+        stride_w: columns.stride as i32,
+        padding_h: rows.padding as i32,
+        padding_w: columns.padding as i32,
+        dilation_h: rows.dilation as i32,
+        dilation_w: columns.dilation as i32,
+        groups: groups as i32,
+    })
 }
 
 /// The least padding on both sides with which a filter fits.
@@ -100,27 +149,39 @@ fn needed_padding(x: Shape, rows: Window, columns: Window) -> usize {
     rows.span().saturating_sub(x.h).max(columns.span().saturating_sub(x.w)).div_ceil(2)
 }
 
-impl Layer for Conv {
-    fn output(&self) -> Shape {
-        self.geometry.output()
-    }
-
-    fn parameters(&self) -> Vec<ParameterSpec> {
-        let (g, f) = (&self.geometry, self.geometry.filters());
-        let (fan_in, fan_out) = (f.image(), f.h * f.w * f.n / g.groups as usize);
-        let y = g.output();
-        let bias = match self.bias {
+impl Conv {
+    fn bias_shape(&self) -> Option<Shape> {
+        let y = self.output();
+        match self.bias {
             Bias::None => None,
             Bias::Shared => Some(Shape::new(1, 1, 1, y.c)),
             Bias::Untied => Some(Shape { n: 1, ..y }),
-        };
-        let weights = ParameterSpec { name: "weights", shape: f, fan_in, fan_out };
-        let bias = bias.map(|shape| ParameterSpec { name: "bias", shape, fan_in, fan_out });
-        std::iter::once(weights).chain(bias).collect()
+        }
+    }
+
+    /// Bytes of an output of which several inputs' convolutions are the terms; 0 of one input.
+    fn term_bytes(&self, real: Dtype) -> usize {
+        if self.geometries.len() == 1 { 0 } else { (self.output().elements() * real.size()).next_multiple_of(256) }
+    }
+}
+
+impl Layer for Conv {
+    fn output(&self) -> Shape {
+        self.geometries[0].output()
+    }
+
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        let fans = |g: &ConvGeometry| (g.filters().image(), g.filters().h * g.filters().w * (g.k / g.groups) as usize);
+        let weights = self.geometries.iter().enumerate().map(|(i, g)| {
+            let (fan_in, fan_out) = fans(g);
+            ParameterSpec::weights(i, g.filters(), fan_in, fan_out)
+        });
+        let (fan_in, fan_out) = fans(&self.geometries[0]);
+        weights.chain(self.bias_shape().map(|shape| ParameterSpec::bias(shape, fan_in, fan_out))).collect()
     }
 
     fn multiply_adds(&self) -> u64 {
-        self.geometry.multiply_adds()
+        self.geometries.iter().map(ConvGeometry::multiply_adds).sum()
     }
 
     fn backward_reads(&self) -> Reads {
@@ -128,40 +189,57 @@ impl Layer for Conv {
     }
 
     fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        let g = self.geometry;
+        let most = |of: &dyn Fn(ConvGeometry) -> Op| self.geometries.iter().map(|&g| device.scratch(&of(g))).max().unwrap_or(0);
         match pass {
-            Pass::Forward => device.scratch(&Op::ConvForward(g)),
+            Pass::Forward => self.term_bytes(device.real()) + most(&Op::ConvForward),
             Pass::Backward => {
-                let bias = self.parameters().get(1).map_or(0, |b| device.scratch(&Op::BiasBackward(g.output(), b.shape)));
-                let filters = device.scratch(&Op::ConvBackwardFilters(g));
-                device.scratch(&Op::ConvBackwardImage(g)).max(filters).max(bias)
+                let bias = self.bias_shape().map_or(0, |b| device.scratch(&Op::BiasBackward(self.output(), b)));
+                most(&Op::ConvBackwardImage).max(most(&Op::ConvBackwardFilters)).max(bias)
             }
         }
     }
 
     fn fuse(&mut self, neuron: Neuron) -> bool {
+        if self.geometries.len() > 1 {
+            return false; // it comes after the sum
+        }
         self.neuron = neuron;
         true
     }
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let bias = (self.bias != Bias::None).then(|| io.parameter(1));
-        let scratch = io.scratch(Pass::Forward);
-        device.conv_forward(&self.geometry, io.input(0), io.parameter(0), bias, self.neuron, io.output(), scratch)
+        let bias = (self.bias != Bias::None).then(|| io.parameter(self.geometries.len()));
+        let (scratch, y) = (io.scratch(Pass::Forward), io.output());
+        let (term, scratch) = scratch.split(self.term_bytes(device.real()));
+        let term = Tensor { shape: y.shape, dtype: y.dtype, ..term };
+        for (i, g) in self.geometries.iter().enumerate() {
+            let (x, w) = (io.input(i), io.parameter(i));
+            if i == 0 {
+                device.conv_forward(g, x, w, bias, self.neuron, y, scratch)?;
+            } else {
+                device.conv_forward(g, x, w, None, Neuron::NONE, term, scratch)?;
+                device.scale(1.0, term, y, Into::Add)?;
+            }
+        }
+        Ok(())
     }
 
     fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (g, dy, scratch) = (&self.geometry, io.output_gradient(), io.scratch(Pass::Backward));
-        if let Some(dw) = io.parameter_gradient(0) {
-            device.conv_backward_filters(g, io.input(0), dy, dw, io.accumulate, scratch)?;
+        let (dy, scratch) = (io.output_gradient(), io.scratch(Pass::Backward));
+        for (i, g) in self.geometries.iter().enumerate() {
+            if let Some((dw, into)) = io.parameter_gradient(i) {
+                device.conv_backward_filters(g, io.input(i), dy, dw, into, scratch)?;
+            }
         }
         if self.bias != Bias::None
-            && let Some(db) = io.parameter_gradient(1)
+            && let Some((db, into)) = io.parameter_gradient(self.geometries.len())
         {
-            device.bias_backward(dy, db, io.accumulate, scratch)?;
+            device.bias_backward(dy, db, into, scratch)?;
         }
-        if let Some((dx, into)) = io.input_gradient(0) {
-            device.conv_backward_image(g, dy, io.parameter(0), dx, into, scratch)?;
+        for (i, g) in self.geometries.iter().enumerate() {
+            if let Some((dx, into)) = io.input_gradient(i) {
+                device.conv_backward_image(g, dy, io.parameter(i), dx, into, scratch)?;
+            }
         }
         Ok(())
     }

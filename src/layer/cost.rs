@@ -4,10 +4,36 @@
 //! input x, as log Σeˣ − x[label], stable for any finite x, with the gradient p − 1[label]. Sum of squares is Σ (x − target)²,
 //! or Σ x² without a target (cuda-convnet's sum2). Gradients are multiplied by the coefficient and averaged over the batch.
 
-use super::{Io, Layer, Misfit, Reads, Role};
+use super::{Doc, Io, Kind, Layer, Misfit, Reads, Role, key};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Shape};
 use serde::Deserialize;
+
+pub(super) const LOGISTIC_REGRESSION: Kind = Kind {
+    name: "logistic-regression",
+    labels: Some(1),
+    doc: Doc {
+        about: "cost: cross entropy of class probabilities and labels; counts top-1 and top-5 errors",
+        keys: &[key("coefficient", "1", "multiplies the cost's gradient")],
+        shape: "none; reads probabilities (a softmax before it is computed with it) and labels",
+        formula: "−log x[label], averaged over the images",
+        source: "cuda-convnet's cost.logreg, Caffe's SoftmaxWithLoss",
+    },
+    build: build_logistic_regression,
+};
+
+pub(super) const SUM_OF_SQUARES: Kind = Kind {
+    name: "sum-of-squares",
+    labels: None,
+    doc: Doc {
+        about: "cost: squared distance of a layer and a target, or of a layer and 0",
+        keys: &[key("coefficient", "1", "multiplies the cost's gradient")],
+        shape: "none; reads one layer, or two of as many elements",
+        formula: "Σ (x − target)², averaged over the images",
+        source: "cuda-convnet's cost.sum2; Caffe's EuclideanLoss is half of it",
+    },
+    build: build_sum_of_squares,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +83,10 @@ impl Layer for LogisticRegression {
 
     fn backward_reads(&self) -> Reads {
         Reads { inputs: true, output: false }
+    }
+
+    fn classes(&self) -> Option<usize> {
+        Some(self.input.image())
     }
 
     fn fuse_softmax(&mut self) -> bool {

@@ -1,7 +1,7 @@
 //! The net's inputs as layers: the images, normalised, or their labels. A config without such a layer has both under the
 //! names `data` and `labels`.
 
-use super::{Io, Layer, Misfit, Role};
+use super::{Doc, Io, Kind, Layer, Misfit, Role, key};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Shape};
 use serde::Deserialize;
@@ -16,6 +16,19 @@ pub enum Part {
     /// The labels: one class number an image.
     Labels,
 }
+
+pub(super) const KIND: Kind = Kind {
+    name: "data",
+    labels: None,
+    doc: Doc {
+        about: "the net's input under a name of its own; without one, the images are 'data' and their labels 'labels'",
+        keys: &[key("part", "images", "\"images\" or \"labels\"")],
+        shape: "that of the images, or one label an image",
+        formula: "images: (pixel − mean)·scale, as [data] says",
+        source: "cuda-convnet's data layers",
+    },
+    build,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

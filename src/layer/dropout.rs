@@ -2,10 +2,23 @@
 //! else 0; in testing nothing changes. The mask is a function of (seed, step, layer, image, element), drawn again in
 //! backward instead of being stored.
 
-use super::{Io, Layer, Misfit, Phase};
+use super::{Doc, Io, Kind, Layer, Misfit, Phase, key};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Into, Shape};
 use serde::Deserialize;
+
+pub(super) const KIND: Kind = Kind {
+    name: "dropout",
+    labels: None,
+    doc: Doc {
+        about: "in training, sets random elements to 0",
+        keys: &[key("keep", "0.5", "the probability that an element is kept")],
+        shape: "as its input",
+        formula: "training: y = x/keep with probability keep, else 0; testing: y = x",
+        source: "Srivastava et al. 2014",
+    },
+    build,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,34 +13,83 @@ mod softmax;
 pub use data::Part;
 pub use neuron::NeuronLayer;
 
-use crate::config::{ConfigError, LayerSpec};
+use crate::config::{ConfigError, Init, LayerSpec};
 use crate::device::{self, Device, Into, Neuron, Shape, Tensor};
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 /// Makes a layer from its keys and its inputs' shapes.
 pub type Build = fn(&LayerSpec, &[Shape]) -> Result<Box<dyn Layer>, Misfit>;
 
-/// One layer type: its name in configs and how a layer of it is made.
+/// One layer type: its name in configs, what it is, and how a layer of it is made. Each layer's file defines its own.
 pub struct Kind {
     /// The value of `type`.
     pub name: &'static str,
-    /// A cost's second input is the labels unless the config names another.
-    pub labels: bool,
+    /// Which input is the labels: where the config names those before it and no more, it is the data's. No other input may
+    /// be labels.
+    pub labels: Option<usize>,
+    /// What `convnet layers NAME` prints.
+    pub doc: Doc,
     /// How a layer of it is made.
     pub build: Build,
 }
 
+/// What there is to know of a layer type.
+pub struct Doc {
+    /// What it is, in a line.
+    pub about: &'static str,
+    /// Its own keys, in the order of its `Keys` struct; [`COMMON_KEYS`] are those of every layer.
+    pub keys: &'static [Key],
+    /// The output's shape.
+    pub shape: &'static str,
+    /// What it computes.
+    pub formula: &'static str,
+    /// The paper or program that it is from.
+    pub source: &'static str,
+}
+
+/// A key of a layer's config.
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is where it is not given; `required` where it must be.
+    pub default: &'static str,
+    /// What it says.
+    pub about: &'static str,
+}
+
+/// A key, for the lists in the layers' files.
+const fn key(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    Key { name, default, about }
+}
+
+/// The keys that every layer has.
+pub const COMMON_KEYS: &[Key] = &[
+    key("name", "required", "unlike any other layer's"),
+    key("type", "required", "the layer's type"),
+    key("inputs", "the layer above", "the name of what it reads, or an array of names"),
+    key("neuron", "none", "a nonlinearity that rides on it: \"relu\", \"tanh[1.7, 0.67]\"; see `convnet layers neuron`"),
+    key("init", "msra", "how weights start: { kind = \"gaussian\", std = 0.01 }, uniform, xavier, msra, constant"),
+    key("init_bias", "0", "how biases start"),
+    key("learning_rate", "1", "multiplies train.learning_rate: a number, a schedule, or { weights = …, bias = … }; 0 is frozen"),
+    key("weight_decay", "1", "multiplies train.weight_decay: a number, or { weights = …, bias = … }"),
+    key("momentum", "train.momentum", "a momentum of its own: a number, or { weights = …, bias = … }"),
+    key("weight_source", "own weights", "shares the weights of \"layer\" or \"layer[input]\"; an array has one for each input"),
+    key("bias_source", "own biases", "shares the biases of a layer"),
+    key("gpu", "any", "cuda-convnet2's placement: kept, but one device runs all"),
+];
+
 /// Every layer type.
 pub const KINDS: &[Kind] = &[
-    Kind { name: "data", labels: false, build: data::build },
-    Kind { name: "conv", labels: false, build: conv::build },
-    Kind { name: "pool", labels: false, build: pool::build },
-    Kind { name: "fc", labels: false, build: fc::build },
-    Kind { name: "neuron", labels: false, build: neuron::build },
-    Kind { name: "dropout", labels: false, build: dropout::build },
-    Kind { name: "softmax", labels: false, build: softmax::build },
-    Kind { name: "logistic-regression", labels: true, build: cost::build_logistic_regression },
-    Kind { name: "sum-of-squares", labels: false, build: cost::build_sum_of_squares },
+    data::KIND,
+    conv::KIND,
+    fc::KIND,
+    pool::KIND,
+    neuron::KIND,
+    dropout::KIND,
+    softmax::KIND,
+    cost::LOGISTIC_REGRESSION,
+    cost::SUM_OF_SQUARES,
 ];
 
 /// Why a layer cannot be made.
@@ -90,23 +139,62 @@ pub enum Pass {
     Backward,
 }
 
-/// One parameter tensor of a layer.
+/// One tensor that a layer keeps from step to step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
-    /// `weights` or `bias`.
-    pub name: &'static str,
+    /// `weights`, `bias`, …: unlike the layer's others.
+    pub name: Cow<'static, str>,
+    /// What it is to the layer.
+    pub role: ParameterRole,
     /// Its extents.
     pub shape: Shape,
     /// Inputs that one output sums over: for the initialisers that scale by it.
     pub fan_in: usize,
     /// Outputs that one input reaches.
     pub fan_out: usize,
+    /// How it starts where the config does not say.
+    pub init: Init,
+}
+
+/// What a parameter tensor is to its layer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ParameterRole {
+    /// Learned; the keys for weights apply.
+    Weights,
+    /// Learned; the keys for biases apply.
+    Bias,
+    /// Not learned: the forward pass changes it in training, as batch normalisation its running means. Saved with the
+    /// weights.
+    Statistic,
+    /// Never changed: a filter that is given. It is made anew with the net, and saved nowhere.
+    Fixed(Vec<f64>),
 }
 
 impl ParameterSpec {
+    /// Weights, by default from [`Init::default`]: those of input number `input`.
+    pub fn weights(input: usize, shape: Shape, fan_in: usize, fan_out: usize) -> Self {
+        let name = if input == 0 { "weights".into() } else { format!("weights{input}").into() };
+        Self { name, role: ParameterRole::Weights, shape, fan_in, fan_out, init: Init::default() }
+    }
+
+    /// Biases, by default 0.
+    pub fn bias(shape: Shape, fan_in: usize, fan_out: usize) -> Self {
+        Self { name: "bias".into(), role: ParameterRole::Bias, shape, fan_in, fan_out, init: Init::constant(0.0) }
+    }
+
     /// Whether the biases' learning rate, decay and initialiser apply.
     pub fn is_bias(&self) -> bool {
-        self.name == "bias"
+        self.role == ParameterRole::Bias
+    }
+
+    /// Whether it has a gradient and a momentum.
+    pub fn is_learned(&self) -> bool {
+        matches!(self.role, ParameterRole::Weights | ParameterRole::Bias)
+    }
+
+    /// Whether a checkpoint has it.
+    pub fn is_saved(&self) -> bool {
+        !matches!(self.role, ParameterRole::Fixed(_))
     }
 }
 
@@ -143,6 +231,16 @@ pub trait Layer: Debug + Send {
     /// backward does not read it) and the input's gradient the output's.
     fn elementwise(&self) -> bool {
         false
+    }
+
+    /// Reals that the forward pass leaves for the backward pass, beside its output.
+    fn kept(&self) -> usize {
+        0
+    }
+
+    /// The classes that a layer which reads labels has room for; none where its labels are no classes.
+    fn classes(&self) -> Option<usize> {
+        None
     }
 
     /// Bytes of scratch that a pass wants on this device.
@@ -201,8 +299,11 @@ pub struct Tensors {
     pub input_gradients: Vec<Option<(Tensor, Into)>>,
     /// The output's gradient, where there is one.
     pub output_gradient: Option<Tensor>,
-    /// The parameters' gradients.
-    pub parameter_gradients: Vec<Option<Tensor>>,
+    /// The parameters' gradients, and whether a layer behind this one, or an input before, that shares the parameter has
+    /// set it; `None` where it is not learned.
+    pub parameter_gradients: Vec<Option<(Tensor, Into)>>,
+    /// What the forward pass leaves for the backward pass.
+    pub kept: Option<Tensor>,
     /// Scratch for the forward pass.
     pub forward_scratch: Option<Tensor>,
     /// Scratch for the backward pass.
@@ -250,9 +351,15 @@ impl Io<'_> {
         self.tensors.output_gradient.expect("backward runs where the output has a gradient")
     }
 
-    /// Where parameter `i`'s gradient goes, if it is learned.
-    pub fn parameter_gradient(&self, i: usize) -> Option<Tensor> {
-        self.tensors.parameter_gradients[i]
+    /// Where parameter `i`'s gradient goes, if it is learned. A layer asks for its parameters in ascending order.
+    pub fn parameter_gradient(&self, i: usize) -> Option<(Tensor, Into)> {
+        let (gradient, into) = self.tensors.parameter_gradients[i]?;
+        Some((gradient, if into == Into::Add { Into::Add } else { self.accumulate }))
+    }
+
+    /// What the forward pass leaves for the backward pass: [`Layer::kept`] reals.
+    pub fn kept(&self) -> Tensor {
+        self.tensors.kept.expect("the plan gives a layer what it keeps")
     }
 
     /// The pass's scratch, of the bytes that [`Layer::scratch`] asked for.
@@ -276,6 +383,17 @@ fn one_input(inputs: &[Shape]) -> Result<Shape, Misfit> {
         [x] => Ok(*x),
         _ => Err(Misfit::shape("inputs", format!("this layer reads one input, not {}", inputs.len()), "name one layer")),
     }
+}
+
+/// Checks that several inputs make outputs of one shape, which are then added up; `key` is to blame where they do not.
+fn same_shapes(outputs: impl IntoIterator<Item = Shape>, key: &'static str) -> Result<(), Misfit> {
+    let outputs: Vec<Shape> = outputs.into_iter().collect();
+    if outputs.windows(2).all(|pair| pair[0] == pair[1]) {
+        return Ok(());
+    }
+    let shapes: Vec<String> = outputs.iter().map(Shape::to_string).collect();
+    let message = format!("its inputs make outputs of different shapes: {}", shapes.join(", "));
+    Err(Misfit::shape(key, message, "choose sizes so that all inputs make the same shape"))
 }
 
 /// A geometry's 32-bit sizes from the shapes' wide ones, or the misfit of a tensor too large for them.

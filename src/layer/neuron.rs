@@ -2,10 +2,24 @@
 //! this layer behind it and, if the other layer can, computes it there. Backward reads the output, or for abs and square
 //! the input.
 
-use super::{Io, Layer, Misfit, Reads};
+use super::{Doc, Io, Kind, Layer, Misfit, Reads};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Neuron, Shape};
 use serde::Deserialize;
+
+pub(super) const KIND: Kind = Kind {
+    name: "neuron",
+    labels: None,
+    doc: Doc {
+        about: "a nonlinearity, element by element; the key neuron says which",
+        keys: &[],
+        shape: "as its input",
+        formula: "linear[a,b] a·x + b; relu max(0, x); brelu[a] min(a, max(0, x)); softrelu log(1 + eˣ); tanh[a,b] a·tanh(b·x); \
+                  logistic 1/(1 + e⁻ˣ); abs |x|; square x²; sqrt √x",
+        source: "cuda-convnet's neurons",
+    },
+    build,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

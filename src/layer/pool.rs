@@ -3,10 +3,31 @@
 //! are cuda-convnet's: where the first window starts (negative is outside), and how many there are. Cost: one read of x
 //! and one write of y; backward reads x and dy and writes dx.
 
-use super::{Io, Layer, Misfit, Reads};
+use super::{Doc, Io, Kind as LayerKind, Layer, Misfit, Reads, key};
 use crate::config::{Extent, LayerSpec, Offset, Padding};
 use crate::device::{self, Device, PoolGeometry, PoolKind, Rounding, Shape, Window, output_size};
 use serde::Deserialize;
+
+pub(super) const KIND: LayerKind = LayerKind {
+    name: "pool",
+    labels: None,
+    doc: Doc {
+        about: "the largest value or the mean of each window, channel by channel",
+        keys: &[
+            key("pool", "required", "\"max\" or \"avg\""),
+            key("size", "required", "rows and columns of a window: one number, or [height, width]"),
+            key("stride", "1", "cells between two windows"),
+            key("padding", "0", "cells around the image that belong to no window's value"),
+            key("start", "−padding", "where the first window starts, as in cuda-convnet; negative is outside"),
+            key("outputs", "by the rule", "windows along rows and columns, as in cuda-convnet"),
+            key("rounding", "ceil", "\"floor\" drops a last, partial window"),
+        ],
+        shape: "rows: ceil((h + 2·padding − size)/stride) + 1 (or floor), columns alike, × channels",
+        formula: "y[p,q,c] = max or mean of x[i,j,c] over the cells of window (p, q) that lie inside the image",
+        source: "cuda-convnet, Caffe; overlapping: Krizhevsky et al. 2012",
+    },
+    build,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,10 +1,23 @@
 //! Softmax over the elements of each image: y = eˣ/Σeˣ. A logistic-regression cost on it takes it into itself. Backward
 //! reads the output.
 
-use super::{Io, Layer, Misfit, Reads, Role};
+use super::{Doc, Io, Kind, Layer, Misfit, Reads, Role};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Shape};
 use serde::Deserialize;
+
+pub(super) const KIND: Kind = Kind {
+    name: "softmax",
+    labels: None,
+    doc: Doc {
+        about: "probabilities out of scores, over all elements of an image",
+        keys: &[],
+        shape: "as its input",
+        formula: "y[i] = eˣ[i] / Σ eˣ[j]",
+        source: "Bridle 1990",
+    },
+    build,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

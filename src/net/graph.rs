@@ -1,8 +1,8 @@
 //! The net as a graph of layers with their shapes: what a config means for images of a given size, before any device.
 
-use crate::config::{ConfigError, Init, InputSpec, LayerSpec, NetSpec, Source};
+use crate::config::{ConfigError, Init, InputSpec, LayerSpec, NetSpec, Schedule, Source, WeightSource};
 use crate::device::{Neuron, Shape};
-use crate::layer::{KINDS, Layer, Misfit, NeuronLayer, ParameterSpec, Part, Role};
+use crate::layer::{KINDS, Layer, Misfit, NeuronLayer, ParameterRole, ParameterSpec, Part, Role};
 
 /// Where a node's input comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub struct Node {
     pub layer: Box<dyn Layer>,
     /// Its inputs.
     pub inputs: Vec<Input>,
-    /// Indices of its parameters in [`Graph::parameters`].
-    pub parameters: std::ops::Range<usize>,
+    /// Indices of its parameters in [`Graph::parameters`]; a shared one is its owner's.
+    pub parameters: Vec<usize>,
     /// The layer before computes its forward pass too.
     pub fused: bool,
     /// A gradient flows through it: a cost is reached from it, and a parameter before it learns.
@@ -56,9 +56,18 @@ pub struct Parameter {
     /// How it starts.
     pub init: Init,
     /// Multiplies the learning rate.
-    pub rate: f64,
+    pub rate: Schedule,
     /// Multiplies the weight decay.
     pub decay: f64,
+    /// In place of the net's momentum.
+    pub momentum: Option<f64>,
+}
+
+impl Parameter {
+    /// Whether training changes it: it is of the learned kind, and its rate is not always 0.
+    pub fn learns(&self) -> bool {
+        self.spec.is_learned() && self.rate != Schedule::constant(0.0)
+    }
 }
 
 /// A net: layers in an order in which each comes after its inputs.
@@ -70,7 +79,7 @@ pub struct Graph {
     pub images: Shape,
     /// The layers.
     pub nodes: Vec<Node>,
-    /// The parameters, in the order of the layers.
+    /// The parameters, in the order of the layers that own them.
     pub parameters: Vec<Parameter>,
 }
 
@@ -108,9 +117,17 @@ impl Graph {
         (node + 1..self.nodes.len()).filter(move |&j| self.nodes[j].inputs.contains(&Input::Node(node)))
     }
 
-    /// The number of parameters.
+    /// The number of parameters that can be learned, shared ones once.
     pub fn parameter_count(&self) -> usize {
-        self.parameters.iter().map(|p| p.spec.shape.elements()).sum()
+        self.parameters.iter().filter(|p| p.spec.is_learned()).map(|p| p.spec.shape.elements()).sum()
+    }
+
+    /// Those of one node that are its own.
+    pub fn own_parameter_count(&self, node: usize) -> usize {
+        let before = |&k: &usize| self.nodes[..node].iter().any(|n| n.parameters.contains(&k));
+        let mut own: Vec<usize> = self.nodes[node].parameters.iter().copied().filter(|k| !before(k)).collect();
+        own.dedup();
+        own.into_iter().map(|k| &self.parameters[k].spec).filter(|s| s.is_learned()).map(|s| s.shape.elements()).sum()
     }
 
     /// Multiply-adds of one image's forward pass.
@@ -145,7 +162,7 @@ impl Graph {
     fn mark(&mut self) {
         for i in 0..self.nodes.len() {
             let (before, node) = self.nodes.split_at(i);
-            let learned = self.parameters[node[0].parameters.clone()].iter().any(|p| p.rate != 0.0);
+            let learned = node[0].parameters.iter().any(|&k| self.parameters[k].learns());
             let input_learns = node[0].inputs.iter().any(|input| matches!(input, Input::Node(j) if before[*j].learns));
             self.nodes[i].learns = learned || input_learns;
         }
@@ -170,16 +187,20 @@ impl Builder<'_> {
     fn add(&mut self, spec: &LayerSpec) -> Result<(), ConfigError> {
         let kind = KINDS.iter().find(|k| k.name == spec.kind).expect("the config reader knows the layer types");
         let mut inputs: Vec<Input> = spec.inputs.iter().map(|i| self.resolve(i)).collect();
-        if kind.labels && inputs.len() == 1 {
+        if kind.labels == Some(inputs.len()) {
             inputs.push(Input::Source(Part::Labels));
         }
         for (i, input) in inputs.iter().enumerate() {
-            let wants = kind.labels && i == 1;
+            let wants = kind.labels == Some(i);
             if (*input == Input::Source(Part::Labels)) != wants && kind.name != "data" {
-                let message = if wants { "the second input is no labels" } else { "labels are class numbers, not values" };
-                return Err(
-                    self.misfit(spec, Misfit::shape("inputs", message, "only a logistic-regression cost reads labels, second"))
-                );
+                let (message, help) = if wants {
+                    (format!("input {} of a {} layer is no labels", i + 1, kind.name), "name \"labels\" there".into())
+                } else {
+                    let readers: Vec<&str> = KINDS.iter().filter(|k| k.labels.is_some()).map(|k| k.name).collect();
+                    let help = format!("layers that read labels: {}; one-hot makes values of them", readers.join(", "));
+                    ("labels are class numbers, not values".into(), help)
+                };
+                return Err(self.misfit(spec, Misfit::Shape { key: "inputs", message, help }));
             }
         }
         let shapes: Vec<Shape> = if kind.name == "data" {
@@ -192,8 +213,8 @@ impl Builder<'_> {
             self.outputs.push(Input::Source(part));
             return Ok(());
         }
+        self.check_classes(spec, layer.classes())?;
         if matches!(layer.role(), Role::Cost { .. }) {
-            self.check_classes(spec, kind.labels, &shapes)?;
             if let Input::Node(i) = inputs[0]
                 && self.graph.nodes[i].role() == Role::Softmax
                 && layer.fuse_softmax()
@@ -204,7 +225,7 @@ impl Builder<'_> {
         let riding = spec.neuron.filter(|_| kind.name != "neuron");
         let fused = riding.is_some_and(|n| !n.derivative_reads_input() && layer.fuse(n));
         let shape = layer.output();
-        self.push(spec, layer, inputs);
+        self.push(spec, layer, inputs)?;
         if let Some(neuron) = riding {
             self.ride(spec, neuron, shape, fused);
         }
@@ -221,19 +242,39 @@ impl Builder<'_> {
     }
 
     /// A layer as the config names it, with its parameters.
-    fn push(&mut self, spec: &LayerSpec, layer: Box<dyn Layer>, inputs: Vec<Input>) {
-        let first = self.graph.parameters.len();
-        for p in layer.parameters() {
-            let (init, rate, decay) = if p.is_bias() {
-                let zero = Init::constant(0.0);
-                (spec.init_bias.clone().unwrap_or(zero), spec.learning_rate.bias, spec.weight_decay.bias)
-            } else {
-                (spec.init.clone().unwrap_or_default(), spec.learning_rate.weights, spec.weight_decay.weights)
-            };
-            let name = format!("{}.{}", spec.name, p.name);
-            self.graph.parameters.push(Parameter { name, spec: p, init, rate, decay });
+    fn push(&mut self, spec: &LayerSpec, layer: Box<dyn Layer>, inputs: Vec<Input>) -> Result<(), ConfigError> {
+        let specs = layer.parameters();
+        let weights = specs.iter().filter(|p| p.role == ParameterRole::Weights).count();
+        if spec.weight_source.len() > weights.max(usize::from(spec.weight_source.is_empty())) {
+            let message = format!("{} weight sources for {weights} weights", spec.weight_source.len());
+            return Err(self.misfit(spec, Misfit::shape("weight_source", message, "give one for each input of a weight layer")));
         }
-        let parameters = first..self.graph.parameters.len();
+        let mut parameters: Vec<usize> = Vec::with_capacity(specs.len());
+        let mut weight = 0;
+        for p in specs {
+            let source = match p.role {
+                ParameterRole::Weights => {
+                    weight += 1;
+                    spec.weight_source.get(weight - 1).and_then(Option::as_ref).map(|s| ("weight_source", s))
+                }
+                ParameterRole::Bias => spec.bias_source.as_ref().map(|s| ("bias_source", s)),
+                ParameterRole::Statistic | ParameterRole::Fixed(_) => None,
+            };
+            if let Some((key, source)) = source {
+                parameters.push(self.shared(spec, key, source, &p, &parameters)?);
+                continue;
+            }
+            let given = if p.is_bias() { &spec.init_bias } else { &spec.init };
+            let (rate, decay, momentum) = if p.is_bias() {
+                (&spec.learning_rate.bias, spec.weight_decay.bias, spec.momentum.bias)
+            } else {
+                (&spec.learning_rate.weights, spec.weight_decay.weights, spec.momentum.weights)
+            };
+            let init = given.as_ref().filter(|_| p.is_learned()).unwrap_or(&p.init).clone();
+            let name = format!("{}.{}", spec.name, p.name);
+            parameters.push(self.graph.parameters.len());
+            self.graph.parameters.push(Parameter { name, spec: p, init, rate: rate.clone(), decay, momentum });
+        }
         self.graph.nodes.push(Node {
             name: spec.name.clone(),
             kind: spec.kind.clone(),
@@ -244,28 +285,63 @@ impl Builder<'_> {
             learns: false,
             trains: false,
         });
+        Ok(())
+    }
+
+    /// The index of the parameter that a layer shares; `own` are those that it has so far.
+    fn shared(
+        &self,
+        spec: &LayerSpec,
+        key: &'static str,
+        source: &WeightSource,
+        wanted: &ParameterSpec,
+        own: &[usize],
+    ) -> Result<usize, ConfigError> {
+        let fault = |message: String, help: &str| Err(self.misfit(spec, Misfit::shape(key, message, help)));
+        let owner = if source.layer == spec.name {
+            Some(own)
+        } else {
+            self.graph.nodes.iter().find(|n| n.name == source.layer).map(|n| n.parameters.as_slice())
+        };
+        let Some(owner) = owner else {
+            return fault(format!("no layer '{}' comes before this one", source.layer), "name a layer above that has weights");
+        };
+        let of_role = |k: &&usize| self.graph.parameters[**k].spec.role == wanted.role;
+        let Some(&index) = owner.iter().filter(of_role).nth(source.input) else {
+            let what = if wanted.is_bias() { "biases" } else { "weights" };
+            return fault(
+                format!("'{}' has no {what} number {} by then", source.layer, source.input),
+                "inputs are counted from 0; a layer may share its own weights of an input before",
+            );
+        };
+        let have = &self.graph.parameters[index].spec;
+        if have.shape != wanted.shape {
+            let text = |s: Shape| format!("{}×{}×{}×{}", s.n, s.h, s.w, s.c);
+            return fault(
+                format!("it needs {} {}, '{}' has {}", text(wanted.shape), wanted.name, source.layer, text(have.shape)),
+                "layers that share weights have the same filters and input channels",
+            );
+        }
+        Ok(index)
     }
 
     /// The neuron that rides on the layer just pushed.
     fn ride(&mut self, spec: &LayerSpec, neuron: Neuron, shape: Shape, fused: bool) {
-        let end = self.graph.parameters.len();
         self.graph.nodes.push(Node {
             name: format!("{}.neuron", spec.name),
             kind: "neuron".into(),
             layer: Box::new(NeuronLayer { neuron, shape }),
             inputs: vec![Input::Node(self.graph.nodes.len() - 1)],
-            parameters: end..end,
+            parameters: Vec::new(),
             fused,
             learns: false,
             trains: false,
         });
     }
 
-    fn check_classes(&self, spec: &LayerSpec, labels: bool, shapes: &[Shape]) -> Result<(), ConfigError> {
-        let outputs = shapes[0].image();
-        if !labels || outputs >= self.classes {
-            return Ok(());
-        }
+    /// Labels must be below the classes that a layer which reads them has room for.
+    fn check_classes(&self, spec: &LayerSpec, room: Option<usize>) -> Result<(), ConfigError> {
+        let Some(outputs) = room.filter(|&room| room < self.classes) else { return Ok(()) };
         let message = format!("{outputs} outputs for {} classes", self.classes);
         let help = format!("give the last layer before the cost {} outputs", self.classes);
         Err(self.misfit(spec, Misfit::shape("inputs", message, help)))

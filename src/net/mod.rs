@@ -9,7 +9,7 @@ pub use graph::{Graph, Input, Node, Parameter};
 pub use plan::{Feed, Plan, Purpose};
 
 use crate::device::{self, Device, Dtype, ImageGeometry, Into, METRICS, Place, Shape, StepValues, Tensor, Update};
-use crate::layer::{Io, Phase, Role};
+use crate::layer::{Io, ParameterRole, Phase, Role};
 use recording::Recording;
 
 /// What a cost counted.
@@ -23,6 +23,21 @@ pub struct CostMetrics {
     pub error_top5: f64,
     /// Images counted.
     pub images: f64,
+}
+
+/// How a step changes the parameters, beside what [`StepValues`] say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UpdateRule {
+    /// Multiplied by each parameter's own factor.
+    pub weight_decay: f64,
+    /// L1 decay, with the same factors.
+    pub l1_decay: f64,
+    /// Nesterov's momentum.
+    pub nesterov: bool,
+    /// Updates done before, for the parameters' schedules.
+    pub step: u64,
+    /// Updates of the whole run.
+    pub total_steps: u64,
 }
 
 /// A batch as the net is fed it.
@@ -73,6 +88,12 @@ impl Net {
             Self { graph, plan, device, load: ImageGeometry { n, h, w, c, p, q }, scale, recordings: Default::default() };
         let mean: Vec<f64> = mean.iter().map(|&m| f64::from(m)).collect();
         net.write(net.plan.feed.mean, &mean)?;
+        for i in 0..net.graph.parameters.len() {
+            if let ParameterRole::Fixed(values) = &net.graph.parameters[i].spec.role {
+                let values = values.clone();
+                net.write(net.plan.parameters[i], &values)?;
+            }
+        }
         Ok(net)
     }
 
@@ -94,8 +115,10 @@ impl Net {
     /// Draws the initial parameters, a function of the seed alone.
     pub fn initialise(&mut self, seed: u64) -> device::Result<()> {
         for i in 0..self.graph.parameters.len() {
-            let values = init::values(&self.graph.parameters[i], i as u32, seed);
-            self.write(self.plan.parameters[i], &values)?;
+            if self.graph.parameters[i].spec.is_saved() {
+                let values = init::values(&self.graph.parameters[i], i as u32, seed);
+                self.write(self.plan.parameters[i], &values)?;
+            }
         }
         Ok(())
     }
@@ -194,16 +217,21 @@ impl Net {
     }
 
     /// Queues the update of every parameter that learns.
-    pub fn update(&mut self, weight_decay: f64) -> device::Result<()> {
+    pub fn update(&mut self, rule: &UpdateRule) -> device::Result<()> {
         let Self { graph, plan, device, .. } = self;
-        for node in graph.nodes.iter().filter(|n| n.learns) {
-            for k in node.parameters.clone() {
-                let p = &graph.parameters[k];
-                if p.rate != 0.0 {
-                    let update = Update { rate: p.rate, decay: weight_decay * p.decay };
-                    device.sgd_update(&update, plan.parameters[k], plan.gradients[k], plan.momenta[k])?;
-                }
+        for (k, p) in graph.parameters.iter().enumerate() {
+            let Some((gradient, momentum)) = plan.gradients[k].zip(plan.momenta[k]) else { continue };
+            if !graph.nodes.iter().any(|n| n.learns && n.parameters.contains(&k)) {
+                continue;
             }
+            let update = Update {
+                rate: p.rate.rate(rule.step, rule.total_steps),
+                decay: rule.weight_decay * p.decay,
+                l1_decay: rule.l1_decay * p.decay,
+                momentum: p.momentum,
+                nesterov: rule.nesterov,
+            };
+            device.sgd_update(&update, plan.parameters[k], gradient, momentum)?;
         }
         Ok(())
     }
@@ -238,7 +266,9 @@ impl Net {
         let Self { graph, plan, device, .. } = self;
         for i in 0..graph.parameters.len() {
             device.mean_abs(plan.parameters[i], plan::part(plan.means, 2 * i, 1), plan.means_scratch)?;
-            device.mean_abs(plan.momenta[i], plan::part(plan.means, 2 * i + 1, 1), plan.means_scratch)?;
+            if let Some(momentum) = plan.momenta[i] {
+                device.mean_abs(momentum, plan::part(plan.means, 2 * i + 1, 1), plan.means_scratch)?;
+            }
         }
         let means = self.read(self.plan.means)?;
         let names = self.graph.parameters.iter().map(|p| p.name.clone());

@@ -6,7 +6,7 @@
 //! lowest place that is free for its whole life (Pisarchyk and Lee, "Efficient memory management for deep neural net
 //! inference", 2020).
 
-use super::{Graph, Input};
+use super::{Graph, Input, Parameter};
 use crate::device::{Device, Dtype, Into, METRICS, Op, Place, Shape, Slot, Tensor};
 use crate::layer::{Part, Pass, Reads, Tensors};
 
@@ -52,10 +52,10 @@ pub struct Plan {
     pub nodes: Vec<Tensors>,
     /// Parameters, in the graph's order.
     pub parameters: Vec<Tensor>,
-    /// Their gradients; empty without training, as are momenta.
-    pub gradients: Vec<Tensor>,
+    /// Their gradients; `None` without training, and for what is not learned, as are momenta.
+    pub gradients: Vec<Option<Tensor>>,
     /// Their momenta.
-    pub momenta: Vec<Tensor>,
+    pub momenta: Vec<Option<Tensor>>,
     /// The metrics of all costs, one after the other.
     pub metrics: Tensor,
     /// Mean |w| and mean |v| of each parameter, for `monitor_weights`.
@@ -90,11 +90,13 @@ impl Plan {
         let real = device.real();
         let shapes = || graph.parameters.iter().map(|p| p.spec.shape);
         let n = graph.images.n;
-        let all =
-            |p: &mut Planner, keep: bool| -> Vec<Tensor> { shapes().filter(|_| keep).map(|s| p.persist(s, real)).collect() };
-        let parameters = all(&mut p, true);
-        let gradients = all(&mut p, train);
-        let momenta = all(&mut p, train);
+        let parameters: Vec<Tensor> = shapes().map(|s| p.persist(s, real)).collect();
+        let learned = |p: &mut Planner| -> Vec<Option<Tensor>> {
+            let one = |q: &Parameter| (train && q.learns()).then(|| p.persist(q.spec.shape, real));
+            graph.parameters.iter().map(one).collect()
+        };
+        let gradients = learned(&mut p);
+        let momenta = learned(&mut p);
         let feed = Feed {
             images: p.persist(Shape { n, ..source }, Dtype::U8),
             places: p.persist(Shape::new(n, 1, 1, size_of::<Place>() / 4), Dtype::I32),
@@ -110,6 +112,7 @@ impl Plan {
         let (activations, images, labels) = p.activations();
         let gradient_blocks = if train { p.gradients() } else { vec![None; graph.nodes.len()] };
         let scratch: Vec<[usize; 2]> = (0..graph.nodes.len()).map(|i| p.scratch(i)).collect();
+        let kept: Vec<usize> = (0..graph.nodes.len()).map(|i| p.kept(i)).collect();
         let bytes = p.place();
         let blocks = &p.blocks;
         let start = p.persistent;
@@ -139,7 +142,7 @@ impl Plan {
                 Input::Node(j) => at(activations[j].expect("only costs have no output"), graph.shape(*input), real),
             };
             let byte_block = |block: usize| at(block, Shape::new(1, 1, 1, blocks[block].bytes), Dtype::U8);
-            let learned = |k: usize| train && node.learns && graph.parameters[k].rate != 0.0;
+            let kept_shape = Shape::new(1, 1, 1, node.layer.kept());
             let shape = node.layer.output();
             let metrics = node.is_cost().then(|| {
                 cost += 1;
@@ -148,17 +151,31 @@ impl Plan {
             plan.nodes.push(Tensors {
                 inputs: node.inputs.iter().map(tensor_of).collect(),
                 output: activations[i].map(|b| at(b, shape, real)),
-                parameters: node.parameters.clone().map(|k| plan.parameters[k]).collect(),
+                parameters: node.parameters.iter().map(|&k| plan.parameters[k]).collect(),
                 input_gradients: vec![None; node.inputs.len()],
                 output_gradient: gradient_blocks[i].map(|b| at(b, shape, real)),
-                parameter_gradients: node.parameters.clone().map(|k| learned(k).then(|| plan.gradients[k])).collect(),
+                parameter_gradients: vec![None; node.parameters.len()],
+                kept: Some(at(kept[i], kept_shape, real)),
                 forward_scratch: Some(byte_block(scratch[i][0])),
                 backward_scratch: Some(byte_block(scratch[i][1])),
                 metrics,
             });
         }
         plan.link_input_gradients(graph);
+        plan.link_parameter_gradients(graph);
         plan
+    }
+
+    /// Gives each layer the places of its parameters' gradients: in backward order the first that shares one sets it.
+    fn link_parameter_gradients(&mut self, graph: &Graph) {
+        let mut written = vec![false; graph.parameters.len()];
+        for i in (0..graph.nodes.len()).rev().filter(|&i| graph.nodes[i].learns) {
+            for (slot, &k) in graph.nodes[i].parameters.iter().enumerate() {
+                let into = if written[k] { Into::Add } else { Into::Set };
+                written[k] |= self.gradients[k].is_some();
+                self.nodes[i].parameter_gradients[slot] = self.gradients[k].map(|g| (g, into));
+            }
+        }
     }
 
     /// Gives each layer the places of its inputs' gradients: in backward order the first writer sets, the others add.
@@ -299,6 +316,14 @@ impl Planner<'_> {
         let backward = if self.train && node.learns { node.layer.scratch(self.device, Pass::Backward) } else { 0 };
         let (f, b) = (self.forward_time(i), self.backward_time(i));
         [self.block(forward, f, f), self.block(backward, b, b)]
+    }
+
+    /// The block of what node `i` keeps from its forward to its backward pass.
+    fn kept(&mut self, i: usize) -> usize {
+        let node = &self.graph.nodes[i];
+        let now = self.forward_time(i);
+        let until = if self.train && node.learns { self.backward_time(i) } else { now };
+        self.block(node.layer.kept() * self.device.real().size(), now, until)
     }
 
     /// Places the blocks; returns the bytes they take together.

@@ -6,8 +6,8 @@ use crate::config::{Mean, NetSpec, Scale};
 use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
 use crate::device::cpu::CpuDevice;
 use crate::device::{self, Device, Into, Shape, StepValues};
-use crate::layer::Phase;
-use crate::net::{BatchBytes, CostMetrics, Graph, Net, Parameter, Plan, Purpose};
+use crate::layer::{ParameterRole, Phase};
+use crate::net::{BatchBytes, CostMetrics, Graph, Net, Parameter, Plan, Purpose, UpdateRule};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -180,8 +180,8 @@ impl Trainer {
         let mut trainer = Self::at(setup, device, checkpoint.state.step)?;
         load_parameters(&mut trainer.net, checkpoint, path)?;
         for i in 0..trainer.net.graph.parameters.len() {
+            let Some(to) = trainer.net.plan.momenta[i] else { continue };
             let name = momentum_name(&trainer.net.graph.parameters[i]);
-            let to = trainer.net.plan.momenta[i];
             trainer.net.write(to, &find(&checkpoint.optimizer, &name, to.shape.elements(), path)?)?;
         }
         let metrics = trainer.net.plan.metrics;
@@ -232,7 +232,14 @@ impl Trainer {
     /// Queues one step: forward and backward of each micro-batch, then the update. The next batch is fed while it runs.
     pub fn one_step(&mut self) -> Result<()> {
         let t = &self.setup.spec.train;
-        let (seed, momentum, weight_decay, batch) = (t.seed, t.momentum, t.weight_decay, t.batch);
+        let (seed, momentum, batch) = (t.seed, t.momentum.rate(self.step, self.total), t.batch);
+        let rule = UpdateRule {
+            weight_decay: t.weight_decay,
+            l1_decay: t.l1_decay,
+            nesterov: t.nesterov,
+            step: self.step,
+            total_steps: self.total,
+        };
         let learning_rate = self.learning_rate(self.step);
         let micro = self.net.batch();
         for part in 0..batch / micro {
@@ -255,7 +262,7 @@ impl Trainer {
                 self.fed = Some(self.feed_next()?);
             }
         }
-        self.net.update(weight_decay)?;
+        self.net.update(&rule)?;
         self.step += 1;
         Ok(())
     }
@@ -313,9 +320,14 @@ impl Trainer {
         let (mut weights, mut optimizer) = (Vec::new(), Vec::new());
         for i in 0..self.net.graph.parameters.len() {
             let p = &self.net.graph.parameters[i];
+            if !p.spec.is_saved() {
+                continue;
+            }
             let (name, momentum, shape) = (p.name.clone(), momentum_name(p), host_shape(p));
             weights.push(self.host_tensor(name, shape.clone(), self.net.plan.parameters[i])?);
-            optimizer.push(self.host_tensor(momentum, shape, self.net.plan.momenta[i])?);
+            if let Some(velocity) = self.net.plan.momenta[i] {
+                optimizer.push(self.host_tensor(momentum, shape, velocity)?);
+            }
         }
         let metrics = self.net.plan.metrics;
         optimizer.push(self.host_tensor("metrics".into(), vec![metrics.shape.n, metrics.shape.c], metrics)?);
@@ -498,6 +510,9 @@ pub fn load_parameters(net: &mut Net, checkpoint: &Checkpoint, path: &std::path:
     let other = |what: String| Error::OtherNet { path: path.to_owned(), what };
     for i in 0..net.graph.parameters.len() {
         let p = &net.graph.parameters[i];
+        if !p.spec.is_saved() {
+            continue;
+        }
         let (name, shape) = (p.name.clone(), host_shape(p));
         let Some(tensor) = checkpoint.weights.iter().find(|t| t.name == name) else {
             return Err(other(format!("it has no '{name}'")));
@@ -541,11 +556,12 @@ fn momentum_name(p: &Parameter) -> String {
     format!("{}.momentum", p.name)
 }
 
-/// A parameter's extents as files have them: filters `[k, r, s, c]`, weights `[out, in]`, biases `[k]`.
+/// A parameter's extents as files have them: filters `[k, r, s, c]`, weights `[out, in]`, biases and what is one number a
+/// channel `[k]`.
 fn host_shape(p: &Parameter) -> Vec<usize> {
     let s = p.spec.shape;
     let all = [s.n, s.h, s.w, s.c];
-    if p.spec.is_bias() {
+    if p.spec.role != ParameterRole::Weights || (p.spec.fan_in == 1 && s.n == 1) {
         let first = all.iter().position(|&e| e != 1).unwrap_or(3);
         return all[first..].to_vec();
     }

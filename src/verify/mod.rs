@@ -15,6 +15,7 @@
 //! The table costs less than a second on the CPU in release builds. The device makes one allocation, as large as the
 //! largest case.
 
+mod cases;
 mod operation;
 mod table;
 
@@ -22,13 +23,14 @@ pub use table::{cases, random_case};
 
 use crate::device::cpu::CpuDevice;
 use crate::device::{Device, Dtype, Result, Shape, Slot, Tensor};
-use operation::{Operation, Role};
+use operation::{Call, Role, start, step_values};
 use std::fmt;
+use std::sync::Arc;
 
 /// An operation on tensors of certain shapes, holding certain numbers.
 #[derive(Clone, Debug)]
 pub struct Case {
-    operation: Operation,
+    operation: Arc<dyn Call>,
     seed: u64,
 }
 
@@ -99,7 +101,7 @@ pub fn run(device: &mut dyn Device, cases: &[Case]) -> Result<Vec<Outcome>> {
 pub fn results(device: &mut dyn Device, cases: &[Case]) -> Result<Vec<Vec<u8>>> {
     allocate(device, cases)?;
     let one = |case: &Case| {
-        let held = execute(device, &case.operation, &case.operation.start(case.seed))?;
+        let held = execute(device, case.operation.as_ref(), &start(case.operation.as_ref(), case.seed))?;
         let written = case.operation.operands().into_iter().zip(held.bytes).filter(|(o, _)| o.role != Role::In);
         Ok(written.flat_map(|(_, bytes)| bytes).collect())
     };
@@ -112,7 +114,7 @@ const GUARD: usize = 256;
 const GUARDED: [u8; GUARD] = [0xa5; GUARD];
 
 /// The tensors of an operation one after the other, its scratch last, each with a guard behind it.
-fn layout(device: &dyn Device, operation: &Operation) -> (Vec<Tensor>, Tensor, usize) {
+fn layout(device: &dyn Device, operation: &dyn Call) -> (Vec<Tensor>, Tensor, usize) {
     let mut end = 0;
     let mut place = |shape: Shape, dtype: Dtype| {
         let t = Tensor { slot: Slot(end), shape, dtype };
@@ -127,7 +129,7 @@ fn layout(device: &dyn Device, operation: &Operation) -> (Vec<Tensor>, Tensor, u
 }
 
 fn allocate(device: &mut dyn Device, cases: &[Case]) -> Result<()> {
-    let bytes = cases.iter().map(|case| layout(device, &case.operation).2).max().unwrap_or(0);
+    let bytes = cases.iter().map(|case| layout(device, case.operation.as_ref()).2).max().unwrap_or(0);
     device.allocate(bytes)
 }
 
@@ -157,7 +159,7 @@ struct Held {
 }
 
 /// Fills an operation's tensors, calls it, reads them.
-fn execute(device: &mut dyn Device, operation: &Operation, start: &[Vec<f64>]) -> Result<Held> {
+fn execute(device: &mut dyn Device, operation: &dyn Call, start: &[Vec<f64>]) -> Result<Held> {
     let (tensors, scratch, _) = layout(device, operation);
     let behind = |t: &Tensor| {
         let slot = Slot(t.slot.0 + t.bytes());
@@ -170,7 +172,7 @@ fn execute(device: &mut dyn Device, operation: &Operation, start: &[Vec<f64>]) -
         device.write(behind(t), &guard(t))?;
     }
     device.write(behind(&scratch), &guard(&scratch))?;
-    device.set_step(operation.step())?;
+    device.set_step(step_values(operation))?;
     operation.call(device, &tensors, scratch)?;
 
     let mut held = Held { bytes: Vec::new(), values: Vec::new(), fault: None };
@@ -195,8 +197,8 @@ fn execute(device: &mut dyn Device, operation: &Operation, start: &[Vec<f64>]) -
 }
 
 fn compare(device: &mut dyn Device, reference: &mut dyn Device, case: &Case) -> Result<Outcome> {
-    let operation = &case.operation;
-    let start = operation.start(case.seed);
+    let operation = case.operation.as_ref();
+    let start = start(operation, case.seed);
     let got = execute(device, operation, &start)?;
     let expected = execute(reference, operation, &start)?.values;
     let magnitudes =

@@ -15,7 +15,56 @@ pub(super) enum Bias {
     Untied,
 }
 
-/// A call of the trait, with all that decides what it computes but the tensors' values.
+/// A call of the [`Device`] trait, with all that decides what it computes but the tensors' values. A file of `cases/` has
+/// those of one operation and their cases; [`Operation`] has the first ones.
+pub(super) trait Call: std::fmt::Debug + Send + Sync {
+    /// The method's name.
+    fn name(&self) -> &'static str;
+
+    /// What it is applied to, for people: `2 of 5×7×3 k4 3×2 s2×1 p1 g1 shared relu`.
+    fn geometry(&self) -> String;
+
+    /// The tensors, in the order in which [`call`](Self::call) takes them.
+    fn operands(&self) -> Vec<Operand>;
+
+    /// Changes the step's values from those of [`step_values`].
+    fn step(&self, _step: &mut StepValues) {}
+
+    /// The operation as [`Device::scratch`] knows it, where it does.
+    fn op(&self) -> Option<Op> {
+        None
+    }
+
+    /// Calls it.
+    fn call(&self, device: &mut dyn Device, tensors: &[Tensor], scratch: Tensor) -> Result<()>;
+
+    /// Terms that one result sums up.
+    fn length(&self) -> usize {
+        1
+    }
+
+    /// Σ |terms| of every result, tensor by tensor; 0 where the result must be exact. `start` is what the tensors held,
+    /// `result` what the reference made of them, and `reference` runs an operation there. Where the operation is linear, the
+    /// sum is what it makes of absolute values.
+    fn magnitudes(&self, start: &[Vec<f64>], result: &[Vec<f64>], reference: &mut Reference<'_>) -> Result<Vec<Vec<f64>>>;
+}
+
+/// The step's values during a call.
+pub(super) fn step_values(call: &dyn Call) -> StepValues {
+    let mut step = StepValues {
+        seed: 0x0123_4567_89ab_cdef,
+        step: 5_000_000_123,
+        first_image: 3,
+        images: u32::MAX,
+        gradient_scale: 1.0 / 7.0,
+        learning_rate: 0.1,
+        momentum: 0.9,
+    };
+    call.step(&mut step);
+    step
+}
+
+/// The first operations.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
     LoadImages { g: ImageGeometry, moved_mean: bool },
@@ -80,35 +129,35 @@ pub(super) struct Operand {
     pub start: Start,
 }
 
-const UNIT: Start = Start::Uniform(-1.0, 1.0);
-const COEFFICIENT: f64 = 0.75;
+pub(super) const UNIT: Start = Start::Uniform(-1.0, 1.0);
+pub(super) const COEFFICIENT: f64 = 0.75;
 
-fn real(shape: Shape, role: Role, start: Start) -> Operand {
+pub(super) fn real(shape: Shape, role: Role, start: Start) -> Operand {
     Operand { shape, dtype: None, role, start }
 }
 
-fn input(shape: Shape) -> Operand {
+pub(super) fn input(shape: Shape) -> Operand {
     real(shape, Role::In, UNIT)
 }
 
-fn output(shape: Shape, into: Into) -> Operand {
+pub(super) fn output(shape: Shape, into: Into) -> Operand {
     real(shape, if into == Into::Add { Role::InOut } else { Role::Out }, UNIT)
 }
 
-fn integers(shape: Shape, role: Role, start: Start) -> Operand {
+pub(super) fn integers(shape: Shape, role: Role, start: Start) -> Operand {
     Operand { shape, dtype: Some(Dtype::I32), role, start }
 }
 
-fn vector(c: usize) -> Shape {
+pub(super) fn vector(c: usize) -> Shape {
     Shape::new(1, 1, 1, c)
 }
 
 /// Labels of images, and the four metrics.
-fn labels_of(shape: Shape) -> Operand {
+pub(super) fn labels_of(shape: Shape) -> Operand {
     integers(vector(shape.n), Role::In, Start::Whole(shape.image() as u32))
 }
 
-fn metrics() -> Operand {
+pub(super) fn metrics() -> Operand {
     real(vector(METRICS), Role::InOut, Start::Whole(9))
 }
 
@@ -134,12 +183,43 @@ fn seen(neuron: Neuron) -> Start {
     }
 }
 
-/// Runs an operation on the reference, from what its tensors hold to what they hold after it.
-pub(super) type Reference<'a> = dyn FnMut(&Operation, &[Vec<f64>]) -> Result<Vec<Vec<f64>>> + 'a;
+/// What the tensors hold before the call: numbers that are f32 exactly, so that every device starts from the same.
+pub(super) fn start(call: &dyn Call, seed: u64) -> Vec<Vec<f64>> {
+    let fill = |(i, operand): (usize, Operand)| {
+        let mut random = Stream::new(seed, Purpose::Data, i as u32, 0);
+        let mut uniform = |a: f64, b: f64| f64::from((a + (b - a) * random.uniform()) as f32);
+        let elements = operand.shape.elements();
+        match (operand.role, operand.start) {
+            (Role::Out, _) => vec![f64::NAN; elements],
+            (_, Start::Uniform(a, b)) => (0..elements).map(|_| uniform(a, b)).collect(),
+            (_, Start::Clipped(a, b, least, most)) => {
+                (0..elements).map(|_| f64::from(uniform(a, b).clamp(least, most) as f32)).collect()
+            }
+            (_, Start::Ties) => (0..elements).map(|_| (uniform(-1.0, 1.0) * 4.0).round() / 4.0).collect(),
+            (_, Start::Whole(bound)) => (0..elements).map(|_| uniform(0.0, f64::from(bound)).floor()).collect(),
+            (_, Start::Places(rows, columns)) => (0..elements)
+                .map(|i| match i % 3 {
+                    0 => uniform(-3.0, f64::from(rows) + 4.0).floor(),
+                    1 => uniform(-3.0, f64::from(columns) + 4.0).floor(),
+                    _ => uniform(0.0, 2.0).floor().min(1.0),
+                })
+                .collect(),
+        }
+    };
+    let mut values: Vec<_> = call.operands().into_iter().enumerate().map(fill).collect();
+    for (operand, values) in call.operands().iter().zip(&mut values) {
+        if let Start::Whole(bound) = operand.start {
+            values.iter_mut().for_each(|v| *v = v.min(f64::from(bound) - 1.0));
+        }
+    }
+    values
+}
 
-impl Operation {
-    /// The method's name.
-    pub(super) fn name(&self) -> &'static str {
+/// Runs an operation on the reference, from what its tensors hold to what they hold after it.
+pub(super) type Reference<'a> = dyn FnMut(&dyn Call, &[Vec<f64>]) -> Result<Vec<Vec<f64>>> + 'a;
+
+impl Call for Operation {
+    fn name(&self) -> &'static str {
         match self {
             Self::LoadImages { .. } => "load_images",
             Self::LoadLabels { .. } => "load_labels",
@@ -168,8 +248,7 @@ impl Operation {
         }
     }
 
-    /// What it is applied to, for people: `2 of 5×7×3 k4 3×2 s2×1 p1 g1 shared relu`.
-    pub(super) fn geometry(&self) -> String {
+    fn geometry(&self) -> String {
         let added = |into: Into| if into == Into::Add { " add" } else { "" };
         let placed = |in_place: bool| if in_place { " in place" } else { "" };
         let batch = |s: Shape| format!("{} of {s}", s.n);
@@ -252,14 +331,21 @@ impl Operation {
             Self::Scale { shape, factor, into } => format!("{} by {factor}{}", batch(shape), added(into)),
             Self::Fill { shape, value } => format!("{} with {value}", batch(shape)),
             Self::SgdUpdate { shape, update, learning_rate } => {
-                format!("{} rate {learning_rate}·{} decay {}", batch(shape), update.rate, update.decay)
+                let Update { rate, decay, l1_decay, momentum, nesterov } = update;
+                let mut text = format!("{} rate {learning_rate}·{rate} decay {decay}", batch(shape));
+                if l1_decay != 0.0 {
+                    text += &format!(" l1 {l1_decay}");
+                }
+                if let Some(momentum) = momentum {
+                    text += &format!(" momentum {momentum}");
+                }
+                text + if nesterov { " nesterov" } else { "" }
             }
             Self::MeanAbs { shape } => batch(shape),
         }
     }
 
-    /// The tensors, in the order in which [`call`](Self::call) takes them.
-    pub(super) fn operands(&self) -> Vec<Operand> {
+    fn operands(&self) -> Vec<Operand> {
         match *self {
             Self::LoadImages { g, moved_mean } => {
                 let [n, h, w, c, p, q] = [g.n, g.h, g.w, g.c, g.p, g.q].map(|v| v as usize);
@@ -375,49 +461,7 @@ impl Operation {
         }
     }
 
-    /// What the tensors hold before the call: numbers that are f32 exactly, so that every device starts from the same.
-    pub(super) fn start(&self, seed: u64) -> Vec<Vec<f64>> {
-        let fill = |(i, operand): (usize, Operand)| {
-            let mut random = Stream::new(seed, Purpose::Data, i as u32, 0);
-            let mut uniform = |a: f64, b: f64| f64::from((a + (b - a) * random.uniform()) as f32);
-            let elements = operand.shape.elements();
-            match (operand.role, operand.start) {
-                (Role::Out, _) => vec![f64::NAN; elements],
-                (_, Start::Uniform(a, b)) => (0..elements).map(|_| uniform(a, b)).collect(),
-                (_, Start::Clipped(a, b, least, most)) => {
-                    (0..elements).map(|_| f64::from(uniform(a, b).clamp(least, most) as f32)).collect()
-                }
-                (_, Start::Ties) => (0..elements).map(|_| (uniform(-1.0, 1.0) * 4.0).round() / 4.0).collect(),
-                (_, Start::Whole(bound)) => (0..elements).map(|_| uniform(0.0, f64::from(bound)).floor()).collect(),
-                (_, Start::Places(rows, columns)) => (0..elements)
-                    .map(|i| match i % 3 {
-                        0 => uniform(-3.0, f64::from(rows) + 4.0).floor(),
-                        1 => uniform(-3.0, f64::from(columns) + 4.0).floor(),
-                        _ => uniform(0.0, 2.0).floor().min(1.0),
-                    })
-                    .collect(),
-            }
-        };
-        let mut values: Vec<_> = self.operands().into_iter().enumerate().map(fill).collect();
-        for (operand, values) in self.operands().iter().zip(&mut values) {
-            if let Start::Whole(bound) = operand.start {
-                values.iter_mut().for_each(|v| *v = v.min(f64::from(bound) - 1.0));
-            }
-        }
-        values
-    }
-
-    /// The step's values during the call.
-    pub(super) fn step(&self) -> StepValues {
-        let mut step = StepValues {
-            seed: 0x0123_4567_89ab_cdef,
-            step: 5_000_000_123,
-            first_image: 3,
-            images: u32::MAX,
-            gradient_scale: 1.0 / 7.0,
-            learning_rate: 0.1,
-            momentum: 0.9,
-        };
+    fn step(&self, step: &mut StepValues) {
         match *self {
             Self::LogregForward { images, .. }
             | Self::LogregBackward { images, .. }
@@ -428,11 +472,9 @@ impl Operation {
             Self::SgdUpdate { learning_rate, .. } => step.learning_rate = learning_rate,
             _ => {}
         }
-        step
     }
 
-    /// The operation as [`Device::scratch`] knows it, where it does.
-    pub(super) fn op(&self) -> Option<Op> {
+    fn op(&self) -> Option<Op> {
         match *self {
             Self::ConvForward { g, .. } => Some(Op::ConvForward(g)),
             Self::ConvBackwardImage { g, .. } => Some(Op::ConvBackwardImage(g)),
@@ -444,8 +486,7 @@ impl Operation {
         }
     }
 
-    /// Calls it.
-    pub(super) fn call(&self, d: &mut dyn Device, t: &[Tensor], scratch: Tensor) -> Result<()> {
+    fn call(&self, d: &mut dyn Device, t: &[Tensor], scratch: Tensor) -> Result<()> {
         let last = t.get(3).copied();
         match *self {
             Self::LoadImages { g, .. } => d.load_images(&g, t[0], t[1], t[2], 1.0 / 64.0, t[3]),
@@ -475,8 +516,7 @@ impl Operation {
         }
     }
 
-    /// Terms that one result sums up.
-    pub(super) fn length(&self) -> usize {
+    fn length(&self) -> usize {
         match *self {
             Self::ConvForward { g, .. } => g.filters().image(),
             Self::ConvBackwardImage { g, .. } => (g.r * g.s * g.k / g.groups) as usize,
@@ -496,15 +536,7 @@ impl Operation {
         }
     }
 
-    /// Σ |terms| of every result, tensor by tensor; 0 where the result must be exact. `start` is what the tensors held,
-    /// `result` what the reference made of them, and `reference` runs an operation there. Where the operation is linear, the
-    /// sum is what it makes of absolute values.
-    pub(super) fn magnitudes(
-        &self,
-        start: &[Vec<f64>],
-        result: &[Vec<f64>],
-        reference: &mut Reference<'_>,
-    ) -> Result<Vec<Vec<f64>>> {
+    fn magnitudes(&self, start: &[Vec<f64>], result: &[Vec<f64>], reference: &mut Reference<'_>) -> Result<Vec<Vec<f64>>> {
         let absolute = |v: &[f64]| v.iter().map(|v| v.abs()).collect::<Vec<_>>();
         let absolutes = |from: usize| -> Vec<_> {
             start.iter().enumerate().map(|(i, v)| if i < from { v.clone() } else { absolute(v) }).collect()
@@ -591,7 +623,7 @@ impl Operation {
                 sums[2][0] = start[2][0].abs() + (result[2][0] - start[2][0]).abs() + counted;
             }
             Self::LogregBackward { shape, images, .. } => {
-                let factor = COEFFICIENT * self.step().gradient_scale;
+                let factor = COEFFICIENT * step_values(self).gradient_scale;
                 for image in 0..shape.n {
                     let at = image * shape.image();
                     let x = &start[0][at..][..shape.image()];
@@ -616,7 +648,7 @@ impl Operation {
                 sums[1][0] = start[1][0].abs() + sum;
             }
             Self::SquaresBackward { .. } => {
-                let factor = COEFFICIENT * self.step().gradient_scale * 2.0;
+                let factor = COEFFICIENT * step_values(self).gradient_scale * 2.0;
                 for (i, sum) in sums[1].iter_mut().enumerate() {
                     let target = start.get(2).map_or(0.0, |t| t[i].abs());
                     *sum = factor * (start[0][i].abs() + target) + before(1, i);

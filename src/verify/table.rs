@@ -1,13 +1,15 @@
 //! The cases: awkward geometries by hand, and random ones.
 
 use super::Case;
-use super::operation::{Bias, Operation};
+use super::operation::{Bias, Call, Operation};
 use crate::device::philox::{Purpose, Stream};
 use crate::device::{
     ConvGeometry, ImageGeometry, Into, Neuron, PoolGeometry, PoolKind, Product, Rounding, Shape, Update, Window, output_size,
 };
 
-const INTOS: [Into; 2] = [Into::Set, Into::Add];
+use std::sync::Arc;
+
+pub(super) const INTOS: [Into; 2] = [Into::Set, Into::Add];
 const KINDS: [PoolKind; 2] = [PoolKind::Max, PoolKind::Avg];
 const NEURONS: [Neuron; 10] = [
     Neuron::NONE,
@@ -168,7 +170,7 @@ const PRODUCTS: [[i32; 3]; 8] =
     [[1, 1, 1], [1, 10, 37], [3, 500, 800], [64, 10, 500], [17, 33, 65], [2, 1, 300], [65, 3, 2], [31, 32, 0]];
 
 /// Shapes for what goes element by element: one; less and more than a vector; more than the pieces of several threads.
-const SHAPES: [Shape; 5] = [
+pub(super) const SHAPES: [Shape; 5] = [
     Shape::new(1, 1, 1, 1),
     Shape::new(3, 2, 5, 7),
     Shape::new(2, 1, 1, 1000),
@@ -230,8 +232,10 @@ pub fn cases() -> Vec<Case> {
         all.extend(INTOS.map(|into| O::Scale { shape, factor: -1.25, into }));
         all.push(O::Fill { shape, value: 0.375 });
         all.push(O::MeanAbs { shape });
-        let update = Update { rate: [1.0, 2.0, 0.0, 1.0, 0.5][i], decay: [0.0, 0.0005, 0.1, 0.01, 0.0][i] };
+        let update = Update::new([1.0, 2.0, 0.0, 1.0, 0.5][i], [0.0, 0.0005, 0.1, 0.01, 0.0][i]);
         all.push(O::SgdUpdate { shape, update, learning_rate: 0.1 });
+        let other = Update { l1_decay: 0.002, momentum: [None, Some(0.5)][i % 2], nesterov: i > 0, ..update };
+        all.push(O::SgdUpdate { shape, update: other, learning_rate: 0.05 });
         for into in INTOS {
             all.push(O::BiasBackward { dy: shape, untied: false, into });
             all.push(O::BiasBackward { dy: shape, untied: true, into });
@@ -260,7 +264,8 @@ pub fn cases() -> Vec<Case> {
         all.extend([false, true].map(|moved_mean| O::LoadImages { g, moved_mean }));
     }
     all.extend([1, 7, 128].map(|images| O::LoadLabels { images }));
-    all.into_iter().zip(1..).map(|(operation, seed)| Case { operation, seed }).collect()
+    let first = all.into_iter().map(|operation| Arc::new(operation) as Arc<dyn Call>);
+    first.chain(super::cases::all()).zip(1..).map(|(operation, seed)| Case { operation, seed }).collect()
 }
 
 /// A case drawn at random, the same for the same seed: any operation, geometries that are small and awkward.
@@ -322,7 +327,7 @@ pub fn random_case(seed: u64) -> Case {
             _ => Some(O::LogregForward { shape, images, largest: draw(1, 100) as f64 }),
         };
         if let Some(operation) = operation {
-            return Case { operation, seed };
+            return Case { operation: Arc::new(operation), seed };
         }
     }
 }

@@ -26,7 +26,7 @@ fn work(d: &mut CudaDevice) -> Result<(), Error> {
     let scratch = Tensor { slot: Slot(8192), shape: Shape::new(1, 1, 1, d.scratch(&Op::Product(p))), dtype: Dtype::U8 };
     d.product(&p, x, y, None, Neuron::Square, z, Into::Set, scratch)?;
     if d.record()? {
-        d.sgd_update(&Update { rate: 1.0, decay: 0.0 }, x, y, z)?;
+        d.sgd_update(&Update::new(1.0, 0.0), x, y, z)?;
         let graph = d.finish_recording()?.expect("a recording was begun");
         d.replay(graph)?;
     }

@@ -5,7 +5,7 @@ use super::{child, device, on_a_card, said};
 use convnet::data::Loader;
 use convnet::device::{Into, StepValues};
 use convnet::layer::Phase;
-use convnet::net::BatchBytes;
+use convnet::net::{BatchBytes, UpdateRule};
 use convnet::train::{Run, Trainer, read_lines};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -42,14 +42,21 @@ fn plain_steps(trainer: &mut Trainer, steps: std::ops::Range<u64>) {
                 images: micro as u32,
                 gradient_scale: 1.0 / t.batch as f64,
                 learning_rate: t.learning_rate.rate(step, total),
-                momentum: t.momentum,
+                momentum: t.momentum.rate(step, total),
             })
             .unwrap();
             net.forward(Phase::Train).unwrap();
             net.backward(if part == 0 { Into::Set } else { Into::Add }).unwrap();
             loader.recycle(batch);
         }
-        trainer.net().update(t.weight_decay).unwrap();
+        let rule = UpdateRule {
+            weight_decay: t.weight_decay,
+            l1_decay: t.l1_decay,
+            nesterov: t.nesterov,
+            step,
+            total_steps: total,
+        };
+        trainer.net().update(&rule).unwrap();
     }
 }
 

@@ -128,7 +128,7 @@ fn momentum_updates() {
             m.device.set_step(values).unwrap();
             let shape = vector(start.len());
             let (w, velocity) = (m.put(shape, &start), m.put(shape, &vec![0.0; start.len()]));
-            let update = Update { rate: 1.0, decay: v["decay"].as_f64().unwrap() };
+            let update = Update::new(1.0, v["decay"].as_f64().unwrap());
             let (gradients, after) = (v["gradients"].as_array().unwrap(), v["after"].as_array().unwrap());
             for (i, (g, after)) in gradients.iter().zip(after).enumerate() {
                 let g = m.put(shape, &numbers(g));

@@ -1,18 +1,30 @@
-//! The momentum update: v ← momentum·v − lr·rate·(g + decay·w), w ← w + v, in one pass. Cost: w, g and v are read, w and v
-//! written.
+//! The momentum update in one pass: s = lr·rate·(g + decay·w + l1·sign w), v ← momentum·v − s, w ← w + v, or by Nesterov's
+//! rule w ← w + momentum·v − s. Cost: w, g and v are read, w and v written.
 
 use super::dispatch::simd;
 use super::elementwise::PIECE;
 use super::{Real, Workers};
 use crate::device::{StepValues, Update};
 
+/// The update's numbers.
+#[derive(Clone, Copy)]
+struct Rule<T> {
+    momentum: T,
+    rate: T,
+    decay: T,
+    l1: T,
+    nesterov: bool,
+}
+
 simd! {
     /// One piece of the update, on one thread.
-    fn piece<T: Real>(momentum: T, rate: T, decay: T, w: &mut [T], g: &[T], v: &mut [T]) {
+    fn piece<T: Real>(r: Rule<T>, w: &mut [T], g: &[T], v: &mut [T]) {
         for ((w, &g), v) in w.iter_mut().zip(g).zip(v) {
-            let update = momentum * *v - rate * (g + decay * *w);
+            let sign = if *w > T::ZERO { r.l1 } else if *w < T::ZERO { -r.l1 } else { T::ZERO };
+            let step = r.rate * (g + r.decay * *w + sign);
+            let update = r.momentum * *v - step;
             *v = update;
-            *w += update;
+            *w += if r.nesterov { r.momentum * update - step } else { update };
         }
     }
 }
@@ -20,6 +32,12 @@ simd! {
 /// The momentum update of one parameter tensor.
 pub(super) fn update<T: Real>(workers: &Workers, step: &StepValues, u: &Update, w: &mut [T], g: &[T], v: &mut [T]) {
     assert!(w.len() == g.len() && w.len() == v.len());
-    let (momentum, rate, decay) = (T::of(step.momentum), T::of(step.learning_rate * u.rate), T::of(u.decay));
-    workers.pieces2(w.len() / 2, PIECE, w, v, |i, w, v| piece(momentum, rate, decay, w, &g[i * PIECE..][..w.len()], v));
+    let rule = Rule {
+        momentum: T::of(u.momentum.unwrap_or(step.momentum)),
+        rate: T::of(step.learning_rate * u.rate),
+        decay: T::of(u.decay),
+        l1: T::of(u.l1_decay),
+        nesterov: u.nesterov,
+    };
+    workers.pieces2(w.len() / 2, PIECE, w, v, |i, w, v| piece(rule, w, &g[i * PIECE..][..w.len()], v));
 }
