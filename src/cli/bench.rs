@@ -1,22 +1,18 @@
 //! `convnet bench`.
 
-use super::{DeviceArguments, Result, table};
+use super::{DeviceArguments, Result, config::ConfigArguments, table};
 use crate::bench::{self, NetTime};
 use crate::data::Loader;
 use crate::net::{BatchBytes, Purpose};
 use crate::train::Setup;
 use clap::Args;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The arguments of `bench`.
 #[derive(Args)]
 pub struct Arguments {
-    /// The config
-    config: PathBuf,
-    /// Change any key of the config: --set train.batch=128
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
     /// Times each thing is measured; the median counts
     #[arg(long, default_value_t = 10, value_name = "N")]
     repeats: usize,
@@ -28,7 +24,7 @@ pub struct Arguments {
 }
 
 pub(super) fn run(a: Arguments) -> Result {
-    let setup = Setup::new(super::train::load_spec(&a.config, &a.sets)?)?;
+    let setup = Setup::new(a.config.load([])?)?;
     let batch = setup.micro_batch();
     let mut net = setup.net(batch, a.device.open()?, Purpose::Train)?;
     net.initialise(setup.spec.train.seed)?;

@@ -1,11 +1,10 @@
 //! `convnet check`.
 
-use super::{Failure, Result, table};
+use super::{Failure, Result, config::ConfigArguments, table};
 use crate::check::{self, BOUND, LayerCheck};
 use crate::train::Setup;
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Images of the batch that is checked.
@@ -14,11 +13,8 @@ const BATCH: usize = 2;
 /// The arguments of `check`.
 #[derive(Args)]
 pub struct Arguments {
-    /// The config
-    config: PathBuf,
-    /// Change any key of the config: --set train.batch=128
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
     /// Check this layer alone
     #[arg(long, value_name = "NAME")]
     layer: Option<String>,
@@ -39,7 +35,7 @@ struct Report {
 }
 
 pub(super) fn run(a: Arguments) -> Result {
-    let setup = Setup::new(super::train::load_spec(&a.config, &a.sets)?)?;
+    let setup = Setup::new(a.config.load([])?)?;
     let graph = setup.graph(BATCH)?;
     if let Some(layer) = &a.layer
         && !graph.nodes.iter().any(|n| n.name == *layer)

@@ -2,6 +2,8 @@
 
 mod bench;
 mod check;
+mod config;
+mod convert;
 mod devices;
 mod layers;
 mod predict;
@@ -90,6 +92,8 @@ enum Command {
     Check(check::Arguments),
     /// List the layer types, or print one's keys, shape and formula
     Layers(layers::Arguments),
+    /// Write a config of any kind as TOML
+    Convert(convert::Arguments),
     /// Time a config's training step, its forward pass and each layer
     Bench(bench::Arguments),
     /// Check every operation of a device against the CPU in f64
@@ -136,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Summary(a) => summary::run(a),
         Command::Check(a) => check::run(a),
         Command::Layers(a) => layers::run(a),
+        Command::Convert(a) => convert::run(a),
         Command::Bench(a) => bench::run(a),
         Command::Verify(a) => verify::run(a),
         Command::Devices(a) => devices::run(a),

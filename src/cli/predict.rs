@@ -81,7 +81,7 @@ struct Predictor {
 pub(super) fn run(a: Arguments) -> Result {
     let (files, mut failed) = files(&a.images);
     // Neither the data that the net was trained on nor its labels are needed: a checkpoint holds what is.
-    let spec = super::train::load_spec(&Run::config(&a.run)?, &[])?;
+    let spec = super::config::load_run(&Run::config(&a.run)?, &[])?;
     let (found, path) = a.which.load(&a.run)?;
     let normalisation = train::normalisation_of(&found, &path)?;
     let [h, w, c] = found.state.data.shape;

@@ -1,6 +1,7 @@
 //! `convnet resume`.
 
-use super::train::{go, load_spec, stop_on_signals};
+use super::config::load_run;
+use super::train::{go, stop_on_signals};
 use super::{DeviceArguments, Result};
 use crate::config::{NetSpec, TrainSpec};
 use crate::train::{Error, Run, Setup, Trainer, checkpoint};
@@ -21,7 +22,7 @@ pub struct Arguments {
 
 pub(super) fn run(a: Arguments) -> Result {
     let config = Run::config(&a.run)?;
-    let spec = load_spec(&config, &a.sets)?;
+    let spec = load_run(&config, &a.sets)?;
     check_fixed(&config, &spec, &a.sets)?;
     let stop = stop_on_signals()?;
     let mut run = Run::open(&a.run)?;
@@ -51,12 +52,12 @@ pub(super) fn run(a: Arguments) -> Result {
 /// A run may change how it learns, not what: neither its net nor its data, its batch or its seed. The error names the first
 /// argument that would.
 fn check_fixed(config: &Path, new: &NetSpec, sets: &[String]) -> Result<()> {
-    let old = load_spec(config, &[])?;
+    let old = load_run(config, &[])?;
     if same_task(&old, new) {
         return Ok(());
     }
     for set in sets {
-        if !same_task(&old, &load_spec(config, std::slice::from_ref(set))?) {
+        if !same_task(&old, &load_run(config, std::slice::from_ref(set))?) {
             return Err(Error::Fixed { key: set.clone() }.into());
         }
     }

@@ -31,7 +31,7 @@ impl From<report::Error> for Failure {
 }
 
 pub(super) fn run(a: Arguments) -> Result {
-    let spec = super::train::load_spec(&Run::config(&a.run)?, &[])?;
+    let spec = super::config::load_run(&Run::config(&a.run)?, &[])?;
     let lines = read_lines(&a.run.join("metrics.jsonl"))?;
     let (checkpoint, _) = a.which.load(&a.run)?;
     let folder = a.out.unwrap_or_else(|| a.run.clone());

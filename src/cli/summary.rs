@@ -1,22 +1,18 @@
 //! `convnet summary`.
 
-use super::{Result, table};
+use super::{Result, config::ConfigArguments, table};
 use crate::device::cpu::CpuDevice;
 use crate::net::{Graph, Plan, Purpose};
 use crate::train::Setup;
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The arguments of `summary`.
 #[derive(Args)]
 pub struct Arguments {
-    /// The config
-    config: PathBuf,
-    /// Change any key of the config: --set train.batch=128
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -47,7 +43,7 @@ struct LayerRow {
 }
 
 pub(super) fn run(a: Arguments) -> Result {
-    let spec = super::train::load_spec(&a.config, &a.sets)?;
+    let spec = a.config.load([])?;
     let setup = Setup::new(spec)?;
     let batch = setup.micro_batch();
     let graph = setup.graph(batch)?;

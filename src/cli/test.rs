@@ -67,7 +67,7 @@ impl Which {
 
 /// A run's net with a checkpoint's parameters, and what it was made of.
 pub(super) fn load_net(run: &Path, which: &Which, device: &DeviceArguments, batch: Option<usize>) -> Result<(Net, Setup, u64)> {
-    let spec = super::train::load_spec(&Run::config(run)?, &[])?;
+    let spec = super::config::load_run(&Run::config(run)?, &[])?;
     let (found, path) = which.load(run)?;
     let mut setup = Setup::new(spec)?;
     setup.normalisation = train::normalisation_of(&found, &path)?;

@@ -1,8 +1,7 @@
 //! `convnet train`.
 
-use super::{DeviceArguments, Failure, Result, progress::Progress};
-use crate::config::{NetSpec, set_text};
-use crate::layer;
+use super::{DeviceArguments, Failure, Result, config::ConfigArguments, progress::Progress};
+use crate::config::DataSpec;
 use crate::train::{Outcome, Run, Setup, Trainer};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -13,11 +12,8 @@ use std::sync::atomic::AtomicBool;
 /// The arguments of `train`.
 #[derive(Args)]
 pub struct Arguments {
-    /// The config
-    config: PathBuf,
-    /// Train on this data: a built-in set's name or a path [config: data.source]
-    #[arg(long, value_name = "DATA")]
-    data: Option<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
     /// The run's folder [default: runs/NAME, or runs/NAME-2 and so on]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -27,26 +23,17 @@ pub struct Arguments {
     /// The seed [config: train.seed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Change any key of the config: --set train.batch=128
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
     #[command(flatten)]
     device: DeviceArguments,
 }
 
-pub(super) fn run(mut a: Arguments) -> Result {
-    if let Some(data) = &a.data {
-        a.sets.push(set_text("data.source", data));
-    }
-    if let Some(epochs) = a.epochs {
-        a.sets.push(format!("train.epochs={epochs}"));
-    }
-    if let Some(seed) = a.seed {
-        a.sets.push(format!("train.seed={}", seed as i64));
-    }
-    let mut spec = load_spec(&a.config, &a.sets)?;
+pub(super) fn run(a: Arguments) -> Result {
+    let epochs = a.epochs.map(|epochs| format!("train.epochs={epochs}"));
+    let seed = a.seed.map(|seed| format!("train.seed={}", seed as i64));
+    let mut spec = a.config.load(epochs.into_iter().chain(seed))?;
     if let Ok(path) = Path::new(&spec.data.source).canonicalize()
         && !crate::data::BUILT_IN.contains(&spec.data.source.as_str())
+        && spec.data.source != DataSpec::NONE
     {
         // The run's config must mean the same from any folder.
         spec.data.source = path.to_string_lossy().into_owned();
@@ -65,13 +52,6 @@ pub(super) fn run(mut a: Arguments) -> Result {
     let first = trainer.checkpoint(None, 0)?;
     let run = Run::create(&out, &config, &first)?;
     go(trainer, run, &stop)
-}
-
-/// Reads a config and checks that its layers are of known types.
-pub(super) fn load_spec(path: &Path, sets: &[String]) -> Result<NetSpec> {
-    let spec = NetSpec::load(path, sets)?;
-    spec.check_kinds(&layer::KINDS.iter().map(|k| k.name).collect::<Vec<_>>())?;
-    Ok(spec)
 }
 
 /// Trains to the end, or until a signal.

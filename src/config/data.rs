@@ -11,7 +11,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataSpec {
-    /// A built-in set or a path. Default `mnist-10k`.
+    /// A built-in set or a path; [`NONE`](Self::NONE) where it is still to be named. Default `mnist-10k`.
     pub source: String,
     /// What is subtracted. Default `channel`.
     pub mean: Mean,
@@ -28,6 +28,12 @@ pub struct DataSpec {
     /// What the source `synthetic` makes; there whenever that is the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<SyntheticSpec>,
+}
+
+impl DataSpec {
+    /// The source of a config that does not say which images it is for, as those of cuda-convnet do not: it can be read and
+    /// written, and `--data` or `--set data.source=…` must name some before anything else.
+    pub const NONE: &str = "none";
 }
 
 impl Default for DataSpec {

@@ -53,6 +53,8 @@ pub struct NetSpec {
     pub sources: Sources,
     /// The tree that it was read from, `--set` included.
     pub root: Node,
+    /// What its file says that has no effect here, for people: a reader of another program's format fills it.
+    pub notes: Vec<String>,
 }
 
 impl PartialEq for NetSpec {

@@ -20,20 +20,7 @@ impl NetSpec {
     /// What is wrong with the file or an argument, and where.
     pub fn load(path: impl AsRef<Path>, sets: &[String]) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let name = path.display().to_string();
-        let bytes = read_file(path)?;
-        let fallback = path.file_stem().map_or_else(|| "net".into(), |stem| stem.to_string_lossy().into_owned());
-        match String::from_utf8(bytes) {
-            Ok(text) => Self::parse(&text, &name, &fallback, sets),
-            Err(e) => {
-                let at = e.utf8_error().valid_up_to();
-                let mut sources = Sources::default();
-                let source = sources.add(name, &String::from_utf8_lossy(e.as_bytes()));
-                let error = ConfigError::new("this file is not text: a byte in it is not UTF-8");
-                let error = error.at(&sources, Span::new(source, at..at + 1), "this byte");
-                Err(error.help("give a TOML file, saved as UTF-8"))
-            }
-        }
+        Self::parse(&read_text(path)?, &path.display().to_string(), &stem(path), sets)
     }
 
     /// Reads a config from text. `name` is what errors call the text, and the net's name if it gives none.
@@ -46,9 +33,7 @@ impl NetSpec {
 
     fn parse(text: &str, name: &str, fallback: &str, sets: &[String]) -> Result<Self, ConfigError> {
         let mut sources = Sources::default();
-        if text.len() as u64 > LARGEST {
-            return Err(too_large(name));
-        }
+        check_length(text, name)?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = sources.add(name, text);
         let root = toml::parse(text, source, &sources)?;
@@ -73,8 +58,24 @@ impl NetSpec {
         check_data(&data, &root, &sources)?;
         check_train(&train, &root, &sources)?;
         let layers = graph::connect(read_layers(&root, &sources)?, &sources)?;
-        Ok(Self { name, data, train, layers, sources, root })
+        Ok(Self { name, data, train, layers, sources, root, notes: Vec::new() })
     }
+}
+
+/// A file's name without folder and ending: a net's, if its config gives none.
+pub(super) fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "net".into(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// A config file's text, if it is one.
+pub(super) fn read_text(path: &Path) -> Result<String, ConfigError> {
+    String::from_utf8(read_file(path)?).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        let mut sources = Sources::default();
+        let source = sources.add(path.display().to_string(), &String::from_utf8_lossy(e.as_bytes()));
+        let error = ConfigError::new("this file is not text: a byte in it is not UTF-8");
+        error.at(&sources, Span::new(source, at..at + 1), "this byte").help("give a config, saved as UTF-8")
+    })
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
@@ -108,6 +109,11 @@ fn quote_path(path: &Path) -> String {
 fn too_large(name: &str) -> ConfigError {
     let error = ConfigError::new(format!("'{name}' is too large for a config: more than {} MiB", LARGEST >> 20));
     error.help("is it a config? Weights and images are files of their own")
+}
+
+/// Checks that a text is no longer than a config may be.
+pub(super) fn check_length(text: &str, name: &str) -> Result<(), ConfigError> {
+    if text.len() as u64 > LARGEST { Err(too_large(name)) } else { Ok(()) }
 }
 
 fn check_sections(root: &Node, sources: &Sources) -> Result<(), ConfigError> {

@@ -2,7 +2,7 @@
 
 use super::checkpoint::{Checkpoint, DataState, HostTensor, State, Tested};
 use super::{CostLine, Error, Line, Result, Run, Split, WeightLine};
-use crate::config::{Mean, NetSpec, Scale};
+use crate::config::{DataSpec, Mean, NetSpec, Scale};
 use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
 use crate::device::cpu::CpuDevice;
 use crate::device::{self, Device, Into, Shape, StepValues};
@@ -100,6 +100,12 @@ impl Setup {
 /// It is not there or not whole.
 pub fn open_data(spec: &NetSpec) -> Result<DataSet> {
     let d = &spec.data;
+    if d.source == DataSpec::NONE {
+        let span = spec.root.entry(&["data", "source"]).map_or(spec.root.span, |e| e.node.span);
+        let help = "give --data DATA, a built-in set or a folder, or try it out with --set data.source=synthetic \
+                    --set data.synthetic.shape=[height,width,channels]";
+        return Err(spec.error_at(span, "the config does not say which images it is for", "", help).into());
+    }
     let synthetic = d.synthetic.as_ref();
     let options = data::Options {
         train: d.train_images.or(synthetic.map(|s| s.train_images)),

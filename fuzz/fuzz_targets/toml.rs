@@ -1,0 +1,12 @@
+//! TOML configs. `cargo +nightly fuzz run toml`
+#![no_main]
+
+#[path = "../holds.rs"]
+mod holds;
+
+use convnet::config::NetSpec;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    holds::for_config(NetSpec::from_toml(text, "net.toml", &[]));
+});

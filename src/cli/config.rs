@@ -1,0 +1,51 @@
+//! The arguments that name a config, the same for every command that reads one.
+
+use super::Result;
+use crate::config::{NetSpec, set_text};
+use crate::layer;
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// The arguments that name a config and change it.
+#[derive(Args)]
+pub struct ConfigArguments {
+    /// The config
+    config: PathBuf,
+    /// The images: a built-in set's name or a path [config: data.source]
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// Change any key of the config: --set train.batch=128
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl ConfigArguments {
+    /// Reads the config with its changes and `more` of them, says what of it has no effect here, and checks that its layers
+    /// are of known types.
+    pub fn load(&self, more: impl IntoIterator<Item = String>) -> Result<NetSpec> {
+        let data = self.data.iter().map(|data| set_text("data.source", data));
+        let sets: Vec<String> = self.sets.iter().cloned().chain(data).chain(more).collect();
+        let spec = NetSpec::load(&self.config, &sets)?;
+        for note in &spec.notes {
+            eprintln!("note: {note}");
+        }
+        check_kinds(&spec)?;
+        Ok(spec)
+    }
+
+    /// What the config is read from, for people.
+    pub fn origin(&self) -> String {
+        self.config.display().to_string()
+    }
+}
+
+/// Reads a run's config.
+pub fn load_run(path: &Path, sets: &[String]) -> Result<NetSpec> {
+    let spec = NetSpec::load(path, sets)?;
+    check_kinds(&spec)?;
+    Ok(spec)
+}
+
+fn check_kinds(spec: &NetSpec) -> Result<()> {
+    Ok(spec.check_kinds(&layer::KINDS.iter().map(|k| k.name).collect::<Vec<_>>())?)
+}
