@@ -141,6 +141,27 @@ fn a_filter_larger_than_its_image_is_shown() {
     folder.train(&[]).failed(2, &parts);
 }
 
+/// Sharing weights: what is not there, not yet there, or of another shape.
+#[test]
+fn shared_weights_that_do_not_fit_are_shown() {
+    let table: &[(&str, &[&str])] = &[
+        ("weight_source = \"conv7\"", &["layer 'fc1'", "no layer 'conv7' comes before", "net.toml"]),
+        ("weight_source = \"fc1\"", &["layer 'fc1'", "'fc1' has no weights number 0 by then"]),
+        ("weight_source = \"conv1\"", &["layer 'fc1'", "it needs 10×1×1×144 weights, 'conv1' has 4×5×5×1"]),
+        ("weight_source = \"conv1[1]\"", &["'conv1' has no weights number 1"]),
+        ("weight_source = [\"conv1\", \"conv1\"]", &["2 weight sources for 1 weights"]),
+        ("weight_source = \"conv1[x]\"", &["weight_source must name layers whose weights are shared", "conv1[1]"]),
+        ("weight_source = 3", &["weight_source must name layers"]),
+        ("bias_source = \"conv1\"", &["it needs 1×1×1×10 bias, 'conv1' has 1×1×1×4"]),
+        ("momentum = 1", &["layer 'fc1'", "momentum must be at least 0 and below 1, not 1"]),
+        ("gpu = -1", &["layer 'fc1'"]),
+    ];
+    for (line, parts) in table {
+        // In place of the name's line, so that the new one is the line at fault.
+        refused("name = \"fc1\"\n", &format!("{line}\nname = \"fc1\"\n"), parts);
+    }
+}
+
 /// An unknown layer type is shown at its line, with all types and the nearest.
 #[test]
 fn an_unknown_layer_type_is_shown_with_the_nearest() {
