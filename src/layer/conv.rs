@@ -103,7 +103,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
 /// The convolution of one input.
 fn geometry(keys: &Keys, own: Overrides, x: Shape) -> Result<ConvGeometry, Misfit> {
     let (k, groups) = (keys.filters.get() as usize, own.groups.unwrap_or(keys.groups).get() as usize);
-    if x.c % groups != 0 || k % groups != 0 {
+    if !x.c.is_multiple_of(groups) || !k.is_multiple_of(groups) {
         return Err(Misfit::shape(
             "groups",
             format!("{groups} groups divide neither evenly: {} input channels, {k} filters", x.c),

@@ -214,13 +214,12 @@ impl Builder<'_> {
             return Ok(());
         }
         self.check_classes(spec, layer.classes())?;
-        if matches!(layer.role(), Role::Cost { .. }) {
-            if let Input::Node(i) = inputs[0]
-                && self.graph.nodes[i].role() == Role::Softmax
-                && layer.fuse_softmax()
-            {
-                inputs[0] = self.graph.nodes[i].inputs[0];
-            }
+        if matches!(layer.role(), Role::Cost { .. })
+            && let Input::Node(i) = inputs[0]
+            && self.graph.nodes[i].role() == Role::Softmax
+            && layer.fuse_softmax()
+        {
+            inputs[0] = self.graph.nodes[i].inputs[0];
         }
         let riding = spec.neuron.filter(|_| kind.name != "neuron");
         let fused = riding.is_some_and(|n| !n.derivative_reads_input() && layer.fuse(n));
