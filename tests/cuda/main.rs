@@ -3,6 +3,7 @@
 
 mod conformance;
 mod failures;
+mod faults;
 mod order;
 mod recorded;
 mod runs;

@@ -46,8 +46,9 @@ fn a_killed_run_resumes_to_equal_bits() {
     assert!(last_weights(&folder.path("killed")) == last_weights(&folder.path("whole")), "other bits");
 }
 
-/// Calls of the driver that fail, from the first to the last of a run: each is a clean error or makes no difference, and the
-/// run, if it had begun, is resumed to the bits of one that was left alone.
+/// Calls of the driver that fail, ten from the first (cuInit) to the last of a run: one message and status 1, or no difference
+/// where all goes away; and the run, if it had begun, is resumed to the bits of one that was left alone. (Every call, without
+/// the command around it: faults.rs.)
 #[test]
 fn a_failing_driver_loses_no_run() {
     if on_a_card() {
@@ -57,15 +58,14 @@ fn a_failing_driver_loses_no_run() {
     let calls = folder.path("calls");
     run(&folder, &train("whole"), &[("CONVNET_EMULATOR_CALLS", calls.to_str().unwrap())]).ended(0);
     let counts = std::fs::read_to_string(calls).unwrap();
-    let total: usize = counts.lines().filter_map(|l| l.split_whitespace().last()?.parse::<usize>().ok()).sum();
-    assert!(total > 100, "{counts}");
+    let total = counts.lines().find_map(|l| l.strip_prefix("total ")?.parse::<usize>().ok()).unwrap();
+    assert!(total > 1000, "{counts}");
     for k in 0..10 {
         let n = (1 + k * (total - 1) / 9).to_string();
         let out = format!("run-{k}");
         let ended = run(&folder, &train(&out), &[("CONVNET_EMULATOR_FAIL", &n)]);
-        assert!(!ended.stderr.contains("panicked"), "call {n}: {}", ended.stderr);
         if ended.status != 0 {
-            assert!(ended.status == 1 && ended.stderr.contains("error: "), "call {n}: {} {}", ended.status, ended.stderr);
+            ended.failed(1, &[]);
         }
         if folder.path(&out).exists() {
             run(&folder, &["resume", &out], &[]).ended(0);

@@ -4,7 +4,8 @@
 //! copy is finished, so streams and events have nothing to wait for. An error of a kernel is returned by its launch, and is
 //! not sticky. A stream being captured records instead, and the graph replays in the order of recording.
 //!
-//! Every call is counted, and may be made to fail (CONVNET_EMULATOR_FAIL), before it does anything.
+//! Every call is counted, and may be made to fail before it does anything: by CONVNET_EMULATOR_FAIL, or again and again within
+//! one process by `emulatorFail`, which is no function of the driver's.
 
 #![allow(non_snake_case, reason = "the driver's names")]
 
@@ -21,8 +22,9 @@ mod stream;
 use std::collections::BTreeMap;
 use std::ffi::c_char;
 use std::io::Write;
-use std::sync::Mutex;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 pub use error::*;
 
@@ -89,7 +91,40 @@ macro_rules! api {
 }
 pub(crate) use api;
 
-static CALLS: Mutex<(u64, BTreeMap<&'static str, u64>)> = Mutex::new((0, BTreeMap::new()));
+/// The calls so far, and those that `emulatorFail` asked for.
+struct Calls {
+    total: u64,
+    by_function: BTreeMap<&'static str, u64>,
+    /// Which calls of all are to fail.
+    failing: Range<u64>,
+    /// The function whose call was the first to fail since.
+    failed: Option<&'static str>,
+}
+
+static CALLS: Mutex<Calls> = Mutex::new(Calls { total: 0, by_function: BTreeMap::new(), failing: 0..0, failed: None });
+
+fn calls() -> MutexGuard<'static, Calls> {
+    CALLS.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Makes the `call`-th call from here on fail, whichever function it is of, and those after it until `times` have.
+#[unsafe(no_mangle)]
+pub extern "C" fn emulatorFail(call: u64, times: u64) {
+    let mut calls = calls();
+    let first = calls.total.saturating_add(call);
+    calls.failing = first..first.saturating_add(times);
+    calls.failed = None;
+}
+
+/// The function whose call was the first to fail as [`emulatorFail`] asked for: its name and its length; null if none has
+/// yet.
+#[unsafe(no_mangle)]
+pub extern "C" fn emulatorFailed(length: Out<usize>) -> *const u8 {
+    let failed = calls().failed;
+    length.set_if(failed.map_or(0, str::len));
+    failed.map_or(std::ptr::null(), str::as_ptr)
+}
+
 static INITIALISED: AtomicBool = AtomicBool::new(false);
 
 /// Counts a call and runs it, unless it is to fail; a panic inside is an error, never unwinding into C.
@@ -116,23 +151,30 @@ fn counted(name: &'static str) -> Option<u32> {
     if matches!(name, "cuGetErrorName" | "cuGetErrorString") {
         return None;
     }
-    let (of_all, of_function) = {
-        let mut calls = CALLS.lock().unwrap_or_else(|e| e.into_inner());
-        if calls.0 == 0 {
+    let (of_all, of_function, asked) = {
+        let mut calls = calls();
+        if calls.total == 0 {
             // SAFETY: `at_exit` is a C function without arguments that unwinds nowhere.
             unsafe { libc::atexit(at_exit) };
         }
-        calls.0 += 1;
-        let count = calls.1.entry(name).or_default();
+        calls.total += 1;
+        let count = calls.by_function.entry(name).or_default();
         *count += 1;
         let count = *count;
-        (calls.0, count)
+        let asked = calls.failing.contains(&calls.total);
+        if asked {
+            calls.failed.get_or_insert(name);
+        }
+        (calls.total, count, asked)
     };
-    let fail = crate::options().fail.as_ref()?;
-    let hit = match &fail.function {
+    let fail = crate::options().fail.as_ref();
+    let hit = fail.is_some_and(|fail| match &fail.function {
         Some(function) => function == name && fail.call == of_function,
         None => fail.call == of_all,
-    };
+    });
+    if !hit && !asked {
+        return None;
+    }
     let suits = match name {
         "cuInit" => NO_DEVICE,
         n if n.contains("Alloc") => OUT_OF_MEMORY,
@@ -140,7 +182,7 @@ fn counted(name: &'static str) -> Option<u32> {
         n if n.contains("Module") => NO_BINARY_FOR_GPU,
         _ => UNKNOWN,
     };
-    hit.then_some(if fail.code == 0 { suits } else { fail.code })
+    Some(fail.filter(|fail| hit && fail.code != 0).map_or(suits, |fail| fail.code))
 }
 
 extern "C" fn at_exit() {
@@ -151,9 +193,9 @@ extern "C" fn at_exit() {
 fn write_reports() {
     crate::check::write_profile();
     let Some(path) = &crate::options().calls else { return };
-    let calls = CALLS.lock().unwrap_or_else(|e| e.into_inner());
-    let lines: String = calls.1.iter().map(|(name, n)| format!("{name} {n}\n")).collect();
-    let written = std::fs::File::create(path).and_then(|mut f| write!(f, "total {}\n{lines}", calls.0));
+    let calls = calls();
+    let lines: String = calls.by_function.iter().map(|(name, n)| format!("{name} {n}\n")).collect();
+    let written = std::fs::File::create(path).and_then(|mut f| write!(f, "total {}\n{lines}", calls.total));
     if let Err(e) = written {
         eprintln!("emulator: cannot write {}: {e}", path.display());
     }

@@ -1,7 +1,8 @@
 //! Modules and functions. A kernel is lowered when it is first asked for; an instruction the emulator does not know is
-//! named on stderr and makes that call fail.
+//! named on stderr and makes that call fail. What was parsed and lowered once is kept, as a driver keeps what it compiled: a
+//! program that opens the device again does not wait for it again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,14 +16,63 @@ use super::{
 use crate::device::memory;
 use crate::fatbin::{ImageError, ptx};
 use crate::ir::Program;
-use crate::ptx::{Space, parse};
+use crate::ptx::{Space, Variable, parse};
 
 /// A loaded module.
 pub struct Module {
-    tree: crate::ptx::Module,
+    image: Arc<Image>,
     globals: HashMap<String, u64>,
-    files: Arc<Vec<(u32, String)>>,
     functions: Mutex<HashMap<String, Handle>>,
+}
+
+/// What a text of PTX says, the same for every module that is loaded from it.
+struct Image {
+    tree: crate::ptx::Module,
+    files: Arc<Vec<(u32, String)>>,
+    /// Kernels by name; empty where they depend on the addresses that a module's variables have.
+    lowered: Mutex<HashMap<String, Arc<Program>>>,
+}
+
+impl Image {
+    /// Parses a text, or finds that it was parsed before.
+    fn of(text: String) -> Answer<Arc<Self>> {
+        static PARSED: Mutex<BTreeMap<String, Arc<Image>>> = Mutex::new(BTreeMap::new());
+        let mut parsed = PARSED.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(image) = parsed.get(&text) {
+            return Ok(image.clone());
+        }
+        let mut tree = parse(&text).map_err(|e| {
+            complain(e);
+            INVALID_PTX
+        })?;
+        let files = Arc::new(std::mem::take(&mut tree.files));
+        let image = Arc::new(Self { tree, files, lowered: Mutex::default() });
+        parsed.insert(text, image.clone());
+        Ok(image)
+    }
+
+    /// Module variables in device memory.
+    fn globals(&self) -> impl Iterator<Item = &Variable> {
+        self.tree.variables.iter().filter(|v| v.space == Space::Global)
+    }
+
+    /// Lowers a kernel for the addresses of a module's variables, or finds that it was.
+    fn lower(&self, name: &str, globals: &HashMap<String, u64>) -> Answer<Arc<Program>> {
+        let mut lowered = self.lowered.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(program) = lowered.get(name) {
+            return Ok(program.clone());
+        }
+        let kernel = self.tree.functions.iter().find(|f| f.entry && f.name == name && f.body.is_some()).ok_or(NOT_FOUND)?;
+        let program = crate::ir::lower(&self.tree, kernel, globals, self.files.clone()).map_err(|e| {
+            complain(format_args!("kernel '{name}': {e}"));
+            INVALID_PTX
+        })?;
+        let program = Arc::new(program);
+        if globals.is_empty() {
+            lowered.insert(name.to_string(), program.clone());
+        }
+        Ok(program)
+    }
 }
 
 /// A kernel of a module.
@@ -68,17 +118,13 @@ fn load(out: Out<Handle>, image: *const u8) -> Answer {
             NO_BINARY_FOR_GPU
         }
     })?;
-    let mut tree = parse(&text).map_err(|e| {
-        complain(e);
-        INVALID_PTX
-    })?;
-    let files = Arc::new(std::mem::take(&mut tree.files));
+    let image = Image::of(text)?;
     let mut globals = HashMap::new();
-    for variable in tree.variables.iter().filter(|v| v.space == Space::Global) {
+    for variable in image.globals() {
         let address = memory().allocate(variable.size.max(1), true).ok_or(OUT_OF_MEMORY)?;
         globals.insert(variable.name.clone(), address);
     }
-    for variable in tree.variables.iter().filter(|v| v.space == Space::Global) {
+    for variable in image.globals() {
         let address = globals[&variable.name];
         let mut bytes = variable.initial.clone();
         bytes.resize(variable.size as usize, 0);
@@ -90,7 +136,7 @@ fn load(out: Out<Handle>, image: *const u8) -> Answer {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) };
         memory().host_wrote(address, variable.size);
     }
-    let module = Module { tree, globals, files, functions: Mutex::default() };
+    let module = Module { image, globals, functions: Mutex::default() };
     let mut state = state();
     let handle = state.handle();
     state.modules.insert(handle, Arc::new(module));
@@ -104,14 +150,9 @@ fn function_named(module: Handle, name: &str) -> Answer<Handle> {
     if let Some(&handle) = known.get(name) {
         return Ok(handle);
     }
-    let kernel = module.tree.functions.iter().find(|f| f.entry && f.name == name && f.body.is_some()).ok_or(NOT_FOUND)?;
-    let program = crate::ir::lower(&module.tree, kernel, &module.globals, module.files.clone()).map_err(|e| {
-        complain(format_args!("kernel '{name}': {e}"));
-        INVALID_PTX
-    })?;
+    let program = module.image.lower(name, &module.globals)?;
     let room = SHARED_DEFAULT.saturating_sub(program.static_shared) as u32;
-    let function =
-        Function { program: Arc::new(program), max_dynamic_shared: AtomicU32::new(room), carveout: AtomicU32::new(u32::MAX) };
+    let function = Function { program, max_dynamic_shared: AtomicU32::new(room), carveout: AtomicU32::new(u32::MAX) };
     let mut state = state();
     let handle = state.handle();
     state.functions.insert(handle, Arc::new(function));
@@ -137,7 +178,7 @@ fn unload(module: Handle) -> Answer {
 fn global(module: Handle, name: &str, address: Out<u64>, bytes: Out<usize>) -> Answer {
     need_context()?;
     let module = state().modules.get(&module).cloned().ok_or(INVALID_HANDLE)?;
-    let variable = module.tree.variables.iter().find(|v| v.name == name && v.space == Space::Global).ok_or(NOT_FOUND)?;
+    let variable = module.image.globals().find(|v| v.name == name).ok_or(NOT_FOUND)?;
     address.set_if(module.globals[name]);
     bytes.set_if(variable.size as usize);
     Ok(())
