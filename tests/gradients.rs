@@ -258,7 +258,8 @@ impl Whole {
         let images: Vec<u8> = (0..graph.images.elements()).map(|_| random.next_u32() as u8).collect();
         let mean = vec![127.0; c];
         let device = Box::new(CpuDevice::<f64>::new(2));
-        let mut net = Net::new(graph, device, Purpose::Train, Shape::new(n, h, w, c), &mean, 1.0 / 64.0).unwrap();
+        let mut net = Net::new(graph, device, Purpose::Train, Shape::new(n, h, w, c), &mean, 1.0 / 64.0)
+            .unwrap_or_else(|(error, _)| panic!("{error}"));
         net.initialise(1).unwrap();
         net.feed(BatchBytes { images: &images, places: &[Place::default(); 2], labels: &[1, 4] }).unwrap();
         let step =

@@ -94,7 +94,8 @@ pub(super) fn run(a: Arguments) -> Result {
         return Err(Failure::new("the net has no output to predict with"));
     };
     let softmax = graph.nodes[prediction].role() == Role::Softmax;
-    let mut net = Net::new(graph, a.device.open()?, Purpose::Infer, shape, &normalisation.mean, normalisation.scale)?;
+    let net = Net::new(graph, a.device.open()?, Purpose::Infer, shape, &normalisation.mean, normalisation.scale);
+    let mut net = net.map_err(|(error, _)| error)?;
     train::load_parameters(&mut net, &found, &path)?;
     let output = net.plan.nodes[prediction].output.expect("a prediction is an output");
     let mut predictor = Predictor { net, output, softmax, names: found.state.data.class_names, top: a.top };

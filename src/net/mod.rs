@@ -70,7 +70,7 @@ impl Net {
     /// zeros until [`initialise`](Net::initialise) or [`write`](Net::write) sets them.
     ///
     /// # Errors
-    /// The device has not the memory.
+    /// The device has not the memory; it is handed back, to find out what it has the memory for.
     pub fn new(
         graph: Graph,
         mut device: Box<dyn Device>,
@@ -78,23 +78,33 @@ impl Net {
         source: Shape,
         mean: &[f32],
         scale: f64,
-    ) -> device::Result<Self> {
+    ) -> Result<Self, (device::Error, Box<dyn Device>)> {
         let mean_shape = if mean.len() == source.c { Shape::new(1, 1, 1, source.c) } else { Shape { n: 1, ..source } };
         let plan = Plan::new(&graph, device.as_ref(), purpose, source, mean_shape);
-        device.allocate(plan.bytes)?;
+        if let Err(error) = device.allocate(plan.bytes) {
+            return Err((error, device));
+        }
         let x = graph.images;
         let [n, h, w, c, p, q] = [x.n, source.h, source.w, source.c, x.h, x.w].map(|v| v as i32);
         let mut net =
             Self { graph, plan, device, load: ImageGeometry { n, h, w, c, p, q }, scale, recordings: Default::default() };
+        match net.write_constants(mean) {
+            Ok(()) => Ok(net),
+            Err(error) => Err((error, net.device)),
+        }
+    }
+
+    /// Writes the mean and what layers have fixed.
+    fn write_constants(&mut self, mean: &[f32]) -> device::Result<()> {
         let mean: Vec<f64> = mean.iter().map(|&m| f64::from(m)).collect();
-        net.write(net.plan.feed.mean, &mean)?;
-        for i in 0..net.graph.parameters.len() {
-            if let ParameterRole::Fixed(values) = &net.graph.parameters[i].spec.role {
+        self.write(self.plan.feed.mean, &mean)?;
+        for i in 0..self.graph.parameters.len() {
+            if let ParameterRole::Fixed(values) = &self.graph.parameters[i].spec.role {
                 let values = values.clone();
-                net.write(net.plan.parameters[i], &values)?;
+                self.write(self.plan.parameters[i], &values)?;
             }
         }
-        Ok(net)
+        Ok(())
     }
 
     /// The device it runs on.

@@ -4,7 +4,6 @@ use super::checkpoint::{Checkpoint, DataState, HostTensor, State, Tested};
 use super::{CostLine, Error, Line, Result, Run, Split, WeightLine};
 use crate::config::{DataSpec, Mean, NetSpec, Scale};
 use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
-use crate::device::cpu::CpuDevice;
 use crate::device::{self, Device, Into, Shape, StepValues};
 use crate::layer::{ParameterRole, Phase};
 use crate::net::{BatchBytes, CostMetrics, Graph, Net, Parameter, Plan, Purpose, UpdateRule};
@@ -69,19 +68,21 @@ impl Setup {
     pub fn net(&self, batch: usize, device: Box<dyn Device>, purpose: Purpose) -> Result<Net> {
         let graph = self.graph(batch)?;
         let Normalisation { mean, scale } = &self.normalisation;
-        Net::new(graph, device, purpose, self.images(batch), mean, *scale).map_err(|e| match e {
+        Net::new(graph, device, purpose, self.images(batch), mean, *scale).map_err(|(e, device)| match e {
             device::Error::OutOfMemory { free, .. } => {
-                Error::TooLarge { advice: self.what_fits(batch, purpose, free), source: e }
+                Error::TooLarge { advice: self.what_fits(batch, device.as_ref(), purpose, free), source: e }
             }
             other => other.into(),
         })
     }
 
-    /// What to do about a net that does not fit `free` bytes: the largest part of a batch that would, by the CPU's plan.
-    fn what_fits(&self, batch: usize, purpose: Purpose, free: usize) -> String {
-        let device = CpuDevice::<f32>::new(1);
+    /// What to do about a net that does not fit the device's `free` bytes: the largest part of a batch that would.
+    fn what_fits(&self, batch: usize, device: &dyn Device, purpose: Purpose, free: usize) -> String {
+        if purpose == Purpose::Infer {
+            return "use a device with more memory, or --device cpu".into();
+        }
         let mean = Shape::new(1, 1, 1, self.normalisation.mean.len());
-        let fits = |&m: &usize| self.graph(m).is_ok_and(|g| Plan::new(&g, &device, purpose, self.images(m), mean).bytes <= free);
+        let fits = |&m: &usize| self.graph(m).is_ok_and(|g| Plan::new(&g, device, purpose, self.images(m), mean).bytes <= free);
         match (1..batch).rev().filter(|m| batch.is_multiple_of(*m)).find(fits) {
             Some(m) => format!("--set train.micro_batch={m} would fit, with the same results but for rounding"),
             None => "not even one image at a time fits: use a smaller net or a device with more memory".into(),
