@@ -7,10 +7,11 @@ mod errors;
 mod hostile;
 
 use convnet::config::{
-    ConfigError, Extent, Init, InitKind, Mean, Multipliers, NetSpec, Offset, Padding, Rates, Scale, Schedule, ScheduleKind,
-    Source, set_text,
+    ConfigError, Extent, Fan, Init, InitKind, Mean, Multipliers, NetSpec, Offset, Padding, Rates, Scale, Schedule, ScheduleKind,
+    Source, Warmup, set_text,
 };
 use convnet::device::Neuron;
+use convnet::train::total_steps;
 use serde::Deserialize;
 use std::num::NonZeroU32;
 
@@ -110,7 +111,7 @@ fn a_config_reads_as_it_says() {
     assert_eq!(spec.name, "lenet");
     assert_eq!((spec.data.source.as_str(), spec.data.augment.translate, spec.data.augment.flip), ("mnist-10k", 2, false));
     assert_eq!((spec.train.batch, spec.train.epochs, spec.train.seed), (64, 12.0, 1));
-    let cosine = Schedule { base: 0.02, warmup: 0, kind: ScheduleKind::Cosine { end: 0.0 } };
+    let cosine = Schedule { base: 0.02, warmup: Warmup::NONE, kind: ScheduleKind::Cosine { end: 0.0 } };
     assert_eq!(spec.train.learning_rate, cosine);
     assert_eq!((&spec.train.momentum, spec.train.weight_decay), (&Schedule::constant(0.9), 0.0005));
     let names: Vec<_> = spec.layers.iter().map(|l| (l.name.as_str(), l.kind.as_str())).collect();
@@ -192,8 +193,10 @@ fn neurons_are_names_names_with_numbers_or_tables() {
 #[test]
 fn initialisers() {
     let table = [
-        ("\"xavier\"", InitKind::Xavier),
-        ("{ kind = \"msra\" }", InitKind::Msra),
+        ("\"xavier\"", InitKind::Xavier { fan: Fan::Average }),
+        ("{ kind = \"msra\" }", InitKind::Msra { fan: Fan::In }),
+        ("{ kind = \"xavier\", fan = \"in\" }", InitKind::Xavier { fan: Fan::In }),
+        ("{ kind = \"msra\", fan = \"out\" }", InitKind::Msra { fan: Fan::Out }),
         ("\"gaussian\"", InitKind::Gaussian { mean: 0.0, std: 0.01 }),
         ("{ kind = \"gaussian\", mean = 1, std = 0.5 }", InitKind::Gaussian { mean: 1.0, std: 0.5 }),
         ("{ kind = \"uniform\", range = 0.1 }", InitKind::Uniform { min: -0.1, max: 0.1 }),
@@ -231,13 +234,35 @@ fn schedules() {
         ("{ schedule = \"multistep\", base = 0.5, at = [3, 5], gamma = 0.5 }", 0, K::Multistep { at: vec![3, 5], gamma: 0.5 }),
         ("{ schedule = \"poly\", base = 0.5, power = 2 }", 0, K::Poly { power: 2.0 }),
         ("{ schedule = \"inv\", base = 0.5, gamma = 1e-4, power = 0.75 }", 0, K::Inv { gamma: 0.0001, power: 0.75 }),
+        ("{ schedule = \"sigmoid\", base = 0.5, gamma = -1e-3, at = 500 }", 0, K::Sigmoid { gamma: -0.001, at: 500 }),
         ("{ schedule = \"cosine\", base = 0.5, end = 0.01 }", 0, K::Cosine { end: 0.01 }),
     ];
-    for (written, warmup, kind) in table {
+    for (written, steps, kind) in table {
+        let warmup = Warmup { steps, power: 1.0 };
         let spec = good(&format!("[train]\nlearning_rate = {written}\n[[layer]]\nname = \"a\"\ntype = \"fc\"\n"), &[]);
         assert_eq!(spec.train.learning_rate, Schedule { base: 0.5, warmup, kind }, "{written}");
         assert_eq!(good(&spec.to_toml(), &[]), spec, "{written}");
     }
+    let spec = good(LENET, &["train.learning_rate={ base = 0.5, warmup = { steps = 1000, power = 4 } }"]);
+    let warmup = Warmup { steps: 1000, power: 4.0 };
+    assert_eq!(spec.train.learning_rate, Schedule { base: 0.5, warmup, kind: K::Const });
+    assert_eq!(good(&spec.to_toml(), &[]), spec);
+}
+
+/// Steps are in place of epochs; an argument that sets the epochs means them.
+#[test]
+fn steps_or_epochs() {
+    let steps = |text: &str, sets: &[&str]| {
+        let spec = good(text, sets);
+        assert_eq!(good(&spec.to_toml(), &[]), spec);
+        (spec.train.steps, total_steps(&spec, 640))
+    };
+    let both = LENET.replace("epochs = 12", "epochs = 12\nsteps = 500");
+    assert_eq!(steps(LENET, &[]), (None, 120));
+    assert_eq!(steps(&both, &[]), (Some(500), 500));
+    assert_eq!(steps(&both, &["train.epochs=2"]), (None, 20));
+    assert_eq!(steps(LENET, &["train.steps=7"]), (Some(7), 7));
+    assert_eq!(steps(LENET, &["train.epochs=2", "train.steps=7"]), (Some(7), 7));
 }
 
 #[test]
@@ -334,7 +359,7 @@ fn set_changes_any_key() {
     let pool: Pool = spec.layer("pool1").unwrap().1.keys().unwrap();
     assert_eq!(pool.size, Extent { height: 3, width: 2 });
     let fc = spec.layer("fc.1").unwrap().1;
-    assert_eq!((fc.inputs[0].name.as_str(), fc.init.clone()), ("conv1", Some(Init { kind: InitKind::Xavier })));
+    assert_eq!((fc.inputs[0].name.as_str(), fc.init.clone()), ("conv1", Some(Init { kind: InitKind::Xavier { fan: Fan::Average } })));
     assert_eq!(good(&spec.to_toml(), &[]), spec);
     for text in ["2024", "true", "a=b", "quote \" and 'quote'", "line\nline", ""] {
         let set = set_text("name", text);

@@ -29,15 +29,53 @@ pub enum InitKind {
         /// Largest.
         max: f64,
     },
-    /// Uniform in ±√(6/(fan_in + fan_out)) (Glorot and Bengio 2010).
-    Xavier,
-    /// Normal with standard deviation √(2/fan_in) (He et al. 2015).
-    Msra,
+    /// Uniform in ±√(3/fan), with the average fan unless given: ±√(6/(fan_in + fan_out)) (Glorot and Bengio 2010). Caffe's
+    /// takes fan_in unless told.
+    Xavier {
+        /// What the variance is scaled by.
+        fan: Fan,
+    },
+    /// Normal with standard deviation √(2/fan), with fan_in unless given (He et al. 2015).
+    Msra {
+        /// What the variance is scaled by.
+        fan: Fan,
+    },
     /// One value, 0 unless given.
     Constant {
         /// The value.
         value: f64,
     },
+}
+
+/// The number of connections that an initial variance is scaled by, written `"in"`, `"out"` or `"average"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fan {
+    /// Inputs that one output sums over.
+    In,
+    /// Outputs that one input reaches.
+    Out,
+    /// Half the sum of both.
+    Average,
+}
+
+impl Fan {
+    /// The number, of a parameter with these.
+    pub fn of(self, fan_in: f64, fan_out: f64) -> f64 {
+        match self {
+            Self::In => fan_in,
+            Self::Out => fan_out,
+            Self::Average => (fan_in + fan_out) / 2.0,
+        }
+    }
+
+    fn average() -> Self {
+        Self::Average
+    }
+
+    fn inputs() -> Self {
+        Self::In
+    }
 }
 
 impl Init {
@@ -51,7 +89,7 @@ impl Init {
 /// sizes.
 impl Default for Init {
     fn default() -> Self {
-        Self { kind: InitKind::Msra }
+        Self { kind: InitKind::Msra { fan: Fan::In } }
     }
 }
 
@@ -79,8 +117,14 @@ enum Written {
         min: Option<Number>,
         max: Option<Number>,
     },
-    Xavier,
-    Msra,
+    Xavier {
+        #[serde(default = "Fan::average")]
+        fan: Fan,
+    },
+    Msra {
+        #[serde(default = "Fan::inputs")]
+        fan: Fan,
+    },
     Constant {
         #[serde(default, deserialize_with = "finite")]
         value: f64,
@@ -99,8 +143,8 @@ impl Written {
             Self::Uniform { .. } => {
                 return Err(E::custom("give either range, for −range to range, or min and a max not below it"));
             }
-            Self::Xavier => InitKind::Xavier,
-            Self::Msra => InitKind::Msra,
+            Self::Xavier { fan } => InitKind::Xavier { fan },
+            Self::Msra { fan } => InitKind::Msra { fan },
             Self::Constant { value } => InitKind::Constant { value },
         })
     }

@@ -23,10 +23,10 @@ pub mod types;
 
 pub use data::{Augment, DataSpec, Mean, Scale, SyntheticSpec};
 pub use error::ConfigError;
-pub use init::{Init, InitKind};
+pub use init::{Fan, Init, InitKind};
 pub use layer::{InputSpec, LayerSpec, Source, WeightSource};
 pub use node::{Entry, Node, Table, Value};
-pub use schedule::{Schedule, ScheduleKind};
+pub use schedule::{Schedule, ScheduleKind, Warmup};
 pub use set::set_text;
 pub use source::{SourceId, Sources, Span};
 pub use train::TrainSpec;

@@ -1,8 +1,8 @@
 //! Learning rates over a training run, as cuda-convnet2, Caffe and others define them.
 
-use super::types::{check_non_negative, non_negative, one, positive};
-use serde::de::value::EnumAccessDeserializer;
-use serde::de::{EnumAccess, Error, Visitor};
+use super::types::{check_non_negative, finite, non_negative, one, positive};
+use serde::de::value::{EnumAccessDeserializer, MapAccessDeserializer};
+use serde::de::{EnumAccess, Error, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::f64::consts::PI;
@@ -14,10 +14,35 @@ use std::fmt;
 pub struct Schedule {
     /// The rate that the schedule starts from.
     pub base: f64,
-    /// For so many steps the rate is multiplied by (step + 1) / warmup. The schedule runs on meanwhile.
-    pub warmup: u64,
+    /// How it gets up to speed. The schedule runs on meanwhile.
+    pub warmup: Warmup,
     /// How it goes on.
     pub kind: ScheduleKind,
+}
+
+/// For so many steps the rate is multiplied by ((step + 1) / steps)^power. Written as the number of steps, or
+/// `{ steps = 1000, power = 4 }` (darknet's `burn_in`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Warmup {
+    /// Steps; 0 is none.
+    pub steps: u64,
+    /// 1 is a straight line.
+    pub power: f64,
+}
+
+impl Warmup {
+    /// The whole rate from the first step.
+    pub const NONE: Self = Self { steps: 0, power: 1.0 };
+
+    fn factor(self, step: u64) -> f64 {
+        if step < self.steps { ((step + 1) as f64 / self.steps as f64).powf(self.power) } else { 1.0 }
+    }
+}
+
+impl Default for Warmup {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 /// How a learning rate goes on from its base. p is the part of all steps that is done: step / total.
@@ -69,6 +94,13 @@ pub enum ScheduleKind {
         /// How it falls.
         power: f64,
     },
+    /// base / (1 + e^(−gamma·(step − at))) (Caffe, `sigmoid`; darknet's has the other sign): it rises with gamma above 0
+    Sigmoid {
+        /// How steep it is.
+        gamma: f64,
+        /// The step at which it is base / 2.
+        at: u64,
+    },
     /// end + (base − end)·(1 + cos πp)/2 (Loshchilov and Hutter 2017, without restarts)
     Cosine {
         /// The rate at the end.
@@ -79,7 +111,7 @@ pub enum ScheduleKind {
 impl Schedule {
     /// The same rate throughout.
     pub const fn constant(base: f64) -> Self {
-        Self { base, warmup: 0, kind: ScheduleKind::Const }
+        Self { base, warmup: Warmup::NONE, kind: ScheduleKind::Const }
     }
 
     /// The rate of step number `step` (from 0) of a run of `total_steps`.
@@ -107,9 +139,10 @@ impl Schedule {
             ScheduleKind::Multistep { ref at, gamma } => base * gamma.powf(at.partition_point(|&a| a <= step) as f64),
             ScheduleKind::Poly { power } => base * (1.0 - p).powf(power),
             ScheduleKind::Inv { gamma, power } => base * (1.0 + gamma * step as f64).powf(-power),
+            ScheduleKind::Sigmoid { gamma, at } => base / (1.0 + (-gamma * (step as f64 - at as f64)).exp()),
             ScheduleKind::Cosine { end } => end + (base - end) * (1.0 + (PI * p).cos()) / 2.0,
         };
-        if step < self.warmup { rate * ((step + 1) as f64 / self.warmup as f64) } else { rate }
+        rate * self.warmup.factor(step)
     }
 }
 
@@ -121,13 +154,13 @@ enum Written {
         #[serde(deserialize_with = "non_negative")]
         base: f64,
         #[serde(default)]
-        warmup: u64,
+        warmup: Warmup,
     },
     Linear {
         #[serde(deserialize_with = "non_negative")]
         base: f64,
         #[serde(default)]
-        warmup: u64,
+        warmup: Warmup,
         target: Option<Rate>,
         target_factor: Option<Factor>,
     },
@@ -135,7 +168,7 @@ enum Written {
         #[serde(deserialize_with = "positive")]
         base: f64,
         #[serde(default)]
-        warmup: u64,
+        warmup: Warmup,
         target: Option<Factor>,
         target_factor: Option<Factor>,
     },
@@ -143,7 +176,7 @@ enum Written {
         #[serde(deserialize_with = "positive")]
         base: f64,
         #[serde(default)]
-        warmup: u64,
+        warmup: Warmup,
         target: Option<Factor>,
         target_factor: Option<Factor>,
         #[serde(deserialize_with = "super::types::at_least_one")]
@@ -153,7 +186,7 @@ enum Written {
         #[serde(deserialize_with = "non_negative")]
         base: f64,
         #[serde(default)]
-        warmup: u64,
+        warmup: Warmup,
         #[serde(deserialize_with = "super::types::at_least_one")]
         every: u64,
         #[serde(default = "tenth", deserialize_with = "non_negative")]
@@ -163,7 +196,7 @@ enum Written {
         #[serde(deserialize_with = "non_negative")]
         base: f64,
         #[serde(default)]
-        warmup: u64,
+        warmup: Warmup,
         #[serde(deserialize_with = "ascending")]
         at: Vec<u64>,
         #[serde(default = "tenth", deserialize_with = "non_negative")]
@@ -173,7 +206,7 @@ enum Written {
         #[serde(deserialize_with = "non_negative")]
         base: f64,
         #[serde(default)]
-        warmup: u64,
+        warmup: Warmup,
         #[serde(default = "one", deserialize_with = "non_negative")]
         power: f64,
     },
@@ -181,17 +214,26 @@ enum Written {
         #[serde(deserialize_with = "non_negative")]
         base: f64,
         #[serde(default)]
-        warmup: u64,
+        warmup: Warmup,
         #[serde(deserialize_with = "non_negative")]
         gamma: f64,
         #[serde(deserialize_with = "non_negative")]
         power: f64,
     },
+    Sigmoid {
+        #[serde(deserialize_with = "non_negative")]
+        base: f64,
+        #[serde(default)]
+        warmup: Warmup,
+        #[serde(deserialize_with = "finite")]
+        gamma: f64,
+        at: u64,
+    },
     Cosine {
         #[serde(deserialize_with = "non_negative")]
         base: f64,
         #[serde(default)]
-        warmup: u64,
+        warmup: Warmup,
         #[serde(default, deserialize_with = "non_negative")]
         end: f64,
     },
@@ -249,13 +291,60 @@ impl Written {
             Self::Multistep { base, warmup, at, gamma } => (base, warmup, ScheduleKind::Multistep { at, gamma }),
             Self::Poly { base, warmup, power } => (base, warmup, ScheduleKind::Poly { power }),
             Self::Inv { base, warmup, gamma, power } => (base, warmup, ScheduleKind::Inv { gamma, power }),
+            Self::Sigmoid { base, warmup, gamma, at } => (base, warmup, ScheduleKind::Sigmoid { gamma, at }),
             Self::Cosine { base, warmup, end } => (base, warmup, ScheduleKind::Cosine { end }),
         };
         Ok(Schedule { base, warmup, kind })
     }
 }
 
-const KINDS: [&str; 9] = ["const", "linear", "exp", "dexp", "step", "multistep", "poly", "inv", "cosine"];
+const KINDS: [&str; 10] = ["const", "linear", "exp", "dexp", "step", "multistep", "poly", "inv", "sigmoid", "cosine"];
+
+impl<'de> Deserialize<'de> for Warmup {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(WarmupVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WarmupTable {
+    steps: u64,
+    #[serde(default = "one", deserialize_with = "non_negative")]
+    power: f64,
+}
+
+struct WarmupVisitor;
+
+impl<'de> Visitor<'de> for WarmupVisitor {
+    type Value = Warmup;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a whole number or { steps = …, power = … }")
+    }
+
+    fn visit_i64<E: Error>(self, v: i64) -> Result<Warmup, E> {
+        let steps = u64::try_from(v).map_err(|_| E::custom(format!("must be at least 0, not {v}")))?;
+        Ok(Warmup { steps, ..Warmup::NONE })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Warmup, A::Error> {
+        let WarmupTable { steps, power } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Warmup { steps, power })
+    }
+}
+
+impl Serialize for Warmup {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if self.power == 1.0 {
+            return s.serialize_u64(self.steps);
+        }
+        let mut map = s.serialize_map(Some(2))?;
+        map.serialize_entry("steps", &self.steps)?;
+        map.serialize_entry("power", &self.power)?;
+        map.end()
+    }
+}
 
 impl<'de> Deserialize<'de> for Schedule {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -287,7 +376,7 @@ impl<'de> Visitor<'de> for ScheduleVisitor {
 
 impl Serialize for Schedule {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if self.kind == ScheduleKind::Const && self.warmup == 0 {
+        if self.kind == ScheduleKind::Const && self.warmup.steps == 0 {
             return s.serialize_f64(self.base);
         }
         let mut map = s.serialize_map(None)?;
@@ -300,6 +389,7 @@ impl Serialize for Schedule {
             ScheduleKind::Multistep { .. } => "multistep",
             ScheduleKind::Poly { .. } => "poly",
             ScheduleKind::Inv { .. } => "inv",
+            ScheduleKind::Sigmoid { .. } => "sigmoid",
             ScheduleKind::Cosine { .. } => "cosine",
         };
         map.serialize_entry("schedule", name)?;
@@ -324,6 +414,10 @@ impl Serialize for Schedule {
             ScheduleKind::Inv { gamma, power } => {
                 map.serialize_entry("gamma", gamma)?;
                 map.serialize_entry("power", power)?;
+            }
+            ScheduleKind::Sigmoid { gamma, at } => {
+                map.serialize_entry("gamma", gamma)?;
+                map.serialize_entry("at", at)?;
             }
             ScheduleKind::Cosine { end } => map.serialize_entry("end", end)?,
         }
@@ -361,11 +455,14 @@ mod tests {
             (ScheduleKind::Poly { power: 2.0 }, &[(0, 1.0), (50, 0.25), (100, 0.0)]),
             // Caffe's LeNet: gamma 0.0001, power 0.75; here 1, so that the base of the power is exact.
             (ScheduleKind::Inv { gamma: 1.0, power: 0.5 }, &[(0, 1.0), (3, 0.5), (99, 0.1)]),
+            // ln 3: a quarter one step below, three quarters one above.
+            (ScheduleKind::Sigmoid { gamma: 3f64.ln(), at: 50 }, &[(49, 0.25), (50, 0.5), (51, 0.75), (1050, 1.0)]),
+            (ScheduleKind::Sigmoid { gamma: -3f64.ln(), at: 50 }, &[(49, 0.75), (51, 0.25)]),
             (ScheduleKind::Cosine { end: 0.0 }, &[(0, 1.0), (50, 0.5), (100, 0.0)]),
             (ScheduleKind::Cosine { end: 0.2 }, &[(0, 1.0), (50, 0.6), (100, 0.2)]),
         ];
         for (kind, rates) in table {
-            let schedule = Schedule { base: 1.0, warmup: 0, kind: kind.clone() };
+            let schedule = Schedule { base: 1.0, warmup: Warmup::NONE, kind: kind.clone() };
             for &(step, wanted) in *rates {
                 let rate = schedule.rate(step, 100);
                 assert!((rate - wanted).abs() <= 1e-15, "{kind:?} at {step}: {rate}, not {wanted}");
@@ -373,18 +470,22 @@ mod tests {
         }
     }
 
-    /// (step + 1) / warmup, and the schedule runs on meanwhile.
+    /// ((step + 1) / steps)^power, and the schedule runs on meanwhile.
     #[test]
     fn warmup_multiplies() {
-        let schedule = Schedule { base: 2.0, warmup: 4, kind: ScheduleKind::Step { every: 2, gamma: 0.5 } };
-        let rates: Vec<_> = (0..6).map(|step| schedule.rate(step, 100)).collect();
-        assert_eq!(rates, [0.5, 1.0, 0.75, 1.0, 0.5, 0.5]);
+        let kind = ScheduleKind::Step { every: 2, gamma: 0.5 };
+        let rates = |power| {
+            let schedule = Schedule { base: 2.0, warmup: Warmup { steps: 4, power }, kind: kind.clone() };
+            (0..6).map(|step| schedule.rate(step, 100)).collect::<Vec<_>>()
+        };
+        assert_eq!(rates(1.0), [0.5, 1.0, 0.75, 1.0, 0.5, 0.5]);
+        assert_eq!(rates(2.0), [0.125, 0.5, 0.5625, 1.0, 0.5, 0.5]);
     }
 
     /// A run of no steps asks for no rate, but none may be NaN.
     #[test]
     fn rates_are_numbers_in_a_run_of_no_steps() {
-        assert_eq!(Schedule { base: 1.0, warmup: 0, kind: ScheduleKind::Linear { target: 0.5 } }.rate(0, 0), 0.5);
+        assert_eq!(Schedule { base: 1.0, warmup: Warmup::NONE, kind: ScheduleKind::Linear { target: 0.5 } }.rate(0, 0), 0.5);
     }
 
     /// Stairs are where cuda-convnet2's loop over `progress <= double(i + 1) / n` puts them, for every step.
@@ -392,7 +493,7 @@ mod tests {
     fn dexp_matches_the_loop_of_cuda_convnet2() {
         for n in 1..=9u64 {
             let (base, target) = (0.1, 0.1 / 250.0);
-            let schedule = Schedule { base, warmup: 0, kind: ScheduleKind::Dexp { target, num_steps: n } };
+            let schedule = Schedule { base, warmup: Warmup::NONE, kind: ScheduleKind::Dexp { target, num_steps: n } };
             for total in [1, 7, 49, 90, 1000] {
                 for step in 0..=total {
                     let p = step as f64 / total as f64;

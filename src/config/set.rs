@@ -25,6 +25,13 @@ pub(super) fn apply(root: &mut Node, argument: &str, sources: &mut Sources) -> R
     let (last, tables) = path.split_last().ok_or_else(|| malformed("there is no key"))?;
     let table = descend(root, tables, sources)?;
     table.insert(last.name.clone(), Entry { key: last.span, node: value });
+    // The length of a run is said in one of two ways; the argument's is meant.
+    if let [Key { name: section, .. }] = tables
+        && section == "train"
+        && last.name == "epochs"
+    {
+        table.shift_remove("steps");
+    }
     Ok(())
 }
 

@@ -17,6 +17,9 @@ pub struct TrainSpec {
     /// Passes over the training set; may end in the middle of one. Default 10.
     #[serde(deserialize_with = "positive")]
     pub epochs: f64,
+    /// Parameter updates of the run, in place of `epochs`.
+    #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
     /// The number that everything random follows from. Default 1. Negative ones are those of the upper half of 64 bits.
     #[serde(deserialize_with = "seed", serialize_with = "write_seed")]
     pub seed: u64,
@@ -55,6 +58,7 @@ impl Default for TrainSpec {
             batch: 64,
             micro_batch: None,
             epochs: 10.0,
+            steps: None,
             seed: 1,
             momentum: Schedule::constant(0.9),
             nesterov: false,

@@ -6,8 +6,7 @@ use crate::device::philox::{Purpose, Stream};
 
 /// The initial values of parameter number `index`, a function of the seed and the number alone.
 ///
-/// xavier: uniform in ±√(6/(fan_in + fan_out)) (Glorot and Bengio 2010). msra: gaussian of standard deviation √(2/fan_in)
-/// (He et al. 2015).
+/// xavier: uniform in ±√(3/fan) (Glorot and Bengio 2010). msra: gaussian of standard deviation √(2/fan) (He et al. 2015).
 pub fn values(p: &Parameter, index: u32, seed: u64) -> Vec<f64> {
     let mut random = Stream::new(seed, Purpose::Init, index, 0);
     let (fan_in, fan_out) = (p.spec.fan_in as f64, p.spec.fan_out as f64);
@@ -15,8 +14,8 @@ pub fn values(p: &Parameter, index: u32, seed: u64) -> Vec<f64> {
         InitKind::Constant { value } => value,
         InitKind::Gaussian { mean, std } => mean + std * random.gaussian(),
         InitKind::Uniform { min, max } => min + (max - min) * random.uniform(),
-        InitKind::Xavier => (6.0 / (fan_in + fan_out)).sqrt() * (2.0 * random.uniform() - 1.0),
-        InitKind::Msra => (2.0 / fan_in).sqrt() * random.gaussian(),
+        InitKind::Xavier { fan } => (3.0 / fan.of(fan_in, fan_out)).sqrt() * (2.0 * random.uniform() - 1.0),
+        InitKind::Msra { fan } => (2.0 / fan.of(fan_in, fan_out)).sqrt() * random.gaussian(),
     };
     (0..p.spec.shape.elements()).map(|_| draw()).collect()
 }

@@ -118,8 +118,11 @@ pub fn open_data(spec: &NetSpec) -> Result<DataSet> {
     Ok(data::open(&d.source, &options)?)
 }
 
-/// Parameter updates of a whole run: epochs · images / batch, rounded up.
+/// Parameter updates of a whole run: `train.steps`, or epochs · images / batch, rounded up.
 pub fn total_steps(spec: &NetSpec, train_images: usize) -> u64 {
+    if let Some(steps) = spec.train.steps {
+        return steps;
+    }
     (spec.train.epochs * train_images as f64 / spec.train.batch as f64).ceil() as u64
 }
 

@@ -639,7 +639,7 @@ fn unknown_schedule() {
    ·                              ───┬───
    ·                                 ╰── did you mean 'cosine'?
    ╰────
-  help: known values: const, linear, exp, dexp, step, multistep, poly, inv, cosine
+  help: known values: const, linear, exp, dexp, step, multistep, poly, inv, sigmoid, cosine
 "#,
     );
 }
