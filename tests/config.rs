@@ -359,7 +359,10 @@ fn set_changes_any_key() {
     let pool: Pool = spec.layer("pool1").unwrap().1.keys().unwrap();
     assert_eq!(pool.size, Extent { height: 3, width: 2 });
     let fc = spec.layer("fc.1").unwrap().1;
-    assert_eq!((fc.inputs[0].name.as_str(), fc.init.clone()), ("conv1", Some(Init { kind: InitKind::Xavier { fan: Fan::Average } })));
+    assert_eq!(
+        (fc.inputs[0].name.as_str(), fc.init.clone()),
+        ("conv1", Some(Init { kind: InitKind::Xavier { fan: Fan::Average } }))
+    );
     assert_eq!(good(&spec.to_toml(), &[]), spec);
     for text in ["2024", "true", "a=b", "quote \" and 'quote'", "line\nline", ""] {
         let set = set_text("name", text);
