@@ -234,6 +234,93 @@ fn the_last_checkpoints_and_the_best_are_kept() {
     assert_eq!((report["loss"].as_f64(), report["images"].as_u64()), (Some(line.loss), Some(100)));
 }
 
+/// A test that is the best so far is saved whatever `checkpoint_every` says, and kept; and so it is after an interruption.
+#[test]
+fn the_best_test_has_a_checkpoint_between_the_regular_ones() {
+    let sets = [
+        "train.learning_rate={ schedule = \"linear\", base = 0.05, target = 1.0 }",
+        "train.keep=1",
+        "train.test_every=14",
+        "train.checkpoint_every=200",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let folder = Folder::new(SMALL);
+    folder.train(&[&["--epochs", "14"], &sets[..]].concat()).ended(0);
+    let lines = read_lines(&folder.path("run/metrics.jsonl")).unwrap();
+    let tests = lines.iter().filter(|l| l.split == Split::Test);
+    let best = tests.min_by(|a, b| (a.error, a.loss).partial_cmp(&(b.error, b.loss)).unwrap()).unwrap().step;
+    assert!(best < 280 && best != 200, "neither the last nor a regular one: {best}");
+    assert_eq!(steps(&folder.path("run")), [best, 280]);
+
+    let other = Folder::new(SMALL);
+    let mut child = Running::start(&other, &[&TRAIN[..], &["--epochs", "14"], &sets[..]].concat());
+    wait_for(&mut child, || fs::read_to_string(other.path("run/metrics.jsonl")).is_ok_and(|t| t.contains("\"step\":150,")));
+    child.send("KILL");
+    assert_eq!(child.end().status, -1);
+    other.convnet(&RESUME).ended(0);
+    assert_eq!(ends(&other.path("run")), ends(&folder.path("run")));
+}
+
+/// A checkpoint whose state was changed by another hand is not the best one, however good it says it is.
+#[test]
+fn a_damaged_state_is_not_the_best() {
+    let folder = Folder::new(SMALL);
+    folder.train(&["--epochs", "2", "--set", "train.test_every=10"]).ended(0);
+    let checkpoints = folder.path("run/checkpoints");
+    let best = checkpoint::best(&checkpoints).unwrap();
+    let (other, path) = checkpoint::list(&checkpoints)
+        .into_iter()
+        .find(|(step, path)| {
+            let tested = Checkpoint::load(path, false).unwrap().state.tested;
+            *step != best && tested.is_some()
+        })
+        .expect("another was tested");
+    let path = path.join("state.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let error = text.lines().find(|l| l.contains("\"error\"")).unwrap();
+    fs::write(&path, text.replace(error, "    \"error\": 0.0")).unwrap();
+    assert!(checkpoint::best(&checkpoints) == Some(best), "step {other} is not");
+}
+
+/// While a run is trained, `resume` says so and touches nothing; once its process is gone, however it went, it resumes.
+#[test]
+fn two_processes_do_not_train_one_run() {
+    let folder = Folder::new(SMALL);
+    let mut child = Running::start(&folder, &[&TRAIN[..], &["--epochs", "100000"]].concat());
+    wait_for(&mut child, || folder.path("run/checkpoints/step-7").exists());
+    for _ in 0..3 {
+        folder.convnet(&RESUME).failed(1, &["run is being trained by another process", "Ctrl-C"]);
+    }
+    folder.train(&[]).failed(1, &["run is there already"]);
+    assert!(child.runs(), "the first goes on");
+    child.send("KILL");
+    assert_eq!(child.end().status, -1);
+    folder.convnet(&[&RESUME[..], &["--set", "train.epochs=1"]].concat()).ended(0);
+}
+
+/// Lines of metrics.jsonl that are gone are an error that says what to do; doing it, the run goes on without them.
+#[test]
+fn lost_lines_of_metrics_are_told_and_can_be_given_up() {
+    let folder = Folder::new(SMALL);
+    folder.train(&["--epochs", "1"]).ended(0);
+    let (metrics, weights) = (folder.path("run/metrics.jsonl"), folder.path("run/checkpoints/step-40/weights.safetensors"));
+    let whole = fs::read(&metrics).unwrap();
+    let more = || folder.convnet(&[&RESUME[..], &["--set", "train.epochs=2"]].concat());
+    fs::write(&metrics, &whole[..whole.len() / 2]).unwrap();
+    more().failed(1, &["has lost lines of metrics.jsonl", "from a copy", "remove the file"]);
+
+    fs::remove_file(&metrics).unwrap();
+    let ended = more().ended(0);
+    assert!(ended.stderr.contains("warning: run/metrics.jsonl is not there; a new one is begun"), "{}", ended.stderr);
+    let steps: Vec<u64> = read_lines(&metrics).unwrap().iter().map(|l| l.step).collect();
+    assert_eq!(steps, [25, 30, 35, 40, 40]);
+
+    let kept = Folder::new(SMALL);
+    kept.train(&["--epochs", "1"]).ended(0);
+    kept.convnet(&[&RESUME[..], &["--set", "train.epochs=2"]].concat()).ended(0);
+    assert!(fs::read(&weights).unwrap() == fs::read(kept.path("run/checkpoints/step-40/weights.safetensors")).unwrap());
+}
+
 // ---- what the tests are made of ----
 
 const FILES: [&str; 3] = ["weights.safetensors", "optimizer.safetensors", "state.json"];

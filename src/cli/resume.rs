@@ -28,10 +28,7 @@ pub(super) fn run(a: Arguments) -> Result {
     let mut run = Run::open(&a.run)?;
     let mut warnings = Vec::new();
     let found = checkpoint::newest(&run.checkpoints(), true, |w| warnings.push(w));
-    for w in &warnings {
-        eprintln!("warning: {w}");
-        run.log(&format!("warning: {w}"));
-    }
+    warnings.iter().for_each(|w| warn(&run, w));
     let found = found?;
     let text = spec.to_toml();
     let setup = Setup::new(spec)?;
@@ -40,13 +37,20 @@ pub(super) fn run(a: Arguments) -> Result {
     if !a.sets.is_empty() {
         run.set_config(&text)?;
     }
-    run.rewind(found.state.metrics_bytes)?;
+    let mut lost = None;
+    run.rewind(found.state.metrics_bytes, |w| lost = Some(w))?;
+    lost.iter().for_each(|w| warn(&run, w));
     let (done, total) = (trainer.steps_done(), trainer.total_steps());
     eprintln!("resuming {} at step {done} of {total}", a.run.display());
     if done >= total {
         eprintln!("nothing is left to do; --set train.epochs=N goes on for longer");
     }
     go(trainer, run, &stop)
+}
+
+fn warn(run: &Run, text: &str) {
+    eprintln!("warning: {text}");
+    run.log(&format!("warning: {text}"));
 }
 
 /// A run may change how it learns, not what: neither its net nor its data, its batch or its seed. The error names the first

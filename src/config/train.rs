@@ -40,7 +40,7 @@ pub struct TrainSpec {
     /// Steps between two lines of metrics. Default 50.
     #[serde(deserialize_with = "at_least_one")]
     pub log_every: u64,
-    /// Steps between two checkpoints. Default at each test.
+    /// Steps between two checkpoints; the best test has one in any case. Default at each test.
     #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<u64>,
     /// Checkpoints that are kept, beside the best. Default 3.

@@ -36,6 +36,12 @@ pub struct Tested {
     pub error: f64,
 }
 
+impl Tested {
+    fn is_better_than(&self, other: &Self) -> bool {
+        (self.error, self.loss) < (other.error, other.loss)
+    }
+}
+
 /// The data as the run saw it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataState {
@@ -81,6 +87,23 @@ pub struct State {
 }
 
 impl State {
+    /// Reads the state of a checkpoint's folder, after checking its checksum.
+    ///
+    /// # Errors
+    /// The file is missing or not what was written.
+    pub fn load(path: &Path) -> Result<Self> {
+        let damaged = |what: String| damaged(path, format!("{STATE}: {what}"));
+        let text = fs::read(path.join(STATE)).map_err(|e| damaged(e.to_string()))?;
+        let state: Self = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        if state.format != FORMAT {
+            return Err(damaged(format!("format {}, this version reads {FORMAT}", state.format)));
+        }
+        if state.sealed().text().as_bytes() != text {
+            return Err(damaged("the checksum does not match".into()));
+        }
+        Ok(state)
+    }
+
     fn text(&self) -> String {
         serde_json::to_string_pretty(self).expect("a state has a form in JSON") + "\n"
     }
@@ -131,16 +154,9 @@ impl Checkpoint {
     /// # Errors
     /// A file is missing or not what was written.
     pub fn load(path: &Path, optimizer: bool) -> Result<Self> {
-        let damaged = |what: String| Error::Damaged { path: path.to_owned(), what };
+        let damaged = |what: String| damaged(path, what);
         let read = |name: &str| fs::read(path.join(name)).map_err(|e| damaged(format!("{name}: {e}")));
-        let text = read(STATE)?;
-        let state: State = serde_json::from_slice(&text).map_err(|e| damaged(format!("{STATE}: {e}")))?;
-        if state.format != FORMAT {
-            return Err(damaged(format!("{STATE}: format {}, this version reads {FORMAT}", state.format)));
-        }
-        if state.sealed().text().as_bytes() != text {
-            return Err(damaged(format!("{STATE}: the checksum does not match")));
-        }
+        let state = State::load(path)?;
         let tensors = |name: &str| -> Result<Vec<HostTensor>> {
             let bytes = read(name)?;
             if state.files.get(name).is_none_or(|sum| *sum != checksum(&bytes)) {
@@ -177,14 +193,20 @@ pub fn newest(folder: &Path, optimizer: bool, mut warn: impl FnMut(String)) -> R
     Err(Error::NoRun { path: folder.to_owned(), what: "has no whole checkpoint; restore one, or train the net anew".into() })
 }
 
+/// The checkpoints that were tested, oldest first, with what was found; those whose state is damaged are left out.
+fn tested(folder: &Path) -> impl Iterator<Item = (u64, Tested)> {
+    list(folder).into_iter().filter_map(|(step, path)| Some((step, State::load(&path).ok()?.tested?)))
+}
+
 /// The step of the best checkpoint: the least test error, then the least loss, then the earliest.
 pub fn best(folder: &Path) -> Option<u64> {
-    let tested =
-        |path: &Path| -> Option<Tested> { serde_json::from_slice::<State>(&fs::read(path.join(STATE)).ok()?).ok()?.tested };
-    let key = |t: &Tested| (t.error, t.loss);
-    let all = list(folder).into_iter().filter_map(|(step, path)| Some((step, tested(&path)?)));
-    let least = all.reduce(|a, b| if key(&b.1) < key(&a.1) { b } else { a });
+    let least = tested(folder).reduce(|a, b| if b.1.is_better_than(&a.1) { b } else { a });
     least.map(|(step, _)| step)
+}
+
+/// Whether what a test found after `step` is better than each checkpoint before it.
+pub fn would_be_best(folder: &Path, step: u64, found: &Tested) -> bool {
+    tested(folder).filter(|(earlier, _)| *earlier < step).all(|(_, other)| found.is_better_than(&other))
 }
 
 /// Removes the checkpoints that are neither among the last `keep` nor the best.
@@ -200,6 +222,10 @@ pub fn prune(folder: &Path, keep: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn damaged(path: &Path, what: String) -> Error {
+    Error::Damaged { path: path.to_owned(), what }
 }
 
 fn checksum(bytes: &[u8]) -> String {

@@ -39,6 +39,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// Another process goes on with the run.
+    #[error("{path} is being trained by another process; wait until it is done, or stop it: Ctrl-C saves a checkpoint first")]
+    Busy {
+        /// The run's folder.
+        path: PathBuf,
+    },
     /// The folder is no run, or nothing in it can be loaded.
     #[error("{path} {what}")]
     NoRun {

@@ -1,8 +1,9 @@
-//! The folder of a run: `config.toml` (resolved), `metrics.jsonl`, `log.txt`, `checkpoints/step-N/`.
+//! The folder of a run: `config.toml` (resolved), `metrics.jsonl`, `log.txt`, `checkpoints/step-N/`, and `lock`, an empty file
+//! that whoever trains the run holds locked. The system unlocks it when the process ends, however it does.
 
 use super::checkpoint::{self, Checkpoint};
 use super::{Error, Line, Result, files};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,10 @@ use std::path::{Path, PathBuf};
 pub struct Run {
     folder: PathBuf,
     metrics: File,
+    /// There was no metrics.jsonl.
+    lost_metrics: bool,
+    /// Locked for as long as it is open.
+    _lock: File,
 }
 
 impl Run {
@@ -34,6 +39,11 @@ impl Run {
             let checkpoints = new.join("checkpoints");
             fs::create_dir(&checkpoints).map_err(Error::file("create", &checkpoints))?;
             first.save(&checkpoints)
+        })
+        .map_err(|e| match e {
+            // Another process has made one since the first look.
+            Error::File { action: "rename to", .. } if folder.exists() => Error::Taken { path: folder.to_owned() },
+            other => other,
         })?;
         Self::open(folder)
     }
@@ -41,14 +51,17 @@ impl Run {
     /// Opens a folder that [`create`](Run::create) made, to go on with it.
     ///
     /// # Errors
-    /// It is none, or cannot be written.
+    /// It is none, another process has it open, or it cannot be written.
     pub fn open(folder: &Path) -> Result<Self> {
         check(folder)?;
+        // Before anything is touched: temporary files may be the other process's.
+        let lock = lock(folder)?;
         files::remove_temporary(folder);
         files::remove_temporary(&folder.join("checkpoints"));
         let path = folder.join("metrics.jsonl");
+        let lost_metrics = !path.exists();
         let metrics = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::file("open", &path))?;
-        Ok(Self { folder: folder.to_owned(), metrics })
+        Ok(Self { folder: folder.to_owned(), metrics, lost_metrics, _lock: lock })
     }
 
     /// The folder.
@@ -72,12 +85,23 @@ impl Run {
         self.folder.join("checkpoints")
     }
 
-    /// Cuts metrics.jsonl back to what a checkpoint knew of, so that going on repeats no line.
-    pub fn rewind(&mut self, bytes: u64) -> Result<()> {
+    /// Cuts metrics.jsonl back to what a checkpoint knew of, so that going on repeats no line. Where there was no such file, a
+    /// new one is begun, which is told to `warn`.
+    ///
+    /// # Errors
+    /// It is shorter than what the checkpoint knew of, or cannot be written.
+    pub fn rewind(&mut self, bytes: u64, warn: impl FnOnce(String)) -> Result<()> {
         let path = self.folder.join("metrics.jsonl");
         let length = self.metrics_bytes()?;
+        if self.lost_metrics && bytes > 0 {
+            warn(format!("{} is not there; a new one is begun", path.display()));
+            return Ok(());
+        }
         if length < bytes {
-            let what = format!("has lost lines of metrics.jsonl: {length} bytes, {bytes} were written");
+            let what = format!(
+                "has lost lines of metrics.jsonl: {length} bytes, {bytes} were written; put them back from a copy, or remove \
+                 the file to go on without any: the weights do not depend on it"
+            );
             return Err(Error::NoRun { path: self.folder.clone(), what });
         }
         self.metrics.set_len(bytes).and_then(|()| self.metrics.sync_all()).map_err(Error::file("write", &path))
@@ -113,6 +137,18 @@ impl Run {
     /// Removes the checkpoints that are neither among the last `keep` nor the best.
     pub fn prune(&self, keep: usize) -> Result<()> {
         checkpoint::prune(&self.checkpoints(), keep)
+    }
+}
+
+/// Locks a run's folder, as long as the answer is kept.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let options = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = options.map_err(Error::file("open", &path))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::Busy { path: folder.to_owned() }),
+        // Some network file systems lock nothing. Runs go on there as they are, guarded by nobody.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 

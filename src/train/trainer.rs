@@ -1,6 +1,6 @@
 //! The loop: steps, tests, metrics and checkpoints.
 
-use super::checkpoint::{Checkpoint, DataState, HostTensor, State, Tested};
+use super::checkpoint::{self, Checkpoint, DataState, HostTensor, State, Tested};
 use super::{CostLine, Error, Line, Result, Run, Split, WeightLine};
 use crate::config::{DataSpec, Mean, NetSpec, Scale};
 use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
@@ -305,7 +305,8 @@ impl Trainer {
                 tested = Some(Tested { loss: line.loss, error: line.error });
             }
             let stopped = stop.load(Ordering::Relaxed);
-            if save || stopped {
+            let best = tested.is_some_and(|found| checkpoint::would_be_best(&run.checkpoints(), self.step, &found));
+            if save || best || stopped {
                 let checkpoint = self.checkpoint(tested, run.metrics_bytes()?)?;
                 run.save(&checkpoint, self.setup.spec.train.keep)?;
                 saved = self.step;

@@ -63,7 +63,7 @@ fn resume(run: &Path) -> Result<(), Error> {
     let found = checkpoint::newest(&run.checkpoints(), true, |warning| panic!("{warning}"))?;
     let path = run.checkpoints().join(format!("step-{}", found.state.step));
     let trainer = Trainer::resume(setup(TINY, &[]), device::open("cuda", 1)?.0, &found, &path)?;
-    run.rewind(found.state.metrics_bytes)?;
+    run.rewind(found.state.metrics_bytes, |warning| panic!("{warning}"))?;
     go(trainer, run, u64::MAX)
 }
 
