@@ -16,6 +16,14 @@ enum Metric { LOSS, ERRORS, ERRORS_TOP5, IMAGES };
 // What cross entropy takes a probability for at least.
 constexpr float LEAST = 1e-30f;
 
+// What a class should have, q: `each`, and the label's `own` more.
+struct Smoothed {
+    float own, each;
+
+    __device__ float operator()(bool label) const { return label ? own + each : each; }
+};
+static_assert(sizeof(Smoothed) == 8, "as in src/device/cuda/cost.rs");
+
 // The image's label, whatever it is, as an index.
 __device__ __forceinline__ int label_of(const int* labels, int image, int elements) {
     return min(max(labels[image], 0), elements - 1);
@@ -41,7 +49,7 @@ __device__ __forceinline__ void add_metrics(float loss, int errors, int errors_t
 
 template <bool SOFTMAX>
 __device__ __forceinline__ void forward(const StepValues* step, int images, int elements, const float* __restrict__ x,
-                                        const int* __restrict__ labels, float* __restrict__ metrics) {
+                                        const int* __restrict__ labels, Smoothed q, float* __restrict__ metrics) {
     const int lane = threadIdx.x % WARP, counted = min((int)step->images, images);
     float loss = 0;
     int errors = 0, errors_top5 = 0;
@@ -49,7 +57,7 @@ __device__ __forceinline__ void forward(const StepValues* step, int images, int 
         const float* const row = x + (long long)image * elements;
         const int label = label_of(labels, image, elements);
         const float mine = row[label];
-        float largest = -INFINITY, sum = 0, image_loss;
+        float largest = -INFINITY, sum = 0, all = 0, image_loss;
         int rank = 0;
         for (int i = lane; i < elements; i += WARP) {
             const float v = row[i];
@@ -59,11 +67,14 @@ __device__ __forceinline__ void forward(const StepValues* step, int images, int 
         rank = warp_sum(rank);
         if (SOFTMAX) {
             largest = warp_max(largest);
-            for (int i = lane; i < elements; i += WARP) sum += expf(row[i] - largest);
-            image_loss = logf(warp_sum(sum)) - (mine - largest);
+            for (int i = lane; i < elements; i += WARP) sum += expf(row[i] - largest), all += largest - row[i];
+            image_loss = logf(warp_sum(sum)) + q.own * (largest - mine);
         } else {
-            image_loss = -logf(mine < LEAST ? LEAST : mine);
+            if (q.each > 0)
+                for (int i = lane; i < elements; i += WARP) all -= logf(row[i] < LEAST ? LEAST : row[i]);
+            image_loss = q.own * -logf(mine < LEAST ? LEAST : mine);
         }
+        if (q.each > 0) image_loss += q.each * warp_sum(all);
         loss += image_loss;
         errors += rank >= 1 || isnan(image_loss);
         errors_top5 += rank >= 5 || isnan(image_loss);
@@ -73,20 +84,20 @@ __device__ __forceinline__ void forward(const StepValues* step, int images, int 
 
 extern "C" __global__ void __launch_bounds__(1024)
 logreg_forward(const StepValues* step, int images, int elements, const float* __restrict__ x,
-               const int* __restrict__ labels, float* __restrict__ metrics) {
-    forward<true>(step, images, elements, x, labels, metrics);
+               const int* __restrict__ labels, Smoothed q, float* __restrict__ metrics) {
+    forward<true>(step, images, elements, x, labels, q, metrics);
 }
 
 extern "C" __global__ void __launch_bounds__(1024)
 cross_entropy_forward(const StepValues* step, int images, int elements, const float* __restrict__ x,
-                      const int* __restrict__ labels, float* __restrict__ metrics) {
-    forward<false>(step, images, elements, x, labels, metrics);
+                      const int* __restrict__ labels, Smoothed q, float* __restrict__ metrics) {
+    forward<false>(step, images, elements, x, labels, q, metrics);
 }
 
-// dx ← coefficient·gradient_scale·(softmax(x) − 1[label]), or dx += ….
+// dx ← coefficient·gradient_scale·(softmax(x) − q), or dx += ….
 extern "C" __global__ void __launch_bounds__(128)
 logreg_backward(const StepValues* step, int images, int elements, const float* __restrict__ x,
-                const int* __restrict__ labels, float coefficient, float* __restrict__ dx, int add) {
+                const int* __restrict__ labels, Smoothed q, float coefficient, float* __restrict__ dx, int add) {
     const int image = (blockIdx.x * blockDim.x + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
     if (image >= images) return;
     const long long at = (long long)image * elements;
@@ -102,20 +113,30 @@ logreg_backward(const StepValues* step, int images, int elements, const float* _
     for (int i = lane; i < elements; i += WARP) sum += expf(x[at + i] - largest);
     const float scale = 1 / warp_sum(sum);
     for (int i = lane; i < elements; i += WARP)
-        put<1>(dx + at + i, {{factor * (expf(x[at + i] - largest) * scale - (i == label ? 1.0f : 0.0f))}}, add);
+        put<1>(dx + at + i, {{factor * (expf(x[at + i] - largest) * scale - q(i == label))}}, add);
 }
 
-// dx ← −coefficient·gradient_scale·1[label]/x[label], or dx += ….
+// dx ← −coefficient·gradient_scale·q/x, or dx += ….
 extern "C" __global__ void __launch_bounds__(256)
 cross_entropy_backward(const StepValues* step, int images, int elements, const float* __restrict__ x,
-                       const int* __restrict__ labels, float coefficient, float* __restrict__ dx, int add) {
+                       const int* __restrict__ labels, Smoothed q, float coefficient, float* __restrict__ dx, int add) {
     const float factor = -coefficient * step->gradient_scale;
     const int counted = min((int)step->images, images);
     const long long count = (long long)images * elements, stride = (long long)gridDim.x * blockDim.x;
     for (long long t = (long long)blockIdx.x * blockDim.x + threadIdx.x; t < count; t += stride) {
         const int image = t / elements, i = t % elements;
-        const bool counts = image < counted && i == label_of(labels, image, elements);
-        put<1>(dx + t, {{counts ? factor / (x[t] < LEAST ? LEAST : x[t]) : 0.0f}}, add);
+        const float share = image < counted ? q(i == label_of(labels, image, elements)) : 0.0f;
+        put<1>(dx + t, {{share == 0 ? 0.0f : factor * share / (x[t] < LEAST ? LEAST : x[t])}}, add);
+    }
+}
+
+// y ← q of each image's label.
+extern "C" __global__ void __launch_bounds__(256)
+one_hot(int images, int elements, const int* __restrict__ labels, Smoothed q, float* __restrict__ y) {
+    const long long count = (long long)images * elements, stride = (long long)gridDim.x * blockDim.x;
+    for (long long t = (long long)blockIdx.x * blockDim.x + threadIdx.x; t < count; t += stride) {
+        const int image = t / elements, i = t % elements;
+        y[t] = q(i == label_of(labels, image, elements));
     }
 }
 

@@ -16,8 +16,9 @@ fn convnet(arguments: &[&str]) -> (Option<i32>, String, String) {
 fn taken(kind: &str) -> Vec<String> {
     let text = format!(
         "layer = [{{ name = \"x\", type = \"{kind}\", {}no_such_key = 1 }}]",
-        match kind {
-            "data" => "",
+        match KINDS.iter().find(|k| k.name == kind).and_then(|k| k.labels) {
+            _ if kind == "data" => "",
+            Some(0) => "inputs = \"labels\", ",
             _ => "inputs = \"data\", ",
         }
     );

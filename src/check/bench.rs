@@ -162,7 +162,7 @@ impl<'a> Bench<'a> {
             self.device.write(v.tensor, bytemuck::cast_slice(&v.values))?;
         }
         if let Some(&labels) = self.tensors.inputs.iter().find(|t| t.dtype == Dtype::I32) {
-            let classes = self.tensors.inputs[0].shape.image() as u32;
+            let classes = self.node().layer.classes().unwrap_or(2) as u32;
             let values: Vec<i32> = (0..labels.shape.elements()).map(|_| self.random.below(classes) as i32).collect();
             self.device.write(labels, bytemuck::cast_slice(&values))?;
         }

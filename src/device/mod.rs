@@ -432,19 +432,40 @@ pub trait Device {
     /// dx ← y·(dy − Σ y·dy).
     fn softmax_backward(&mut self, y: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
 
-    /// Adds −log softmax(x)[label] of each counted image, and its errors, to the metrics. An image is an error when any
+    /// y ← q of each image's label, as many classes as y has elements an image: q[i] = (1 − smoothing)·1[label = i] +
+    /// smoothing/classes (Szegedy et al. 2016).
+    fn one_hot(&mut self, labels: Tensor, smoothing: f64, y: Tensor) -> Result<()>;
+
+    /// Adds −Σ q·log softmax(x) of each counted image, and its errors, to the metrics; q is that of
+    /// [`one_hot`](Device::one_hot): without smoothing the loss is −log softmax(x)[label]. An image is an error when any
     /// other output is larger than or equal to its label's and comes before it, or is larger: the first of equal maxima is
     /// the prediction.
-    fn logreg_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()>;
+    fn logreg_forward(&mut self, x: Tensor, labels: Tensor, smoothing: f64, metrics: Tensor) -> Result<()>;
 
-    /// dx ← coefficient·gradient_scale·(softmax(x) − 1[label]), 0 for images that do not count.
-    fn logreg_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()>;
+    /// dx ← coefficient·gradient_scale·(softmax(x) − q), 0 for images that do not count.
+    fn logreg_backward(
+        &mut self,
+        x: Tensor,
+        labels: Tensor,
+        smoothing: f64,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()>;
 
-    /// As [`logreg_forward`](Device::logreg_forward) for x that are probabilities already: −log max(x[label], 1e-30).
-    fn cross_entropy_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()>;
+    /// As [`logreg_forward`](Device::logreg_forward) for x that are probabilities already: −Σ q·log max(x, 1e-30).
+    fn cross_entropy_forward(&mut self, x: Tensor, labels: Tensor, smoothing: f64, metrics: Tensor) -> Result<()>;
 
-    /// dx ← −coefficient·gradient_scale·1[label]/max(x[label], 1e-30).
-    fn cross_entropy_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()>;
+    /// dx ← −coefficient·gradient_scale·q/max(x, 1e-30).
+    fn cross_entropy_backward(
+        &mut self,
+        x: Tensor,
+        labels: Tensor,
+        smoothing: f64,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()>;
 
     /// Adds Σ (x − target)² over each counted image's elements to the metrics (cuda-convnet's sum2); without a target,
     /// Σ x². Counts no errors.

@@ -1,10 +1,11 @@
 //! The costs: what is minimised, and the errors that are counted beside.
 //!
-//! Logistic regression is −log p[label] of each image; behind a softmax the two are computed together from the softmax's
-//! input x, as log Σeˣ − x[label], stable for any finite x, with the gradient p − 1[label]. Sum of squares is Σ (x − target)²,
+//! Logistic regression is −Σ q·log p of each image, where q is 1 for its label, or what label smoothing leaves of that (Szegedy
+//! et al. 2016); behind a softmax the two are computed together from the softmax's input x, as log Σeˣ − Σ q·x, stable for any
+//! finite x, with the gradient p − q. Sum of squares is Σ (x − target)²,
 //! or Σ x² without a target (cuda-convnet's sum2). Gradients are multiplied by the coefficient and averaged over the batch.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Reads, Role, key};
+use super::{Doc, Io, Kind, Layer, Misfit, Reads, Role, key, one_hot};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Shape};
 use serde::Deserialize;
@@ -14,10 +15,13 @@ pub(super) const LOGISTIC_REGRESSION: Kind = Kind {
     labels: Some(1),
     doc: Doc {
         about: "cost: cross entropy of class probabilities and labels; counts top-1 and top-5 errors",
-        keys: &[key("coefficient", "1", "multiplies the cost's gradient")],
+        keys: &[
+            key("coefficient", "1", "multiplies the cost's gradient"),
+            key("smoothing", "0", "the part of a label's probability that all classes share alike"),
+        ],
         shape: "none; reads probabilities (a softmax before it is computed with it) and labels",
-        formula: "−log x[label], averaged over the images",
-        source: "cuda-convnet's cost.logreg, Caffe's SoftmaxWithLoss",
+        formula: "−Σ q·log x, averaged over the images; q[i] = (1 − smoothing)·1[label = i] + smoothing/classes",
+        source: "cuda-convnet's cost.logreg, Caffe's SoftmaxWithLoss; smoothing: Szegedy et al. 2016",
     },
     build: build_logistic_regression,
 };
@@ -37,43 +41,58 @@ pub(super) const SUM_OF_SQUARES: Kind = Kind {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Keys {
+struct LogisticRegressionKeys {
+    #[serde(default = "one")]
+    coefficient: f64,
+    #[serde(default)]
+    smoothing: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SumOfSquaresKeys {
     #[serde(default = "one")]
     coefficient: f64,
 }
 
-fn one() -> f64 {
+/// The default of a coefficient.
+pub(super) fn one() -> f64 {
     1.0
 }
 
-fn coefficient(spec: &LayerSpec) -> Result<f64, Misfit> {
-    let Keys { coefficient } = spec.keys()?;
+/// A coefficient, which is finite.
+pub(super) fn coefficient(coefficient: f64) -> Result<f64, Misfit> {
     if coefficient.is_finite() {
         return Ok(coefficient);
     }
     Err(Misfit::shape("coefficient", "the coefficient is not a number", "use a finite one; 1 is the default"))
 }
 
+/// Checks that a cost's second input is labels.
+pub(super) fn labels(cost: &str, inputs: &[Shape]) -> Result<Shape, Misfit> {
+    let &[input, labels] = inputs else {
+        return Err(Misfit::shape("inputs", format!("a {cost} reads a layer and the labels"), "name one layer"));
+    };
+    if labels.image() != 1 {
+        let message = format!("the second input has {labels} values an image, not a label");
+        return Err(Misfit::shape("inputs", message, "use \"labels\""));
+    }
+    Ok(input)
+}
+
 #[derive(Debug)]
 struct LogisticRegression {
     coefficient: f64,
+    smoothing: f64,
     input: Shape,
     softmax: bool,
 }
 
 pub(super) fn build_logistic_regression(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
-    let coefficient = coefficient(spec)?;
-    let &[input, labels] = inputs else {
-        return Err(Misfit::shape("inputs", "a logistic regression reads a layer and the labels", "name one layer"));
-    };
-    if labels.image() != 1 {
-        return Err(Misfit::shape(
-            "inputs",
-            format!("the second input has {labels} values an image, not a label"),
-            "use \"labels\"",
-        ));
-    }
-    Ok(Box::new(LogisticRegression { coefficient, input, softmax: false }))
+    let keys: LogisticRegressionKeys = spec.keys()?;
+    let (coefficient, smoothing) = (coefficient(keys.coefficient)?, one_hot::smoothing(keys.smoothing)?);
+    let input = labels("logistic regression", inputs)?;
+    Ok(Box::new(LogisticRegression { coefficient, smoothing, input, softmax: false }))
 }
 
 impl Layer for LogisticRegression {
@@ -100,16 +119,20 @@ impl Layer for LogisticRegression {
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let (x, labels, metrics) = (io.input(0), io.input(1), io.metrics());
-        if self.softmax { device.logreg_forward(x, labels, metrics) } else { device.cross_entropy_forward(x, labels, metrics) }
+        if self.softmax {
+            device.logreg_forward(x, labels, self.smoothing, metrics)
+        } else {
+            device.cross_entropy_forward(x, labels, self.smoothing, metrics)
+        }
     }
 
     fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
         let (x, labels) = (io.input(0), io.input(1));
         if self.softmax {
-            device.logreg_backward(x, labels, self.coefficient, dx, into)
+            device.logreg_backward(x, labels, self.smoothing, self.coefficient, dx, into)
         } else {
-            device.cross_entropy_backward(x, labels, self.coefficient, dx, into)
+            device.cross_entropy_backward(x, labels, self.smoothing, self.coefficient, dx, into)
         }
     }
 }
@@ -121,7 +144,8 @@ struct SumOfSquares {
 }
 
 pub(super) fn build_sum_of_squares(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
-    let coefficient = coefficient(spec)?;
+    let keys: SumOfSquaresKeys = spec.keys()?;
+    let coefficient = coefficient(keys.coefficient)?;
     if inputs.len() > 2 || inputs.iter().any(|i| i.elements() != inputs[0].elements()) {
         let shapes: Vec<_> = inputs.iter().map(Shape::to_string).collect();
         return Err(Misfit::shape(

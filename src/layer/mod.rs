@@ -7,6 +7,7 @@ mod data;
 mod dropout;
 mod fc;
 mod neuron;
+mod one_hot;
 mod pool;
 mod softmax;
 
@@ -88,6 +89,7 @@ pub const KINDS: &[Kind] = &[
     neuron::KIND,
     dropout::KIND,
     softmax::KIND,
+    one_hot::KIND,
     cost::LOGISTIC_REGRESSION,
     cost::SUM_OF_SQUARES,
 ];
@@ -241,6 +243,13 @@ pub trait Layer: Debug + Send {
     /// The classes that a layer which reads labels has room for; none where its labels are no classes.
     fn classes(&self) -> Option<usize> {
         None
+    }
+
+    /// What is wrong where the data has more `classes` than that.
+    fn too_few(&self, classes: usize) -> Misfit {
+        let outputs = self.classes().unwrap_or_default();
+        let help = format!("give the last layer before the cost {classes} outputs");
+        Misfit::shape("inputs", format!("{outputs} outputs for {classes} classes"), help)
     }
 
     /// Bytes of scratch that a pass wants on this device.

@@ -213,7 +213,10 @@ impl Builder<'_> {
             self.outputs.push(Input::Source(part));
             return Ok(());
         }
-        self.check_classes(spec, layer.classes())?;
+        // Labels must be below the classes that a layer which reads them has room for.
+        if layer.classes().is_some_and(|room| room < self.classes) {
+            return Err(self.misfit(spec, layer.too_few(self.classes)));
+        }
         if matches!(layer.role(), Role::Cost { .. })
             && let Input::Node(i) = inputs[0]
             && self.graph.nodes[i].role() == Role::Softmax
@@ -336,14 +339,6 @@ impl Builder<'_> {
             learns: false,
             trains: false,
         });
-    }
-
-    /// Labels must be below the classes that a layer which reads them has room for.
-    fn check_classes(&self, spec: &LayerSpec, room: Option<usize>) -> Result<(), ConfigError> {
-        let Some(outputs) = room.filter(|&room| room < self.classes) else { return Ok(()) };
-        let message = format!("{outputs} outputs for {} classes", self.classes);
-        let help = format!("give the last layer before the cost {} outputs", self.classes);
-        Err(self.misfit(spec, Misfit::shape("inputs", message, help)))
     }
 
     /// A misfit with its layer's name and its key's place in the config.

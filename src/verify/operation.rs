@@ -81,10 +81,11 @@ pub(super) enum Operation {
     Dropout { shape: Shape, layer: u32, keep: f64, into: Into, in_place: bool },
     SoftmaxForward { shape: Shape },
     SoftmaxBackward { shape: Shape, into: Into },
-    LogregForward { shape: Shape, images: usize, largest: f64 },
-    LogregBackward { shape: Shape, images: usize, largest: f64, into: Into },
-    CrossEntropyForward { shape: Shape, images: usize },
-    CrossEntropyBackward { shape: Shape, images: usize, into: Into },
+    OneHot { shape: Shape, smoothing: f64 },
+    LogregForward { shape: Shape, images: usize, largest: f64, smoothing: f64 },
+    LogregBackward { shape: Shape, images: usize, largest: f64, smoothing: f64, into: Into },
+    CrossEntropyForward { shape: Shape, images: usize, smoothing: f64 },
+    CrossEntropyBackward { shape: Shape, images: usize, smoothing: f64, into: Into },
     SquaresForward { shape: Shape, images: usize, target: bool },
     SquaresBackward { shape: Shape, images: usize, target: bool, into: Into },
     Scale { shape: Shape, factor: f64, into: Into },
@@ -235,6 +236,7 @@ impl Call for Operation {
             Self::Dropout { .. } => "dropout",
             Self::SoftmaxForward { .. } => "softmax_forward",
             Self::SoftmaxBackward { .. } => "softmax_backward",
+            Self::OneHot { .. } => "one_hot",
             Self::LogregForward { .. } => "logreg_forward",
             Self::LogregBackward { .. } => "logreg_backward",
             Self::CrossEntropyForward { .. } => "cross_entropy_forward",
@@ -250,6 +252,7 @@ impl Call for Operation {
 
     fn geometry(&self) -> String {
         let added = |into: Into| if into == Into::Add { " add" } else { "" };
+        let smoothed = |s: f64| if s > 0.0 { format!(" smoothing {s}") } else { String::new() };
         let placed = |in_place: bool| if in_place { " in place" } else { "" };
         let batch = |s: Shape| format!("{} of {s}", s.n);
         let pair = |a: i32, b: i32| if a == b { a.to_string() } else { format!("{a}×{b}") };
@@ -316,12 +319,17 @@ impl Call for Operation {
             }
             Self::SoftmaxForward { shape } => batch(shape),
             Self::SoftmaxBackward { shape, into } => format!("{}{}", batch(shape), added(into)),
-            Self::LogregForward { shape, images, largest } => format!("{images}/{} ±{largest}", batch(shape)),
-            Self::LogregBackward { shape, images, largest, into } => {
-                format!("{images}/{} ±{largest}{}", batch(shape), added(into))
+            Self::OneHot { shape, smoothing } => format!("{}{}", batch(shape), smoothed(smoothing)),
+            Self::LogregForward { shape, images, largest, smoothing } => {
+                format!("{images}/{} ±{largest}{}", batch(shape), smoothed(smoothing))
             }
-            Self::CrossEntropyForward { shape, images } => format!("{images}/{}", batch(shape)),
-            Self::CrossEntropyBackward { shape, images, into } => format!("{images}/{}{}", batch(shape), added(into)),
+            Self::LogregBackward { shape, images, largest, smoothing, into } => {
+                format!("{images}/{} ±{largest}{}{}", batch(shape), smoothed(smoothing), added(into))
+            }
+            Self::CrossEntropyForward { shape, images, smoothing } => format!("{images}/{}{}", batch(shape), smoothed(smoothing)),
+            Self::CrossEntropyBackward { shape, images, smoothing, into } => {
+                format!("{images}/{}{}{}", batch(shape), smoothed(smoothing), added(into))
+            }
             Self::SquaresForward { shape, images, target } => {
                 format!("{images}/{}{}", batch(shape), if target { " target" } else { "" })
             }
@@ -428,6 +436,7 @@ impl Call for Operation {
                 let probability = Start::Uniform(0.0, 2.0 / shape.image() as f64);
                 vec![real(shape, Role::In, probability), input(shape), output(shape, into)]
             }
+            Self::OneHot { shape, .. } => vec![labels_of(shape), output(shape, Into::Set)],
             Self::LogregForward { shape, largest, .. } => {
                 vec![real(shape, Role::In, Start::Uniform(-largest, largest)), labels_of(shape), metrics()]
             }
@@ -503,10 +512,13 @@ impl Call for Operation {
             Self::Dropout { layer, keep, into, .. } => d.dropout(layer, keep, t[0], t[t.len() - 1], into),
             Self::SoftmaxForward { .. } => d.softmax_forward(t[0], t[1]),
             Self::SoftmaxBackward { into, .. } => d.softmax_backward(t[0], t[1], t[2], into),
-            Self::LogregForward { .. } => d.logreg_forward(t[0], t[1], t[2]),
-            Self::LogregBackward { into, .. } => d.logreg_backward(t[0], t[1], COEFFICIENT, t[2], into),
-            Self::CrossEntropyForward { .. } => d.cross_entropy_forward(t[0], t[1], t[2]),
-            Self::CrossEntropyBackward { into, .. } => d.cross_entropy_backward(t[0], t[1], COEFFICIENT, t[2], into),
+            Self::OneHot { smoothing, .. } => d.one_hot(t[0], smoothing, t[1]),
+            Self::LogregForward { smoothing, .. } => d.logreg_forward(t[0], t[1], smoothing, t[2]),
+            Self::LogregBackward { smoothing, into, .. } => d.logreg_backward(t[0], t[1], smoothing, COEFFICIENT, t[2], into),
+            Self::CrossEntropyForward { smoothing, .. } => d.cross_entropy_forward(t[0], t[1], smoothing, t[2]),
+            Self::CrossEntropyBackward { smoothing, into, .. } => {
+                d.cross_entropy_backward(t[0], t[1], smoothing, COEFFICIENT, t[2], into)
+            }
             Self::SquaresForward { .. } => d.squares_forward(t[0], t.get(2).copied(), t[1]),
             Self::SquaresBackward { into, .. } => d.squares_backward(t[0], t.get(2).copied(), COEFFICIENT, t[1], into),
             Self::Scale { factor, into, .. } => d.scale(factor, t[0], t[1], into),
@@ -618,11 +630,12 @@ impl Call for Operation {
                 }
             }
             // A loss is a logarithm of a sum, exact to a unit of its own size or of 1.
-            Self::LogregForward { shape, images, .. } | Self::CrossEntropyForward { shape, images } => {
+            Self::LogregForward { shape, images, .. } | Self::CrossEntropyForward { shape, images, .. } => {
                 let counted = images.min(shape.n) as f64;
                 sums[2][0] = start[2][0].abs() + (result[2][0] - start[2][0]).abs() + counted;
             }
-            Self::LogregBackward { shape, images, .. } => {
+            Self::OneHot { .. } => sums[1] = result[1].clone(),
+            Self::LogregBackward { shape, images, smoothing, .. } => {
                 let factor = COEFFICIENT * step_values(self).gradient_scale;
                 for image in 0..shape.n {
                     let at = image * shape.image();
@@ -631,7 +644,8 @@ impl Call for Operation {
                     let total: f64 = x.iter().map(|x| (x - most).exp()).sum();
                     for (j, x) in x.iter().enumerate() {
                         let p = (x - most).exp() / total * (1.0 + most - x);
-                        let term = factor * (p + f64::from(u8::from(j == start[1][image] as usize)));
+                        let own = f64::from(u8::from(j == start[1][image] as usize));
+                        let term = factor * (p + own + smoothing / shape.image() as f64);
                         sums[2][at + j] = before(2, at + j) + if image < images { term } else { 0.0 };
                     }
                 }

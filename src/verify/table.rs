@@ -248,12 +248,15 @@ pub fn cases() -> Vec<Case> {
     for (shape, images) in OUTPUTS {
         all.push(O::SoftmaxForward { shape });
         all.extend(INTOS.map(|into| O::SoftmaxBackward { shape, into }));
-        for largest in [8.0, 1e4] {
-            all.push(O::LogregForward { shape, images, largest });
-            all.extend(INTOS.map(|into| O::LogregBackward { shape, images, largest, into }));
+        for (largest, smoothing) in [(8.0, 0.0), (1e4, 0.0), (8.0, 0.25)] {
+            all.push(O::LogregForward { shape, images, largest, smoothing });
+            all.extend(INTOS.map(|into| O::LogregBackward { shape, images, largest, smoothing, into }));
         }
-        all.push(O::CrossEntropyForward { shape, images });
-        all.extend(INTOS.map(|into| O::CrossEntropyBackward { shape, images, into }));
+        for smoothing in [0.0, 0.125] {
+            all.push(O::OneHot { shape, smoothing });
+            all.push(O::CrossEntropyForward { shape, images, smoothing });
+            all.extend(INTOS.map(|into| O::CrossEntropyBackward { shape, images, smoothing, into }));
+        }
         for target in [false, true] {
             all.push(O::SquaresForward { shape, images, target });
             all.extend(INTOS.map(|into| O::SquaresBackward { shape, images, target, into }));
@@ -323,8 +326,8 @@ pub fn random_case(seed: u64) -> Case {
                 let keep = draw(1, 99) as f64 / 100.0;
                 Some(O::Dropout { shape, layer: draw(0, 40) as u32, keep, into, in_place: false })
             }
-            14 => Some(O::LogregBackward { shape, images, largest: draw(1, 100) as f64, into }),
-            _ => Some(O::LogregForward { shape, images, largest: draw(1, 100) as f64 }),
+            14 => Some(O::LogregBackward { shape, images, largest: draw(1, 100) as f64, smoothing: 0.0, into }),
+            _ => Some(O::LogregForward { shape, images, largest: draw(1, 100) as f64, smoothing: draw(0, 3) as f64 / 4.0 }),
         };
         if let Some(operation) = operation {
             return Case { operation: Arc::new(operation), seed };

@@ -61,9 +61,9 @@ fn logreg_is_stable_for_large_logits() {
         m.device.set_step(step()).unwrap();
         let x = m.put(Shape::new(2, 1, 1, 3), &[1e4, -1e4, 0.0, -1e4, 1e4, 0.0]);
         let (labels, metrics, dx) = (m.integers(&[1, 1]), m.put(vector(4), &[0.0; 4]), m.room(Shape::new(2, 1, 1, 3)));
-        m.device.logreg_forward(x, labels, metrics).unwrap();
+        m.device.logreg_forward(x, labels, 0.0, metrics).unwrap();
         assert_eq!(m.get(metrics), [2e4, 1.0, 0.0, 2.0]);
-        m.device.logreg_backward(x, labels, 1.0, dx, Into::Set).unwrap();
+        m.device.logreg_backward(x, labels, 0.0, 1.0, dx, Into::Set).unwrap();
         assert_eq!(m.get(dx), [1.0, -1.0, 0.0, 0.0, 0.0, 0.0]);
     }
     check::<f32>();
@@ -77,7 +77,7 @@ fn the_first_of_equal_maxima_wins() {
     m.device.set_step(step()).unwrap();
     let x = m.put(Shape::new(3, 1, 1, 7), &[1.0; 21]);
     let (labels, metrics) = (m.integers(&[0, 4, 5]), m.put(vector(4), &[0.0; 4]));
-    m.device.logreg_forward(x, labels, metrics).unwrap();
+    m.device.logreg_forward(x, labels, 0.0, metrics).unwrap();
     // The first image is right; the second is among the five; the third is the sixth.
     assert_eq!(m.get(metrics)[METRIC_ERRORS..], [2.0, 1.0, 3.0]);
 }
@@ -93,7 +93,7 @@ fn a_nan_is_an_error() {
         logits[place] = f64::NAN;
         let (x, labels) = (m.put(vector(classes), &logits), m.integers(&[classes.min(4) as i32 - 1]));
         let metrics = m.put(vector(4), &[0.0; 4]);
-        m.device.logreg_forward(x, labels, metrics).unwrap();
+        m.device.logreg_forward(x, labels, 0.0, metrics).unwrap();
         let got = m.get(metrics);
         assert!(got[METRIC_LOSS].is_nan() && got[METRIC_ERRORS] == 1.0 && got[METRIC_ERRORS_TOP5] == 1.0, "{got:?}");
     }
@@ -106,7 +106,7 @@ fn labels_outside_the_classes_are_the_nearest_class() {
     m.device.set_step(step()).unwrap();
     let x = m.put(Shape::new(2, 1, 1, 2), &[0.0, 3.0, 0.0, 3.0]);
     let (labels, metrics) = (m.integers(&[i32::MIN, i32::MAX]), m.put(vector(4), &[0.0; 4]));
-    m.device.logreg_forward(x, labels, metrics).unwrap();
+    m.device.logreg_forward(x, labels, 0.0, metrics).unwrap();
     assert_eq!(m.get(metrics)[METRIC_ERRORS], 1.0);
 }
 

@@ -92,8 +92,8 @@ fn softmax_and_costs() {
             let (fused, apart) = (m.put(vector(4), &[0.0; 4]), m.put(vector(4), &[0.0; 4]));
             m.device.softmax_forward(x, y).unwrap();
             m.device.softmax_backward(y, dy, softmax_dx, Into::Set).unwrap();
-            m.device.logreg_forward(x, labels, fused).unwrap();
-            m.device.logreg_backward(x, labels, 1.0, dx, Into::Set).unwrap();
+            m.device.logreg_forward(x, labels, 0.0, fused).unwrap();
+            m.device.logreg_backward(x, labels, 0.0, 1.0, dx, Into::Set).unwrap();
             for (name, t) in [("y", y), ("softmax_dx", softmax_dx), ("dx", dx)] {
                 assert_near(&format!("{name} of {classes} classes"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -104,9 +104,9 @@ fn softmax_and_costs() {
             // The same in two: softmax, then the cross entropy of its probabilities. The last case's probabilities are too small.
             if metrics[0] < 100.0 {
                 let dp = m.room(shape);
-                m.device.cross_entropy_forward(y, labels, apart).unwrap();
+                m.device.cross_entropy_forward(y, labels, 0.0, apart).unwrap();
                 assert_near("cross entropy", &m.get(apart), &metrics, bound::<T>());
-                m.device.cross_entropy_backward(y, labels, 1.0, dp, Into::Set).unwrap();
+                m.device.cross_entropy_backward(y, labels, 0.0, 1.0, dp, Into::Set).unwrap();
                 m.device.softmax_backward(y, dp, dx, Into::Set).unwrap();
                 assert_near("its gradient", &m.get(dx), &numbers(&v["dx"]), bound::<T>());
             }

@@ -273,7 +273,7 @@ fn costs() {
     let metrics = |m: &mut Machine<f64>| m.put(Shape::new(1, 1, 1, 4), &[1.0; 4]);
 
     let t = metrics(&mut m);
-    m.device.logreg_forward(tx, tl, t).unwrap();
+    m.device.logreg_forward(tx, tl, 0.0, t).unwrap();
     let errors = (0..counted)
         .filter(|&i| {
             let x = &x[i * 6..][..6];
@@ -284,13 +284,13 @@ fn costs() {
         .filter(|&i| x[i * 6..][..6].iter().filter(|&&other| other > x[i * 6 + labels[i] as usize]).count() >= 5)
         .count() as f64;
     assert_near("logreg", &m.get(t), &[1.0 + logreg(&x), 1.0 + errors, 1.0 + top5, 4.0], BOUND);
-    m.device.logreg_backward(tx, tl, 2.0, dx, Into::Set).unwrap();
+    m.device.logreg_backward(tx, tl, 0.0, 2.0, dx, Into::Set).unwrap();
     assert_near("logreg gradient", &m.get(dx), &gradient(&logreg, &x), 1e-8);
 
     let t = metrics(&mut m);
-    m.device.cross_entropy_forward(tp, tl, t).unwrap();
+    m.device.cross_entropy_forward(tp, tl, 0.0, t).unwrap();
     assert_near("cross entropy", &m.get(t)[..1], &[1.0 + entropy(&positive)], BOUND);
-    m.device.cross_entropy_backward(tp, tl, 2.0, dx, Into::Set).unwrap();
+    m.device.cross_entropy_backward(tp, tl, 0.0, 2.0, dx, Into::Set).unwrap();
     assert_near("cross entropy gradient", &m.get(dx), &gradient(&entropy, &positive), 1e-7);
 
     let t = metrics(&mut m);

@@ -1,4 +1,5 @@
-//! The costs: logistic regression fused with softmax, cross entropy of probabilities, and sum of squares. Forward adds the
+//! The costs: logistic regression fused with softmax, cross entropy of probabilities, and sum of squares; q is what
+//! [`one_hot`] makes of a label. Forward adds the
 //! loss and the errors of the images that count to the metrics; backward writes the gradient, 0 for the others.
 //! Cost: one pass over x. Losses are put together in f64, image after image within fixed parts, part after part.
 //!
@@ -7,7 +8,7 @@
 
 use super::elementwise::{PIECE, map, sum_all, zip, zip2};
 use super::softmax::{largest, sum_exp};
-use super::{Real, Workers};
+use super::{Real, Workers, one_hot};
 use crate::device::{Into, METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_IMAGES, METRIC_LOSS, METRICS, StepValues};
 use std::cmp::Ordering;
 
@@ -18,7 +19,7 @@ const PARTS: usize = 32;
 const TINY: f64 = 1e-30;
 
 /// The label as an index, whatever it is.
-fn class(label: i32, classes: usize) -> usize {
+pub(super) fn class(label: i32, classes: usize) -> usize {
     (label.max(0) as usize).min(classes - 1)
 }
 
@@ -73,20 +74,39 @@ fn count<T: Real>(
     metrics[METRIC_IMAGES] += T::of(images as f64);
 }
 
-/// Adds −log softmax(x)[label] and the errors to the metrics: log Σ e^(x − max) + max − x[label].
-pub(super) fn logreg_forward<T: Real>(workers: &Workers, step: &StepValues, x: &[T], labels: &[i32], metrics: &mut [T]) {
+/// Adds −Σ q·log softmax(x) and the errors to the metrics: log Σ e^(x − max) + Σ q·(max − x), whose terms have one sign.
+pub(super) fn logreg_forward<T: Real>(
+    workers: &Workers,
+    step: &StepValues,
+    x: &[T],
+    labels: &[i32],
+    smoothing: f64,
+    metrics: &mut [T],
+) {
     count(workers, step, x, labels, metrics, |x, label| {
         let most = largest(x);
-        sum_exp(x, most).f64().ln() + (most.f64() - x[label].f64())
+        let below = |x: T| most.f64() - x.f64();
+        sum_exp(x, most).f64().ln() + smoothed(x, label, smoothing, below)
     });
 }
 
-/// dx ← coefficient·gradient_scale·(softmax(x) − 1[label]), or dx += ….
+/// Σ q·f(x): f of the label's alone where nothing is smoothed, so that what f makes of the others is not looked at.
+fn smoothed<T: Real>(x: &[T], label: usize, smoothing: f64, f: impl Fn(T) -> f64) -> f64 {
+    if smoothing == 0.0 {
+        return f(x[label]);
+    }
+    let all: f64 = x.iter().map(|&x| f(x)).sum();
+    (1.0 - smoothing) * f(x[label]) + smoothing / x.len() as f64 * all
+}
+
+/// dx ← coefficient·gradient_scale·(softmax(x) − q), or dx += ….
+#[allow(clippy::too_many_arguments)]
 pub(super) fn logreg_backward<T: Real>(
     workers: &Workers,
     step: &StepValues,
     x: &[T],
     labels: &[i32],
+    smoothing: f64,
     coefficient: f64,
     dx: &mut [T],
     into: Into,
@@ -94,6 +114,7 @@ pub(super) fn logreg_backward<T: Real>(
     let classes = x.len() / labels.len().max(1);
     assert!(classes > 0 && x.len() == classes * labels.len() && dx.len() == x.len());
     let factor = T::of(coefficient * step.gradient_scale);
+    let [on, off] = one_hot::values(classes, smoothing);
     workers.pieces(3 * x.len(), classes, dx, |image, dx| {
         if image >= step.images as usize {
             if into == Into::Set {
@@ -107,10 +128,10 @@ pub(super) fn logreg_backward<T: Real>(
         let unit = T::ONE / sum_exp(x, most);
         let before = dx[label];
         match into {
-            Into::Set => zip(x, dx, |x, _| factor * ((x - most).exp() * unit)),
-            Into::Add => zip(x, dx, |x, dx| dx + factor * ((x - most).exp() * unit)),
+            Into::Set => zip(x, dx, |x, _| factor * ((x - most).exp() * unit - off)),
+            Into::Add => zip(x, dx, |x, dx| dx + factor * ((x - most).exp() * unit - off)),
         }
-        let own = factor * ((x[label] - most).exp() * unit - T::ONE);
+        let own = factor * ((x[label] - most).exp() * unit - on);
         dx[label] = if into == Into::Set { own } else { before + own };
     });
 }
@@ -120,16 +141,27 @@ fn probability<T: Real>(x: T) -> T {
     if x < T::of(TINY) { T::of(TINY) } else { x }
 }
 
-/// Adds −log max(x[label], 1e-30) and the errors to the metrics.
-pub(super) fn cross_entropy_forward<T: Real>(workers: &Workers, step: &StepValues, x: &[T], labels: &[i32], metrics: &mut [T]) {
-    count(workers, step, x, labels, metrics, |x, label| -probability(x[label]).f64().ln());
-}
-
-/// dx ← −coefficient·gradient_scale·1[label]/max(x[label], 1e-30), or dx += ….
-pub(super) fn cross_entropy_backward<T: Real>(
+/// Adds −Σ q·log max(x, 1e-30) and the errors to the metrics.
+pub(super) fn cross_entropy_forward<T: Real>(
+    workers: &Workers,
     step: &StepValues,
     x: &[T],
     labels: &[i32],
+    smoothing: f64,
+    metrics: &mut [T],
+) {
+    let loss = |x: T| -probability(x).f64().ln();
+    count(workers, step, x, labels, metrics, |x, label| smoothed(x, label, smoothing, loss));
+}
+
+/// dx ← −coefficient·gradient_scale·q/max(x, 1e-30), or dx += ….
+#[allow(clippy::too_many_arguments)]
+pub(super) fn cross_entropy_backward<T: Real>(
+    workers: &Workers,
+    step: &StepValues,
+    x: &[T],
+    labels: &[i32],
+    smoothing: f64,
     coefficient: f64,
     dx: &mut [T],
     into: Into,
@@ -137,13 +169,22 @@ pub(super) fn cross_entropy_backward<T: Real>(
     let classes = x.len() / labels.len().max(1);
     assert!(classes > 0 && x.len() == classes * labels.len() && dx.len() == x.len());
     let factor = T::of(-coefficient * step.gradient_scale);
-    if into == Into::Set {
-        dx.fill(T::ZERO);
-    }
-    for (image, &label) in labels.iter().enumerate().take(step.images as usize) {
-        let at = image * classes + class(label, classes);
-        dx[at] += factor / probability(x[at]);
-    }
+    let [on, off] = one_hot::values::<T>(classes, smoothing);
+    workers.pieces(x.len(), classes, dx, |image, dx| {
+        if into == Into::Set {
+            dx.fill(T::ZERO);
+        }
+        if image >= step.images as usize {
+            return;
+        }
+        let x = &x[image * classes..][..classes];
+        let label = class(labels[image], classes);
+        let before = dx[label];
+        if smoothing > 0.0 {
+            zip(x, dx, |x, dx| dx + factor * off / probability(x));
+        }
+        dx[label] = before + factor * on / probability(x[label]);
+    });
 }
 
 /// The elements of the images that count.

@@ -13,6 +13,7 @@ mod gemm;
 mod images;
 mod math;
 mod neuron;
+mod one_hot;
 mod pool;
 mod real;
 mod sgd;
@@ -256,28 +257,51 @@ impl<T: Real> Device for CpuDevice<T> {
         Ok(())
     }
 
-    fn logreg_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+    fn one_hot(&mut self, labels: Tensor, smoothing: f64, y: Tensor) -> Result<()> {
         let mut b = self.arena.borrow();
-        cost::logreg_forward::<T>(&self.workers, &self.step, b.read(x), b.read(labels), b.write(metrics));
+        one_hot::forward::<T>(&self.workers, b.read(labels), smoothing, b.write(y));
         Ok(())
     }
 
-    fn logreg_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+    fn logreg_forward(&mut self, x: Tensor, labels: Tensor, smoothing: f64, metrics: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        cost::logreg_forward::<T>(&self.workers, &self.step, b.read(x), b.read(labels), smoothing, b.write(metrics));
+        Ok(())
+    }
+
+    fn logreg_backward(
+        &mut self,
+        x: Tensor,
+        labels: Tensor,
+        smoothing: f64,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
         let mut b = self.arena.borrow();
         let (x, labels) = (b.read::<T>(x), b.read(labels));
-        cost::logreg_backward(&self.workers, &self.step, x, labels, coefficient, b.write(dx), into);
+        cost::logreg_backward(&self.workers, &self.step, x, labels, smoothing, coefficient, b.write(dx), into);
         Ok(())
     }
 
-    fn cross_entropy_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+    fn cross_entropy_forward(&mut self, x: Tensor, labels: Tensor, smoothing: f64, metrics: Tensor) -> Result<()> {
         let mut b = self.arena.borrow();
-        cost::cross_entropy_forward::<T>(&self.workers, &self.step, b.read(x), b.read(labels), b.write(metrics));
+        cost::cross_entropy_forward::<T>(&self.workers, &self.step, b.read(x), b.read(labels), smoothing, b.write(metrics));
         Ok(())
     }
 
-    fn cross_entropy_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+    fn cross_entropy_backward(
+        &mut self,
+        x: Tensor,
+        labels: Tensor,
+        smoothing: f64,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
         let mut b = self.arena.borrow();
-        cost::cross_entropy_backward::<T>(&self.step, b.read(x), b.read(labels), coefficient, b.write(dx), into);
+        let (x, labels) = (b.read::<T>(x), b.read(labels));
+        cost::cross_entropy_backward(&self.workers, &self.step, x, labels, smoothing, coefficient, b.write(dx), into);
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! The costs: kernels/cost.cu.
 
-use super::driver::{Address, Grid};
+use super::driver::{Address, Argument, Grid};
 use super::{CudaDevice, Tensor, add, metrics_at, vector};
 use crate::device::{Dtype, Into, Result};
 
 pub(super) const KERNELS: &[&str] = &[
+    "one_hot",
     "logreg_forward",
     "logreg_backward",
     "cross_entropy_forward",
@@ -13,6 +14,23 @@ pub(super) const KERNELS: &[&str] = &[
     "squares_metrics",
     "squares_backward",
 ];
+
+/// What a class should have: the label's own, 1 − smoothing more than each other, smoothing/classes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Smoothed {
+    own: f32,
+    each: f32,
+}
+const _: () = assert!(size_of::<Smoothed>() == 8);
+// SAFETY: #[repr(C)] of floats; kernels/cost.cu defines it with the same fields and checks its size.
+unsafe impl Argument for Smoothed {}
+
+impl Smoothed {
+    fn new(classes: i32, smoothing: f64) -> Self {
+        Self { own: (1.0 - smoothing) as f32, each: (smoothing / f64::from(classes)) as f32 }
+    }
+}
 
 /// One block of so many threads.
 fn one_block(threads: u32) -> Grid {
@@ -29,28 +47,46 @@ fn of_labels(d: &CudaDevice, x: Tensor, labels: Tensor) -> Result<(i32, i32, Add
 }
 
 /// The loss and errors of `kernel`, added to the metrics.
-pub(super) fn of_labels_forward(d: &CudaDevice, kernel: &'static str, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+pub(super) fn of_labels_forward(
+    d: &CudaDevice,
+    kernel: &'static str,
+    x: Tensor,
+    labels: Tensor,
+    smoothing: f64,
+    metrics: Tensor,
+) -> Result<()> {
     let (images, elements, x, labels) = of_labels(d, x, labels)?;
     let metrics = metrics_at(d, metrics)?;
-    d.launch(kernel, one_block(1024), &[&d.step.at(), &images, &elements, &x, &labels, &metrics])
+    let q = Smoothed::new(elements, smoothing);
+    d.launch(kernel, one_block(1024), &[&d.step.at(), &images, &elements, &x, &labels, &q, &metrics])
 }
 
-/// dx ← coefficient·gradient_scale·(softmax(x) − 1[label]), or dx += ….
-pub(super) fn logreg_backward(d: &CudaDevice, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+/// dx ← coefficient·gradient_scale·(softmax(x) − q), or dx += ….
+pub(super) fn logreg_backward(
+    d: &CudaDevice,
+    x: Tensor,
+    labels: Tensor,
+    smoothing: f64,
+    coefficient: f64,
+    dx: Tensor,
+    into: Into,
+) -> Result<()> {
     let dx = d.reals(dx, x.shape.elements())?;
     let (images, elements, x, labels) = of_labels(d, x, labels)?;
+    let q = Smoothed::new(elements, smoothing);
     d.launch(
         "logreg_backward",
         d.warps(images as usize),
-        &[&d.step.at(), &images, &elements, &x, &labels, &(coefficient as f32), &dx, &add(into)],
+        &[&d.step.at(), &images, &elements, &x, &labels, &q, &(coefficient as f32), &dx, &add(into)],
     )
 }
 
-/// dx ← −coefficient·gradient_scale·1[label]/x[label], or dx += ….
+/// dx ← −coefficient·gradient_scale·q/x, or dx += ….
 pub(super) fn cross_entropy_backward(
     d: &CudaDevice,
     x: Tensor,
     labels: Tensor,
+    smoothing: f64,
     coefficient: f64,
     dx: Tensor,
     into: Into,
@@ -58,11 +94,19 @@ pub(super) fn cross_entropy_backward(
     let count = x.shape.elements();
     let dx = d.reals(dx, count)?;
     let (images, elements, x, labels) = of_labels(d, x, labels)?;
+    let q = Smoothed::new(elements, smoothing);
     d.launch(
         "cross_entropy_backward",
         d.over(count),
-        &[&d.step.at(), &images, &elements, &x, &labels, &(coefficient as f32), &dx, &add(into)],
+        &[&d.step.at(), &images, &elements, &x, &labels, &q, &(coefficient as f32), &dx, &add(into)],
     )
+}
+
+/// y ← q of each image's label.
+pub(super) fn one_hot(d: &CudaDevice, labels: Tensor, smoothing: f64, y: Tensor) -> Result<()> {
+    let count = y.shape.elements();
+    let (images, elements, y, labels) = of_labels(d, y, labels)?;
+    d.launch("one_hot", d.over(count), &[&images, &elements, &labels, &Smoothed::new(elements, smoothing), &y])
 }
 
 /// x's images and elements of each, and where x and the target lie.

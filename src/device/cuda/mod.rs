@@ -441,20 +441,40 @@ impl Device for CudaDevice {
         softmax::backward(self, y, dy, dx, into)
     }
 
-    fn logreg_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
-        cost::of_labels_forward(self, "logreg_forward", x, labels, metrics)
+    fn one_hot(&mut self, labels: Tensor, smoothing: f64, y: Tensor) -> Result<()> {
+        cost::one_hot(self, labels, smoothing, y)
     }
 
-    fn logreg_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
-        cost::logreg_backward(self, x, labels, coefficient, dx, into)
+    fn logreg_forward(&mut self, x: Tensor, labels: Tensor, smoothing: f64, metrics: Tensor) -> Result<()> {
+        cost::of_labels_forward(self, "logreg_forward", x, labels, smoothing, metrics)
     }
 
-    fn cross_entropy_forward(&mut self, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
-        cost::of_labels_forward(self, "cross_entropy_forward", x, labels, metrics)
+    fn logreg_backward(
+        &mut self,
+        x: Tensor,
+        labels: Tensor,
+        smoothing: f64,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        cost::logreg_backward(self, x, labels, smoothing, coefficient, dx, into)
     }
 
-    fn cross_entropy_backward(&mut self, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
-        cost::cross_entropy_backward(self, x, labels, coefficient, dx, into)
+    fn cross_entropy_forward(&mut self, x: Tensor, labels: Tensor, smoothing: f64, metrics: Tensor) -> Result<()> {
+        cost::of_labels_forward(self, "cross_entropy_forward", x, labels, smoothing, metrics)
+    }
+
+    fn cross_entropy_backward(
+        &mut self,
+        x: Tensor,
+        labels: Tensor,
+        smoothing: f64,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        cost::cross_entropy_backward(self, x, labels, smoothing, coefficient, dx, into)
     }
 
     fn squares_forward(&mut self, x: Tensor, target: Option<Tensor>, metrics: Tensor) -> Result<()> {
