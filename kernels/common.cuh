@@ -32,6 +32,16 @@ struct ImageGeometry {
 };
 static_assert(sizeof(ImageGeometry) == 24, "as in src/device/geometry.rs");
 
+struct CopyGeometry {
+    int n, h, w, c;
+    int p, q, k;
+    int rows, columns, channels;
+    int from_h, from_w, from_c;
+    int to_h, to_w, to_c;
+    int mirror;
+};
+static_assert(sizeof(CopyGeometry) == 68, "as in src/device/geometry.rs");
+
 struct Place {
     int top, left, flip;
 };

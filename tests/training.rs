@@ -133,6 +133,29 @@ fn parameters_of(plan: &Plan) -> Vec<Option<Tensor>> {
 }
 
 /// A trunk with two branches: one ends in a cost of its own, and both meet in another.
+/// Layers that work in their input's place, or must not.
+const IN_PLACE: &str = r#"
+name = "in-place"
+layer = [
+{ name = "conv1", type = "conv", filters = 4, size = 5, stride = 3, neuron = "relu" },
+{ name = "flat", type = "flatten" },
+{ name = "tanh", type = "neuron", neuron = "tanh" },
+{ name = "fc1", type = "fc", outputs = 10 },
+{ name = "flat-again", type = "flatten" },
+{ name = "logistic", type = "neuron", neuron = "logistic" },
+{ name = "cost", type = "logistic-regression", inputs = "fc1" },
+{ name = "small", type = "sum-of-squares", inputs = "logistic" },
+]
+[data]
+source = "mnist-10k"
+train_images = 64
+test_images = 32
+[train]
+batch = 32
+epochs = 1
+learning_rate = 0.01
+"#;
+
 const DAG: &str = r#"
 name = "dag"
 [data]
@@ -284,6 +307,18 @@ fn a_plan_is_smaller_than_its_tensors() {
     }
 }
 
+/// A flattened relu takes no memory though its backward pass reads it, and what would write over it works elsewhere.
+#[test]
+fn a_view_lies_in_its_input() {
+    let Planned { graph, plan } = planned(IN_PLACE, Purpose::Train);
+    let node = |name: &str| &plan.nodes[graph.nodes.iter().position(|n| n.name == name).unwrap()];
+    let (relu, flat, tanh) = (node("conv1.neuron"), node("flat"), node("tanh"));
+    assert_eq!(flat.output.unwrap().slot, relu.output.unwrap().slot);
+    assert_ne!(tanh.output.unwrap().slot, flat.output.unwrap().slot);
+    let gradients = [relu, flat, tanh].map(|t| t.output_gradient.unwrap().slot);
+    assert!(gradients.iter().all(|&g| g == gradients[0]), "{gradients:?}");
+}
+
 /// Walks a step over a map of who wrote each byte last: whatever a pass reads is still what was written for it.
 #[test]
 fn no_tensor_is_overwritten_while_it_is_needed() {
@@ -301,30 +336,35 @@ fn no_tensor_is_overwritten_while_it_is_needed() {
         }
         memory.write(plan.images, Owner::Source(Part::Images));
         memory.write(plan.labels, Owner::Source(Part::Labels));
-        let owner = |input: Input| match input {
+        // A view in its input's place writes nothing: it stays the input's.
+        let mut owners: Vec<Owner> = (0..graph.nodes.len()).map(Owner::Output).collect();
+        let owner = |owners: &[Owner], input: Input| match input {
             Input::Source(part) => Owner::Source(part),
-            Input::Node(j) => Owner::Output(j),
+            Input::Node(j) => owners[j],
         };
         for (i, node) in graph.nodes.iter().enumerate() {
             let t = &plan.nodes[i];
-            node.inputs.iter().zip(&t.inputs).for_each(|(input, tensor)| memory.read(*tensor, owner(*input), i));
+            node.inputs.iter().zip(&t.inputs).for_each(|(input, tensor)| memory.read(*tensor, owner(&owners, *input), i));
             memory.write(t.forward_scratch.unwrap(), Owner::Nobody);
             if let Some(output) = t.output {
-                memory.write(output, Owner::Output(i));
+                if node.layer.is_view() && output.slot == t.inputs[0].slot {
+                    owners[i] = owner(&owners, node.inputs[0]);
+                }
+                memory.write(output, owners[i]);
             }
         }
         let prediction = graph.prediction().unwrap();
-        memory.read(plan.nodes[prediction].output.unwrap(), Owner::Output(prediction), prediction);
+        memory.read(plan.nodes[prediction].output.unwrap(), owners[prediction], prediction);
         for (i, node) in graph.nodes.iter().enumerate().rev().filter(|(_, n)| n.learns) {
             let (t, reads) = (&plan.nodes[i], node.layer.backward_reads());
             if let Some(dy) = t.output_gradient {
                 memory.read(dy, Owner::Gradient(i), i);
             }
             if reads.inputs {
-                node.inputs.iter().zip(&t.inputs).for_each(|(input, tensor)| memory.read(*tensor, owner(*input), i));
+                node.inputs.iter().zip(&t.inputs).for_each(|(input, tensor)| memory.read(*tensor, owner(&owners, *input), i));
             }
             if reads.output {
-                memory.read(t.output.unwrap(), Owner::Output(i), i);
+                memory.read(t.output.unwrap(), owners[i], i);
             }
             memory.write(t.backward_scratch.unwrap(), Owner::Nobody);
             for (input, gradient) in node.inputs.iter().zip(&t.input_gradients) {
@@ -348,7 +388,8 @@ fn no_tensor_is_overwritten_while_it_is_needed() {
 
 // ---- what the tests are made of ----
 
-const CONFIGS: [&str; 4] = [include_str!("../configs/lenet.toml"), include_str!("../configs/cifar-quick.toml"), SMALL, DAG];
+const CONFIGS: [&str; 5] =
+    [include_str!("../configs/lenet.toml"), include_str!("../configs/cifar-quick.toml"), SMALL, DAG, IN_PLACE];
 
 fn with_dropout(config: &str) -> String {
     let dropout = "[[layer]]\nname = \"dropout1\"\ntype = \"dropout\"\n[[layer]]\nname = \"fc2\"";

@@ -146,6 +146,91 @@ pub struct ImageGeometry {
     pub q: i32,
 }
 
+/// A box of rows × columns × channels that is copied, image by image, from x `[n, h, w, c]` to y `[n, p, q, k]`. Cell
+/// (i, j, o) of the box is x's (from_h + i, from_w + j, from_c + o), or 0 where x has no such cell, and goes to y's
+/// (to_h + i, to_w + j, to_c + o), which y has. Mirrored, x's columns are taken from the box's last to its first. What of y
+/// is not in the box stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct CopyGeometry {
+    pub n: i32,
+    pub h: i32,
+    pub w: i32,
+    pub c: i32,
+    pub p: i32,
+    pub q: i32,
+    pub k: i32,
+    pub rows: i32,
+    pub columns: i32,
+    pub channels: i32,
+    pub from_h: i32,
+    pub from_w: i32,
+    pub from_c: i32,
+    pub to_h: i32,
+    pub to_w: i32,
+    pub to_c: i32,
+    /// 1: from right to left.
+    pub mirror: i32,
+}
+
+impl CopyGeometry {
+    /// The shape of x.
+    pub const fn input(&self) -> Shape {
+        Shape::new(self.n as usize, self.h as usize, self.w as usize, self.c as usize)
+    }
+
+    /// The shape of y.
+    pub const fn output(&self) -> Shape {
+        Shape::new(self.n as usize, self.p as usize, self.q as usize, self.k as usize)
+    }
+
+    /// The way of the gradient, from y to all of x, for a box that is all of y or holds all of x: where the copy took nothing of
+    /// x, 0 is put.
+    pub const fn back(&self) -> Self {
+        // Mirrored, y's column to_w + j was x's from_w + columns − 1 − j.
+        let from_w = if self.mirror == 1 { self.to_w + self.from_w + self.columns - self.w } else { self.to_w - self.from_w };
+        Self {
+            n: self.n,
+            h: self.p,
+            w: self.q,
+            c: self.k,
+            p: self.h,
+            q: self.w,
+            k: self.c,
+            rows: self.h,
+            columns: self.w,
+            channels: self.c,
+            from_h: self.to_h - self.from_h,
+            from_w,
+            from_c: self.to_c - self.from_c,
+            to_h: 0,
+            to_w: 0,
+            to_c: 0,
+            mirror: self.mirror,
+        }
+    }
+
+    /// The same copy with as few and as long runs of neighbours as there are: columns whose channels are all copied are
+    /// channels of one long column, and rows whose columns all are, alike.
+    pub(crate) fn in_runs(mut self) -> Self {
+        let whole = |g: &Self| (g.c, g.from_c, g.to_c) == (g.channels, 0, 0) && g.c == g.k;
+        if whole(&self) && self.mirror == 0 {
+            let c = self.c;
+            (self.c, self.k, self.channels) = (c * self.w, c * self.q, c * self.columns);
+            (self.from_c, self.to_c) = (c * self.from_w, c * self.to_w);
+            (self.w, self.q, self.columns, self.from_w, self.to_w) = (1, 1, 1, 0, 0);
+            if whole(&self) {
+                let c = self.c;
+                (self.c, self.k, self.channels) = (c * self.h, c * self.p, c * self.rows);
+                (self.from_c, self.to_c) = (c * self.from_h, c * self.to_h);
+                (self.h, self.p, self.rows, self.from_h, self.to_h) = (1, 1, 1, 0, 0);
+            }
+        }
+        self
+    }
+}
+
 /// A matrix product C `[m][n]` = op(A) `[m][k]` · op(B) `[k][n]`, row-major; a transposed A is stored `[k][m]`, a
 /// transposed B `[n][k]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]

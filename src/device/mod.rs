@@ -11,7 +11,7 @@ mod geometry;
 mod open;
 pub mod philox;
 
-pub use geometry::{ConvGeometry, ImageGeometry, PoolGeometry, Product, Rounding, Window, output_size};
+pub use geometry::{ConvGeometry, CopyGeometry, ImageGeometry, PoolGeometry, Product, Rounding, Window, output_size};
 pub use open::{DeviceInfo, list, open};
 
 use bytemuck::{Pod, Zeroable};
@@ -477,6 +477,10 @@ pub trait Device {
 
     /// y ← factor·x, or y += factor·x.
     fn scale(&mut self, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()>;
+
+    /// The box of y ← the box of x (or += …), 0 where it reaches out of x; mirrored where the geometry says so. The rest of y
+    /// stays as it is.
+    fn copy_box(&mut self, g: &CopyGeometry, x: Tensor, y: Tensor, into: Into) -> Result<()>;
 
     /// x ← value, in every element.
     fn fill(&mut self, x: Tensor, value: f64) -> Result<()>;

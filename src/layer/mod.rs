@@ -1,14 +1,19 @@
 //! The layers: one file a type, each with its config keys, shape rule, parameters, cost, forward and backward in terms of
 //! the [`Device`] trait. To add one, write its file and name it in [`KINDS`].
 
+mod concat;
 mod conv;
 mod cost;
+mod crop;
 mod data;
 mod dropout;
 mod fc;
+mod flatten;
 mod neuron;
 mod one_hot;
 mod pool;
+mod reflect;
+mod slice;
 mod softmax;
 
 pub use data::Part;
@@ -86,6 +91,11 @@ pub const KINDS: &[Kind] = &[
     conv::KIND,
     fc::KIND,
     pool::KIND,
+    concat::KIND,
+    slice::KIND,
+    crop::KIND,
+    reflect::KIND,
+    flatten::KIND,
     neuron::KIND,
     dropout::KIND,
     softmax::KIND,
@@ -232,6 +242,12 @@ pub trait Layer: Debug + Send {
     /// Whether each output depends on the input at the same place alone, so that the output may overwrite the input (where
     /// backward does not read it) and the input's gradient the output's.
     fn elementwise(&self) -> bool {
+        false
+    }
+
+    /// Whether the output is the input under another shape, which then may lie in the input's place even where that is read
+    /// again. Such a layer is elementwise too.
+    fn is_view(&self) -> bool {
         false
     }
 

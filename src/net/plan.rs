@@ -278,8 +278,14 @@ impl Planner<'_> {
     fn overwritten(&self, i: usize) -> Option<usize> {
         let node = &self.graph.nodes[i];
         let j = self.only_input(i)?;
-        let free = !self.reads(i).inputs && !self.reads(j).output && self.graph.prediction() != Some(j);
+        let free = !self.reads(i).inputs && (node.layer.is_view() || !self.is_read_again(j));
         (node.fused || free).then_some(j)
+    }
+
+    /// Whether node `i`'s output, or what it is a view of, is read again when its readers' forward passes are done.
+    fn is_read_again(&self, i: usize) -> bool {
+        let of_view = || self.graph.nodes[i].layer.is_view() && self.overwritten(i).is_some_and(|j| self.is_read_again(j));
+        self.reads(i).output || self.graph.prediction() == Some(i) || of_view()
     }
 
     /// The node that elementwise node `i` alone reads.

@@ -5,6 +5,7 @@
 mod arena;
 mod bias;
 mod conv;
+mod copy;
 mod cost;
 mod dispatch;
 mod dropout;
@@ -25,8 +26,8 @@ pub use real::Real;
 pub use workers::Workers;
 
 use super::{
-    ConvGeometry, Device, Dtype, Error, ImageGeometry, Into, Neuron, Op, PoolGeometry, PoolKind, Product, Result, StepValues,
-    Tensor, Update,
+    ConvGeometry, CopyGeometry, Device, Dtype, Error, ImageGeometry, Into, Neuron, Op, PoolGeometry, PoolKind, Product, Result,
+    StepValues, Tensor, Update,
 };
 use arena::{Arena, Borrow};
 
@@ -324,6 +325,12 @@ impl<T: Real> Device for CpuDevice<T> {
     fn scale(&mut self, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
         let mut b = self.arena.borrow();
         elementwise::scale::<T>(&self.workers, factor, b.read(x), b.write(y), into);
+        Ok(())
+    }
+
+    fn copy_box(&mut self, g: &CopyGeometry, x: Tensor, y: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        copy::copy_box::<T>(&self.workers, g, b.read(x), b.write(y), into);
         Ok(())
     }
 

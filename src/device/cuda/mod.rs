@@ -8,6 +8,7 @@
 mod available;
 mod bias;
 mod conv;
+mod copy;
 mod cost;
 mod driver;
 mod dropout;
@@ -26,8 +27,8 @@ mod step;
 pub use available::{DeviceInfo, available};
 
 use super::{
-    ConvGeometry, Device, Dtype, Error, GraphId, ImageGeometry, Into, METRICS, Neuron, Op, PoolGeometry, PoolKind, Product,
-    Result, StepValues, Tensor, Update,
+    ConvGeometry, CopyGeometry, Device, Dtype, Error, GraphId, ImageGeometry, Into, METRICS, Neuron, Op, PoolGeometry, PoolKind,
+    Product, Result, StepValues, Tensor, Update,
 };
 use cudarc::driver::sys::CUresult;
 use driver::{Address, Argument, Context, Failure, Function, Graph, Grid, Memory, Module, Stream};
@@ -40,13 +41,16 @@ unsafe impl Argument for ConvGeometry {}
 unsafe impl Argument for PoolGeometry {}
 // SAFETY: as above.
 unsafe impl Argument for ImageGeometry {}
+// SAFETY: as above.
+unsafe impl Argument for CopyGeometry {}
 // SAFETY: as above, in kernels/gemm.cu.
 unsafe impl Argument for Product {}
 
 /// The kernels, by file: each file of operations lists those that it launches.
-const KERNELS: [(&str, &[&str]); 12] = [
+const KERNELS: &[(&str, &[&str])] = &[
     ("bias", bias::KERNELS),
     ("conv", conv::KERNELS),
+    ("copy", copy::KERNELS),
     ("cost", cost::KERNELS),
     ("dropout", dropout::KERNELS),
     ("elementwise", elementwise::KERNELS),
@@ -95,7 +99,7 @@ impl CudaDevice {
         let context = Context::new(card).map_err(failed)?;
         let stream = Stream::new(&context).map_err(failed)?;
         let (mut modules, mut kernels) = (Vec::new(), HashMap::new());
-        for (file, names) in KERNELS {
+        for &(file, names) in KERNELS {
             let fatbin = embedded::FATBINS.iter().find(|(name, _)| *name == file).ok_or_else(|| Error::Failed {
                 device: name.clone(),
                 what: format!("this program does not hold the kernels of {file}.cu"),
@@ -487,6 +491,10 @@ impl Device for CudaDevice {
 
     fn scale(&mut self, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
         elementwise::scale(self, factor, x, y, into)
+    }
+
+    fn copy_box(&mut self, g: &CopyGeometry, x: Tensor, y: Tensor, into: Into) -> Result<()> {
+        copy::copy_box(self, g, x, y, into)
     }
 
     fn fill(&mut self, x: Tensor, value: f64) -> Result<()> {
