@@ -6,6 +6,7 @@ mod conv;
 mod cost;
 mod crop;
 mod data;
+mod deconv;
 mod dropout;
 mod fc;
 mod flatten;
@@ -89,6 +90,7 @@ pub const COMMON_KEYS: &[Key] = &[
 pub const KINDS: &[Kind] = &[
     data::KIND,
     conv::KIND,
+    deconv::KIND,
     fc::KIND,
     pool::KIND,
     concat::KIND,

@@ -317,7 +317,11 @@ impl Builder<'_> {
             );
         };
         let have = &self.graph.parameters[index].spec;
-        if have.shape != wanted.shape {
+        // A fully connected layer's weights lie as filters of its whole input do.
+        let flat = |s: Shape| s.h == 1 && s.w == 1;
+        let alike = flat(have.shape) || flat(wanted.shape);
+        let same_rows = (have.shape.n, have.shape.image()) == (wanted.shape.n, wanted.shape.image());
+        if have.shape != wanted.shape && !(alike && same_rows) {
             let text = |s: Shape| format!("{}×{}×{}×{}", s.n, s.h, s.w, s.c);
             return fault(
                 format!("it needs {} {}, '{}' has {}", text(wanted.shape), wanted.name, source.layer, text(have.shape)),

@@ -151,7 +151,12 @@ impl Plan {
             plan.nodes.push(Tensors {
                 inputs: node.inputs.iter().map(tensor_of).collect(),
                 output: activations[i].map(|b| at(b, shape, real)),
-                parameters: node.parameters.iter().map(|&k| plan.parameters[k]).collect(),
+                parameters: node
+                    .parameters
+                    .iter()
+                    .zip(node.layer.parameters())
+                    .map(|(&k, p)| plan.parameters[k].reshaped(p.shape))
+                    .collect(),
                 input_gradients: vec![None; node.inputs.len()],
                 output_gradient: gradient_blocks[i].map(|b| at(b, shape, real)),
                 parameter_gradients: vec![None; node.parameters.len()],
@@ -173,7 +178,8 @@ impl Plan {
             for (slot, &k) in graph.nodes[i].parameters.iter().enumerate() {
                 let into = if written[k] { Into::Add } else { Into::Set };
                 written[k] |= self.gradients[k].is_some();
-                self.nodes[i].parameter_gradients[slot] = self.gradients[k].map(|g| (g, into));
+                let shape = self.nodes[i].parameters[slot].shape;
+                self.nodes[i].parameter_gradients[slot] = self.gradients[k].map(|g| (g.reshaped(shape), into));
             }
         }
     }
