@@ -72,26 +72,34 @@ impl Progress {
 }
 
 /// A bar for one long piece of work.
-pub struct Bar(ProgressBar);
+pub struct Bar {
+    bar: ProgressBar,
+    plain: bool,
+}
 
 /// A bar with a title; hidden where stderr is no terminal.
 pub fn bar(title: &'static str) -> Bar {
     let plain = !std::io::stderr().is_terminal();
     let bar = new_bar(0, plain, "{msg} {bar:24} {pos}/{len}, {eta} left");
     bar.set_message(title);
-    Bar(bar)
+    Bar { bar, plain }
 }
 
 impl Bar {
     /// So many parts of so many are done.
     pub fn at(&mut self, done: usize, all: usize) {
-        self.0.set_length(all as u64);
-        self.0.set_position(done as u64);
+        self.bar.set_length(all as u64);
+        self.bar.set_position(done as u64);
+    }
+
+    /// Says a line that stays.
+    pub fn say(&self, text: &str) {
+        if self.plain { eprintln!("{text}") } else { self.bar.println(text) }
     }
 
     /// Takes the bar away.
     pub fn finish(&self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 

@@ -2,12 +2,17 @@
 
 use super::{DeviceArguments, Failure, Result, config::ConfigArguments, progress::Progress};
 use crate::config::DataSpec;
+use crate::device::Device;
+use crate::train::pretrain::Learned;
 use crate::train::{Outcome, Run, Setup, Trainer};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+/// The device, and what pretraining learned.
+type Pretrained = (Box<dyn Device>, Learned);
 
 /// The arguments of `train`.
 #[derive(Args)]
@@ -47,11 +52,37 @@ pub(super) fn run(a: Arguments) -> Result {
     let setup = Setup::new(spec)?;
     // Shapes are checked before a device is opened, so that a config's mistake is what is told.
     setup.graph(1)?;
-    let mut trainer = Trainer::new(setup, a.device.open()?)?;
+    let mut said = Vec::new();
+    let Some((device, learned)) = pretrain(&setup, a.device.open()?, &stop, &mut said)? else {
+        eprintln!("stopped in pretraining: nothing was saved");
+        return Ok(ExitCode::from(130));
+    };
+    let mut trainer = Trainer::new(setup, device)?;
+    crate::train::pretrain::load(trainer.net(), &learned)?;
     eprintln!("{}", introduction(&mut trainer));
     let first = trainer.checkpoint(None, 0)?;
     let run = Run::create(&out, &config, &first)?;
+    said.iter().for_each(|line| run.log(line));
     go(trainer, run, &stop)
+}
+
+/// Trains the layers of `[pretrain]`, and says of each what its reconstruction lost at first and at last.
+fn pretrain(setup: &Setup, device: Box<dyn Device>, stop: &AtomicBool, said: &mut Vec<String>) -> Result<Option<Pretrained>> {
+    let mut bar = super::progress::bar("pretraining");
+    let mut first = None;
+    let done = crate::train::pretrain::run(setup, device, stop, &mut |p| {
+        bar.at(p.steps.0 as usize, p.steps.1 as usize);
+        let Some(loss) = p.loss else { return };
+        let begun = *first.get_or_insert(loss);
+        if p.steps.0 == p.steps.1 {
+            let line = format!("pretrained {}: {} steps, reconstruction loss {begun:.4} to {loss:.4}", p.layer, p.steps.1);
+            bar.say(&line);
+            said.push(line);
+            first = None;
+        }
+    });
+    bar.finish();
+    Ok(done?)
 }
 
 /// Trains to the end, or until a signal.

@@ -13,6 +13,7 @@ mod init;
 mod layer;
 mod neuron;
 mod node;
+mod pretrain;
 mod read;
 mod schedule;
 mod set;
@@ -26,6 +27,7 @@ pub use error::ConfigError;
 pub use init::{Fan, Init, InitKind};
 pub use layer::{InputSpec, LayerSpec, Source, WeightSource};
 pub use node::{Entry, Node, Table, Value};
+pub use pretrain::PretrainSpec;
 pub use schedule::{Schedule, ScheduleKind, Warmup};
 pub use set::set_text;
 pub use source::{SourceId, Sources, Span};
@@ -47,6 +49,8 @@ pub struct NetSpec {
     pub data: DataSpec,
     /// `[train]`
     pub train: TrainSpec,
+    /// `[pretrain]`
+    pub pretrain: Option<PretrainSpec>,
     /// The layers, each after those it reads; otherwise as they were written.
     pub layers: Vec<LayerSpec>,
     /// The texts that it was read from.
@@ -59,7 +63,8 @@ pub struct NetSpec {
 
 impl PartialEq for NetSpec {
     fn eq(&self, other: &Self) -> bool {
-        (&self.name, &self.data, &self.train, &self.layers) == (&other.name, &other.data, &other.train, &other.layers)
+        let all = |s: &Self| (s.name.clone(), s.data.clone(), s.train.clone(), s.pretrain.clone());
+        all(self) == all(other) && self.layers == other.layers
     }
 }
 
@@ -109,7 +114,7 @@ impl NetSpec {
                 above = &layer.name;
             }
         }
-        let written = Written { name: &self.name, data: &self.data, train: &self.train, layer: layers };
+        let written = Written { name: &self.name, data: &self.data, train: &self.train, pretrain: self.pretrain.as_ref(), layer: layers };
         ::toml::to_string(&written).expect("every value of a spec has a form in TOML")
     }
 }
@@ -119,6 +124,8 @@ struct Written<'a> {
     name: &'a str,
     data: &'a DataSpec,
     train: &'a TrainSpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pretrain: Option<&'a PretrainSpec>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layer: Vec<Node>,
 }

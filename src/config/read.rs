@@ -2,7 +2,7 @@
 
 use super::de::{self, Context};
 use super::error::{did_you_mean, list, quote};
-use super::{ConfigError, DataSpec, LayerSpec, NetSpec, Node, Sources, Span, SyntheticSpec, TrainSpec, Value, graph, set, toml};
+use super::{ConfigError, DataSpec, LayerSpec, NetSpec, Node, PretrainSpec, Sources, Span, SyntheticSpec, TrainSpec, Value, graph, set, toml};
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::Read;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// The largest file that is read: a hundred times any net written so far.
 const LARGEST: u64 = 4 << 20;
 /// What a config has at its top.
-const SECTIONS: [&str; 4] = ["name", "data", "train", "layer"];
+const SECTIONS: [&str; 5] = ["name", "data", "train", "pretrain", "layer"];
 
 impl NetSpec {
     /// Reads a config file, with `--set` arguments (`train.batch=128`) applied.
@@ -57,8 +57,9 @@ impl NetSpec {
         }
         check_data(&data, &root, &sources)?;
         check_train(&train, &root, &sources)?;
+        let pretrain = section::<Option<PretrainSpec>>(&root, "pretrain", &sources)?;
         let layers = graph::connect(read_layers(&root, &sources)?, &sources)?;
-        Ok(Self { name, data, train, layers, sources, root, notes: Vec::new() })
+        Ok(Self { name, data, train, pretrain, layers, sources, root, notes: Vec::new() })
     }
 }
 

@@ -391,6 +391,14 @@ pub fn some_at_least_one<'de, D: Deserializer<'de>, T: TryFrom<i64>>(d: D) -> Re
     at_least_one(d).map(Some)
 }
 
+/// For `deserialize_with`, with `default`: a number of at least 0, where there is one.
+///
+/// # Errors
+/// The value is no number, not finite, or below 0.
+pub fn some_non_negative<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+    non_negative(d).map(Some)
+}
+
 pub(super) fn check_below_one<E: Error>(v: f64) -> Result<f64, E> {
     check(v, |v| (0.0..1.0).contains(&v), "be at least 0 and below 1")
 }

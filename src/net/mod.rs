@@ -107,6 +107,11 @@ impl Net {
         Ok(())
     }
 
+    /// Gives the device back.
+    pub fn into_device(self) -> Box<dyn Device> {
+        self.device
+    }
+
     /// The device it runs on.
     pub fn device(&self) -> &dyn Device {
         self.device.as_ref()

@@ -4,6 +4,7 @@ pub mod checkpoint;
 mod error;
 pub(crate) mod files;
 mod metrics;
+pub mod pretrain;
 mod run;
 mod trainer;
 

@@ -219,6 +219,11 @@ impl Trainer {
         &mut self.net
     }
 
+    /// Gives the device back.
+    pub fn into_device(self) -> Box<dyn Device> {
+        self.net.into_device()
+    }
+
     /// What it was made of.
     pub fn setup(&self) -> &Setup {
         &self.setup
