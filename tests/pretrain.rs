@@ -4,6 +4,7 @@ mod common;
 
 use common::{Folder, f32_device, setup};
 use convnet::config::NetSpec;
+use convnet::device::Shape;
 use convnet::train::pretrain::{Learned, run};
 use convnet::train::{Setup, Trainer};
 use std::collections::BTreeMap;
@@ -85,7 +86,7 @@ fn layers_below_are_frozen() {
 fn a_stage_has_one_set_of_weights() {
     let setup = setup(&config(), &[]);
     let pretrain = setup.spec.pretrain.clone().unwrap();
-    let stage = setup.spec.pretraining(&pretrain, "fc1", convnet::device::Shape::new(1, 13, 13, 6)).unwrap();
+    let stage = setup.spec.pretraining(&pretrain, "fc1", Shape::new(1, 13, 13, 6), Shape::new(1, 1, 1, 40)).unwrap();
     let graph = convnet::net::Graph::new(&stage, setup.images(20), 10).unwrap_or_else(|e| panic!("{}", e.render(false)));
     let learned: Vec<&str> = graph.parameters.iter().filter(|p| p.learns()).map(|p| p.name.as_str()).collect();
     assert_eq!(learned, ["fc1.weights", "fc1.bias", "fc1.decoder.bias"]);

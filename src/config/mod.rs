@@ -114,7 +114,8 @@ impl NetSpec {
                 above = &layer.name;
             }
         }
-        let written = Written { name: &self.name, data: &self.data, train: &self.train, pretrain: self.pretrain.as_ref(), layer: layers };
+        let written =
+            Written { name: &self.name, data: &self.data, train: &self.train, pretrain: self.pretrain.as_ref(), layer: layers };
         ::toml::to_string(&written).expect("every value of a spec has a form in TOML")
     }
 }

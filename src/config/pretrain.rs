@@ -2,7 +2,9 @@
 //! input (Vincent et al. 2010 with noise, sparse with `sparsity`), before the whole net is trained on the labels.
 
 use super::types::{at_least_one, below_one, non_negative, positive, some_at_least_one, some_non_negative};
-use super::{ConfigError, DataSpec, Entry, LayerSpec, NetSpec, Node, Schedule, Source, Span, Table, TrainSpec, Value, graph, toml};
+use super::{
+    ConfigError, DataSpec, Entry, LayerSpec, NetSpec, Node, Schedule, Source, Span, Table, TrainSpec, Value, graph, toml,
+};
 use crate::device::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -59,12 +61,13 @@ const WINDOW: [&str; 5] = ["size", "stride", "padding", "dilation", "groups"];
 
 impl NetSpec {
     /// The net that trains one layer as an autoencoder: what the layer reads, frozen and without noise of its own; its
-    /// input with noise; the layer; and a decoder with its weights, whose distance from the input is the cost. `input` is the
-    /// shape of what the layer reads.
+    /// input with noise; the layer; and a decoder with its weights, whose distance from the input is the cost: half the sum of
+    /// squares, over the places that share the weights, so that one learning rate suits convolutions and fully connected
+    /// layers. `input` and `output` are the shapes of what the layer reads and makes.
     ///
     /// # Errors
     /// The layer is none that has a decoder.
-    pub fn pretraining(&self, pretrain: &PretrainSpec, layer: &str, input: Shape) -> Result<Self, ConfigError> {
+    pub fn pretraining(&self, pretrain: &PretrainSpec, layer: &str, input: Shape, output: Shape) -> Result<Self, ConfigError> {
         let place = self.root.entry(&["pretrain", "layers"]).map_or(self.root.span, Entry::span);
         let fault = |message: String, help: &str| Err(self.error_at(place, message, "", help));
         let Some((index, spec)) = self.layer(layer) else {
@@ -86,7 +89,7 @@ impl NetSpec {
         let mut extra = format!(
             "layer = [\n{{ name = {}, type = \"dropout\", inputs = {}, keep = {} }},\n{{ name = {}, type = \"deconv\", inputs = {}, \
              channels = {}, size = [{}, {}], weight_source = {} }},\n{{ name = \"reconstruction\", type = \"sum-of-squares\", \
-             inputs = [{}, {}], coefficient = 0.5 }},\n",
+             inputs = [{}, {}], coefficient = {} }},\n",
             text(&corrupted),
             text(&read.name),
             1.0 - pretrain.noise,
@@ -98,6 +101,7 @@ impl NetSpec {
             text(layer),
             text(&decoder),
             text(&read.name),
+            0.5 / (output.h * output.w) as f64,
         );
         if pretrain.sparsity > 0.0 {
             // Σ|h| is the sum of the squares of √|h|.

@@ -2,7 +2,10 @@
 
 use super::de::{self, Context};
 use super::error::{did_you_mean, list, quote};
-use super::{ConfigError, DataSpec, LayerSpec, NetSpec, Node, PretrainSpec, Sources, Span, SyntheticSpec, TrainSpec, Value, graph, set, toml};
+use super::{
+    ConfigError, DataSpec, LayerSpec, NetSpec, Node, PretrainSpec, Sources, Span, SyntheticSpec, TrainSpec, Value, graph, set,
+    toml,
+};
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::Read;

@@ -67,8 +67,10 @@ pub fn run(
 fn stage(setup: &Setup, layer: &str) -> Result<Setup> {
     let pretrain = setup.spec.pretrain.clone().unwrap_or_default();
     let graph = setup.graph(1)?;
-    let input = graph.nodes.iter().find(|n| n.name == layer).and_then(|n| n.inputs.first()).map(|&i| graph.shape(i));
-    let spec = setup.spec.pretraining(&pretrain, layer, input.unwrap_or(graph.images))?;
+    let node = graph.nodes.iter().find(|n| n.name == layer);
+    let input = node.and_then(|n| n.inputs.first()).map_or(graph.images, |&i| graph.shape(i));
+    let output = node.map_or(graph.images, |n| n.layer.output());
+    let spec = setup.spec.pretraining(&pretrain, layer, input, output)?;
     let data = open_data(&spec)?;
     Ok(Setup { spec, data, normalisation: setup.normalisation.clone() })
 }
