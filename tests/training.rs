@@ -282,6 +282,20 @@ fn summary_tells_parameters_multiply_adds_and_the_memory_that_is_allocated() {
     }
 }
 
+/// A node's consumers are the nodes that have it among their inputs, in order, and once where it is there twice.
+#[test]
+fn consumers_are_the_nodes_that_read() {
+    let twice = DAG.replace("[\"left\", \"right\"]", "[\"left\", \"left\"]");
+    for config in CONFIGS.into_iter().chain([&*twice]) {
+        let graph = setup(config, &["train.batch=16", "data.train_images=16", "data.test_images=16"]).graph(16).unwrap();
+        let nodes = graph.nodes.len();
+        for i in 0..nodes {
+            let reads = |&j: &usize| graph.nodes[j].inputs.contains(&Input::Node(i));
+            assert_eq!(graph.consumers(i).collect::<Vec<_>>(), (0..nodes).filter(reads).collect::<Vec<_>>(), "node {i}");
+        }
+    }
+}
+
 /// Tensors whose lives do not meet share memory: a plan is smaller than its tensors together, and one for testing alone
 /// smaller than one for training.
 #[test]

@@ -81,6 +81,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// The parameters, in the order of the layers that own them.
     pub parameters: Vec<Parameter>,
+    /// What [`consumers`](Graph::consumers) answers, by node.
+    readers: Vec<Vec<usize>>,
 }
 
 impl Graph {
@@ -92,13 +94,14 @@ impl Graph {
         let mut builder = Builder {
             spec,
             classes,
-            graph: Self { name: spec.name.clone(), images, nodes: Vec::new(), parameters: Vec::new() },
+            graph: Self { name: spec.name.clone(), images, nodes: Vec::new(), parameters: Vec::new(), readers: Vec::new() },
             outputs: Vec::with_capacity(spec.layers.len()),
         };
         for layer in &spec.layers {
             builder.add(layer)?;
         }
         let mut graph = builder.graph;
+        graph.find_readers();
         graph.mark();
         Ok(graph)
     }
@@ -112,9 +115,9 @@ impl Graph {
         }
     }
 
-    /// The nodes that read a node's output, in order.
+    /// The nodes that read a node's output, in order, each once.
     pub fn consumers(&self, node: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
-        (node + 1..self.nodes.len()).filter(move |&j| self.nodes[j].inputs.contains(&Input::Node(node)))
+        self.readers[node].iter().copied()
     }
 
     /// The number of parameters that can be learned, shared ones once.
@@ -156,6 +159,20 @@ impl Graph {
             });
             read.or_else(|| self.outputs().next())
         })
+    }
+
+    /// Notes who reads each node: the plan asks for every node several times.
+    fn find_readers(&mut self) {
+        self.readers = vec![Vec::new(); self.nodes.len()];
+        for (j, node) in self.nodes.iter().enumerate() {
+            for input in &node.inputs {
+                if let Input::Node(i) = *input
+                    && self.readers[i].last() != Some(&j)
+                {
+                    self.readers[i].push(j);
+                }
+            }
+        }
     }
 
     /// Finds out which layers train and which learn.
