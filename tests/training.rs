@@ -5,7 +5,7 @@ mod common;
 use common::{Folder, LENET, SMALL, close, f32_device, f64_device, parameters, setup, trainer};
 use convnet::data::Loader;
 use convnet::device::{Into, StepValues, Tensor};
-use convnet::layer::{Part, Phase};
+use convnet::layer::{Part, Phase, Tensors};
 use convnet::net::{BatchBytes, Graph, Input, Net, Plan, Purpose};
 use convnet::train::{Line, Run, Split, Trainer, evaluate, read_lines};
 use std::sync::atomic::AtomicBool;
@@ -141,6 +141,11 @@ layer = [
 { name = "flat", type = "flatten" },
 { name = "tanh", type = "neuron", neuron = "tanh" },
 { name = "fc1", type = "fc", outputs = 10 },
+{ name = "left", type = "fc", inputs = "tanh", outputs = 10 },
+{ name = "right", type = "fc", inputs = "tanh", outputs = 10 },
+{ name = "sum", type = "eltsum", inputs = ["fc1", "left", "right"], coefficients = [1, 1, 2], neuron = "relu" },
+{ name = "largest", type = "eltmax", inputs = ["fc1", "sum"] },
+{ name = "product", type = "eltproduct", inputs = ["largest", "fc1"] },
 { name = "flat-again", type = "flatten" },
 { name = "logistic", type = "neuron", neuron = "logistic" },
 { name = "cost", type = "logistic-regression", inputs = "fc1" },
@@ -331,6 +336,18 @@ fn a_view_lies_in_its_input() {
     assert_ne!(tanh.output.unwrap().slot, flat.output.unwrap().slot);
     let gradients = [relu, flat, tanh].map(|t| t.output_gradient.unwrap().slot);
     assert!(gradients.iter().all(|&g| g == gradients[0]), "{gradients:?}");
+}
+
+/// A sum works in the place of the first input that it alone reads, and so does its gradient.
+#[test]
+fn a_sum_lies_in_an_input_of_its_own() {
+    let Planned { graph, plan } = planned(IN_PLACE, Purpose::Train);
+    let node = |name: &str| &plan.nodes[graph.nodes.iter().position(|n| n.name == name).unwrap()];
+    let [output, gradient] = [|t: &Tensors| t.output, |t: &Tensors| t.output_gradient];
+    for slot in [output, gradient] {
+        let [fc1, left, right, sum] = ["fc1", "left", "right", "sum"].map(|name| slot(node(name)).unwrap().slot);
+        assert!(sum == left && sum != fc1 && sum != right, "{fc1:?} {left:?} {right:?} {sum:?}");
+    }
 }
 
 /// Walks a step over a map of who wrote each byte last: whatever a pass reads is still what was written for it.

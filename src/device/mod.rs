@@ -206,6 +206,20 @@ impl Neuron {
     }
 }
 
+/// How two tensors are merged, element by element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Merge {
+    /// The first times a, plus the second times b.
+    Sum {
+        /// Multiplies the first.
+        a: f64,
+        /// Multiplies the second.
+        b: f64,
+    },
+    /// The first times the second.
+    Product,
+}
+
 /// What changes from step to step. It is handed to the device apart from the operations, so that a whole step can be
 /// recorded once and replayed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -481,6 +495,17 @@ pub trait Device {
     /// The box of y ← the box of x (or += …), 0 where it reaches out of x; mirrored where the geometry says so. The rest of y
     /// stays as it is.
     fn copy_box(&mut self, g: &CopyGeometry, x: Tensor, y: Tensor, into: Into) -> Result<()>;
+
+    /// y ← a and b merged, or y += …; y may be a or b where it is set.
+    fn merge(&mut self, merge: Merge, a: Tensor, b: Tensor, y: Tensor, into: Into) -> Result<()>;
+
+    /// y ← max(a, b), where b is input number `number` of a maximum of several, 1 or more, and a is that of those before: which
+    /// ← `number` where b is larger than a, elsewhere what it was, or 0 where `number` is 1. y may be a or b. which: real, as
+    /// many as y's.
+    fn max_forward(&mut self, number: u32, a: Tensor, b: Tensor, y: Tensor, which: Tensor) -> Result<()>;
+
+    /// dx ← dy where which is `number`, 0 elsewhere (or dx += …): the gradient of input number `number`, from 0. dx may be dy.
+    fn max_backward(&mut self, number: u32, which: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
 
     /// x ← value, in every element.
     fn fill(&mut self, x: Tensor, value: f64) -> Result<()>;

@@ -8,6 +8,7 @@ mod crop;
 mod data;
 mod deconv;
 mod dropout;
+mod eltwise;
 mod fc;
 mod flatten;
 mod neuron;
@@ -94,6 +95,9 @@ pub const KINDS: &[Kind] = &[
     fc::KIND,
     pool::KIND,
     concat::KIND,
+    eltwise::SUM,
+    eltwise::MAX,
+    eltwise::PRODUCT,
     slice::KIND,
     crop::KIND,
     reflect::KIND,
@@ -241,8 +245,9 @@ pub trait Layer: Debug + Send {
         Reads::default()
     }
 
-    /// Whether each output depends on the input at the same place alone, so that the output may overwrite the input (where
-    /// backward does not read it) and the input's gradient the output's.
+    /// Whether each output depends on the inputs at the same place alone, so that the output may overwrite the first or the
+    /// second input (where backward does not read it) and an input's gradient the output's. The forward pass reads those two
+    /// before any other; the backward pass makes the gradient that is in the output's place last.
     fn elementwise(&self) -> bool {
         false
     }

@@ -283,9 +283,8 @@ impl Planner<'_> {
     /// The node whose output node `i` writes over.
     fn overwritten(&self, i: usize) -> Option<usize> {
         let node = &self.graph.nodes[i];
-        let j = self.only_input(i)?;
-        let free = !self.reads(i).inputs && (node.layer.is_view() || !self.is_read_again(j));
-        (node.fused || free).then_some(j)
+        let free = |j: usize| !self.reads(i).inputs && (node.layer.is_view() || !self.is_read_again(j));
+        self.only_reader_of(i).find(|&j| node.fused || free(j))
     }
 
     /// Whether node `i`'s output, or what it is a view of, is read again when its readers' forward passes are done.
@@ -294,11 +293,15 @@ impl Planner<'_> {
         self.reads(i).output || self.graph.prediction() == Some(i) || of_view()
     }
 
-    /// The node that elementwise node `i` alone reads.
-    fn only_input(&self, i: usize) -> Option<usize> {
+    /// The nodes among the first two inputs of elementwise node `i` that it alone reads, once.
+    fn only_reader_of(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
         let node = &self.graph.nodes[i];
-        let &[Input::Node(j)] = node.inputs.as_slice() else { return None };
-        (node.layer.elementwise() && self.graph.consumers(j).count() == 1).then_some(j)
+        let inputs = if node.layer.elementwise() { node.inputs.as_slice() } else { &[] };
+        inputs.iter().take(2).filter_map(move |input| {
+            let Input::Node(j) = *input else { return None };
+            let once = node.inputs.iter().filter(|other| *other == input).count() == 1;
+            (once && self.graph.consumers(j).count() == 1).then_some(j)
+        })
     }
 
     /// Blocks of the outputs' gradients, where a node learns.
@@ -311,7 +314,8 @@ impl Planner<'_> {
             if !node.learns || node.is_cost() {
                 continue;
             }
-            let shared = self.only_input(first).filter(|&j| j == i).and(blocks[first]);
+            let passed_on = self.only_reader_of(first).find(|&j| graph.nodes[j].learns);
+            let shared = passed_on.filter(|&j| j == i).and(blocks[first]);
             let (from, until) = (self.backward_time(first), self.backward_time(i));
             let bytes = node.layer.output().elements() * real.size();
             let block = shared.unwrap_or_else(|| self.block(bytes, from, until));

@@ -2,11 +2,12 @@
 //! file and name it in [`all`].
 
 mod copy;
+mod merge;
 
 use super::operation::Call;
 use std::sync::Arc;
 
 /// The cases of all of them.
 pub(super) fn all() -> Vec<Arc<dyn Call>> {
-    [copy::cases()].into_iter().flatten().collect()
+    [copy::cases(), merge::cases()].into_iter().flatten().collect()
 }

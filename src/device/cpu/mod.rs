@@ -13,6 +13,7 @@ mod elementwise;
 mod gemm;
 mod images;
 mod math;
+mod merge;
 mod neuron;
 mod one_hot;
 mod pool;
@@ -26,8 +27,8 @@ pub use real::Real;
 pub use workers::Workers;
 
 use super::{
-    ConvGeometry, CopyGeometry, Device, Dtype, Error, ImageGeometry, Into, Neuron, Op, PoolGeometry, PoolKind, Product, Result,
-    StepValues, Tensor, Update,
+    ConvGeometry, CopyGeometry, Device, Dtype, Error, ImageGeometry, Into, Merge, Neuron, Op, PoolGeometry, PoolKind, Product,
+    Result, StepValues, Tensor, Update,
 };
 use arena::{Arena, Borrow};
 
@@ -74,6 +75,17 @@ fn scratch_of<'a, T: Real>(b: &mut Borrow<'a>, scratch: Tensor) -> &'a mut [T] {
 fn in_place<'a, T: Real>(b: &mut Borrow<'a>, x: Tensor, y: Tensor) -> (Option<&'a [T]>, &'a mut [T]) {
     let apart = (x.slot != y.slot).then(|| b.read(x));
     (apart, b.write(y))
+}
+
+/// As [`in_place`], of two inputs: a and b, unless they are y, and y.
+fn either_in_place<'a, T: Real>(
+    t: &mut Borrow<'a>,
+    a: Tensor,
+    b: Tensor,
+    y: Tensor,
+) -> (Option<&'a [T]>, Option<&'a [T]>, &'a mut [T]) {
+    let [a, b] = [a, b].map(|x| (x.slot != y.slot).then(|| t.read(x)));
+    (a, b, t.write(y))
 }
 
 impl<T: Real> Device for CpuDevice<T> {
@@ -331,6 +343,27 @@ impl<T: Real> Device for CpuDevice<T> {
     fn copy_box(&mut self, g: &CopyGeometry, x: Tensor, y: Tensor, into: Into) -> Result<()> {
         let mut b = self.arena.borrow();
         copy::copy_box::<T>(&self.workers, g, b.read(x), b.write(y), into);
+        Ok(())
+    }
+
+    fn merge(&mut self, merge: Merge, a: Tensor, b: Tensor, y: Tensor, into: Into) -> Result<()> {
+        let (a, b, y) = either_in_place::<T>(&mut self.arena.borrow(), a, b, y);
+        merge::merge(&self.workers, merge, a, b, y, into);
+        Ok(())
+    }
+
+    fn max_forward(&mut self, number: u32, a: Tensor, b: Tensor, y: Tensor, which: Tensor) -> Result<()> {
+        let mut t = self.arena.borrow();
+        let (a, b, y) = either_in_place::<T>(&mut t, a, b, y);
+        merge::max_forward(&self.workers, number, a, b, y, t.write(which));
+        Ok(())
+    }
+
+    fn max_backward(&mut self, number: u32, which: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let which = b.read::<T>(which);
+        let (dy, dx) = in_place(&mut b, dy, dx);
+        merge::max_backward(&self.workers, number, which, dy, dx, into);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod embedded;
 mod feed;
 mod gemm;
 mod images;
+mod merge;
 mod neuron;
 mod parts;
 mod pool;
@@ -27,8 +28,8 @@ mod step;
 pub use available::{DeviceInfo, available};
 
 use super::{
-    ConvGeometry, CopyGeometry, Device, Dtype, Error, GraphId, ImageGeometry, Into, METRICS, Neuron, Op, PoolGeometry, PoolKind,
-    Product, Result, StepValues, Tensor, Update,
+    ConvGeometry, CopyGeometry, Device, Dtype, Error, GraphId, ImageGeometry, Into, METRICS, Merge, Neuron, Op, PoolGeometry,
+    PoolKind, Product, Result, StepValues, Tensor, Update,
 };
 use cudarc::driver::sys::CUresult;
 use driver::{Address, Argument, Context, Failure, Function, Graph, Grid, Memory, Module, Stream};
@@ -56,6 +57,7 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("elementwise", elementwise::KERNELS),
     ("gemm", gemm::KERNELS),
     ("images", images::KERNELS),
+    ("merge", merge::KERNELS),
     ("neuron", neuron::KERNELS),
     ("parts", parts::KERNELS),
     ("pool", pool::KERNELS),
@@ -495,6 +497,18 @@ impl Device for CudaDevice {
 
     fn copy_box(&mut self, g: &CopyGeometry, x: Tensor, y: Tensor, into: Into) -> Result<()> {
         copy::copy_box(self, g, x, y, into)
+    }
+
+    fn merge(&mut self, merge: Merge, a: Tensor, b: Tensor, y: Tensor, into: Into) -> Result<()> {
+        merge::merge(self, merge, a, b, y, into)
+    }
+
+    fn max_forward(&mut self, number: u32, a: Tensor, b: Tensor, y: Tensor, which: Tensor) -> Result<()> {
+        merge::max_forward(self, number, a, b, y, which)
+    }
+
+    fn max_backward(&mut self, number: u32, which: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        merge::max_backward(self, number, which, dy, dx, into)
     }
 
     fn fill(&mut self, x: Tensor, value: f64) -> Result<()> {
