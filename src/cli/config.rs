@@ -1,4 +1,4 @@
-//! The arguments that name a config, the same for every command that reads one.
+//! The arguments that name a config, the same for every command that reads one: a file, or a cuda-convnet pair.
 
 use super::Result;
 use crate::config::{NetSpec, set_text};
@@ -10,7 +10,14 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 pub struct ConfigArguments {
     /// The config
-    config: PathBuf,
+    #[arg(required_unless_present_any = ["layer_def", "layer_params"])]
+    config: Option<PathBuf>,
+    /// The layers of a cuda-convnet net, in place of CONFIG
+    #[arg(long, value_name = "FILE", requires = "layer_params", conflicts_with = "config")]
+    layer_def: Option<PathBuf>,
+    /// The learning settings of a cuda-convnet net, in place of CONFIG
+    #[arg(long, value_name = "FILE", requires = "layer_def", conflicts_with = "config")]
+    layer_params: Option<PathBuf>,
     /// The images: a built-in set's name or a path [config: data.source]
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
@@ -25,7 +32,10 @@ impl ConfigArguments {
     pub fn load(&self, more: impl IntoIterator<Item = String>) -> Result<NetSpec> {
         let data = self.data.iter().map(|data| set_text("data.source", data));
         let sets: Vec<String> = self.sets.iter().cloned().chain(data).chain(more).collect();
-        let spec = NetSpec::load(&self.config, &sets)?;
+        let spec = match (&self.config, &self.layer_def, &self.layer_params) {
+            (None, Some(layers), Some(params)) => NetSpec::load_pair(layers, params, &sets)?,
+            (config, ..) => NetSpec::load(config.as_deref().unwrap_or(Path::new("")), &sets)?,
+        };
         for note in &spec.notes {
             eprintln!("note: {note}");
         }
@@ -35,7 +45,8 @@ impl ConfigArguments {
 
     /// What the config is read from, for people.
     pub fn origin(&self) -> String {
-        self.config.display().to_string()
+        let files = [&self.config, &self.layer_def, &self.layer_params];
+        files.into_iter().flatten().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ")
     }
 }
 

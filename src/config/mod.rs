@@ -5,6 +5,7 @@
 //! found, is a [`ConfigError`], which shows the line with a label. To add a format, write a reader that makes the same
 //! tree as the TOML would, and give it to [`NetSpec::from_node`].
 
+mod cuda_convnet;
 mod data;
 mod de;
 mod error;

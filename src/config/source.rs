@@ -53,6 +53,11 @@ impl Sources {
         self.text(id).map(|t| (t.name.as_str(), t.text.as_str()))
     }
 
+    /// The name of a span's text, and its line from 1.
+    pub(super) fn line(&self, span: Span) -> (&str, usize) {
+        self.text(span.source).map_or(("", 1), |t| (t.name(), t.position(span.start as usize).0))
+    }
+
     pub(super) fn text(&self, id: SourceId) -> Option<&Arc<Text>> {
         self.0.get(id.0 as usize)
     }

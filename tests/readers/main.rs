@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod convert;
+mod cuda_convnet;
 #[path = "../../fuzz/holds.rs"]
 mod holds;
 mod mutations;
@@ -14,4 +15,10 @@ use mutations::mutate;
 #[test]
 fn toml_survives_mutations() {
     mutate("toml", |text| holds::for_config(NetSpec::from_toml(text, "net.toml", &[])));
+}
+
+/// Mutated cuda-convnet pairs too.
+#[test]
+fn pairs_survive_mutations() {
+    mutate("cuda_convnet", holds::for_pair);
 }
