@@ -9,12 +9,7 @@
 // The images from step->images on are padding: they count nowhere and their gradients are 0. A label out of range, which the
 // data cannot hold, is taken as the nearest class, so that nothing out of bounds is read. An image whose loss is no number is
 // an error, top-5 too.
-#include "common.cuh"
-
-enum Metric { LOSS, ERRORS, ERRORS_TOP5, IMAGES };
-
-// What cross entropy takes a probability for at least.
-constexpr float LEAST = 1e-30f;
+#include "cost.cuh"
 
 // What a class should have, q: `each`, and the label's `own` more.
 struct Smoothed {
@@ -23,29 +18,6 @@ struct Smoothed {
     __device__ float operator()(bool label) const { return label ? own + each : each; }
 };
 static_assert(sizeof(Smoothed) == 8, "as in src/device/cuda/cost.rs");
-
-// The image's label, whatever it is, as an index.
-__device__ __forceinline__ int label_of(const int* labels, int image, int elements) {
-    return min(max(labels[image], 0), elements - 1);
-}
-
-// Adds one warp's sums to the metrics, in thread 0 of the only block.
-__device__ __forceinline__ void add_metrics(float loss, int errors, int errors_top5, int images, float* metrics) {
-    __shared__ float losses[WARP];
-    __shared__ int counts[2][WARP];
-    const int warp = threadIdx.x / WARP;
-    if (threadIdx.x % WARP == 0) losses[warp] = loss, counts[0][warp] = errors, counts[1][warp] = errors_top5;
-    __syncthreads();
-    if (warp != 0) return;
-    loss = warp_sum(losses[threadIdx.x]);
-    errors = warp_sum(counts[0][threadIdx.x]);
-    errors_top5 = warp_sum(counts[1][threadIdx.x]);
-    if (threadIdx.x != 0) return;
-    metrics[LOSS] += loss;
-    metrics[ERRORS] += errors;
-    metrics[ERRORS_TOP5] += errors_top5;
-    metrics[IMAGES] += images;
-}
 
 template <bool SOFTMAX>
 __device__ __forceinline__ void forward(const StepValues* step, int images, int elements, const float* __restrict__ x,
@@ -62,7 +34,7 @@ __device__ __forceinline__ void forward(const StepValues* step, int images, int 
         for (int i = lane; i < elements; i += WARP) {
             const float v = row[i];
             largest = fmaxf(largest, v);
-            rank += i != label && !(i < label ? v < mine : v <= mine);  // what is no number comes before
+            rank += comes_before(v, i, mine, label);
         }
         rank = warp_sum(rank);
         if (SOFTMAX) {
@@ -71,8 +43,8 @@ __device__ __forceinline__ void forward(const StepValues* step, int images, int 
             image_loss = logf(warp_sum(sum)) + q.own * (largest - mine);
         } else {
             if (q.each > 0)
-                for (int i = lane; i < elements; i += WARP) all -= logf(row[i] < LEAST ? LEAST : row[i]);
-            image_loss = q.own * -logf(mine < LEAST ? LEAST : mine);
+                for (int i = lane; i < elements; i += WARP) all -= logf(at_least(row[i]));
+            image_loss = q.own * -logf(at_least(mine));
         }
         if (q.each > 0) image_loss += q.each * warp_sum(all);
         loss += image_loss;
@@ -126,7 +98,7 @@ cross_entropy_backward(const StepValues* step, int images, int elements, const f
     for (long long t = (long long)blockIdx.x * blockDim.x + threadIdx.x; t < count; t += stride) {
         const int image = t / elements, i = t % elements;
         const float share = image < counted ? q(i == label_of(labels, image, elements)) : 0.0f;
-        put<1>(dx + t, {{share == 0 ? 0.0f : factor * share / (x[t] < LEAST ? LEAST : x[t])}}, add);
+        put<1>(dx + t, {{share == 0 ? 0.0f : factor * share / at_least(x[t])}}, add);
     }
 }
 

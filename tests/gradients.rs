@@ -89,6 +89,19 @@ layer = [
 { name = "cost-smoothed", inputs = ["softmax"], type = "logistic-regression", coefficient = 0.7, smoothing = 0.2 },
 { name = "cost-of-probabilities-smoothed", inputs = ["fc-relu"], type = "logistic-regression", smoothing = 0.1 },
 { name = "target", inputs = ["labels"], type = "one-hot", classes = 5, smoothing = 0.3 },
+{ name = "soft-cost", inputs = ["softmax", "target"], type = "cross-entropy", coefficient = 0.7 },
+{ name = "soft-cost-of-probabilities", inputs = ["fc-relu", "fc-sqrt"], type = "cross-entropy" },
+{ name = "fc-logistic", inputs = ["data"], type = "fc", outputs = 5, neuron = "logistic" },
+{ name = "binary", inputs = ["logistic", "data"], type = "binary-cross-entropy", coefficient = 0.7, positive_weight = 1.5 },
+{ name = "binary-of-fc", inputs = ["fc-logistic", "target"], type = "binary-cross-entropy" },
+{ name = "binary-of-probabilities", inputs = ["fc", "target"], type = "binary-cross-entropy", positive_weight = 0.5 },
+{ name = "detection", inputs = ["fc-logistic", "target"], type = "detection-cross-entropy", positive_weight = 2.0 },
+{ name = "detection-of-probabilities", inputs = ["fc", "target"], type = "detection-cross-entropy" },
+{ name = "hinge", inputs = ["fc"], type = "hinge", coefficient = 0.7 },
+{ name = "hinge-squared", inputs = ["fc"], type = "hinge", norm = 2, margin = 0.5 },
+{ name = "hinge-one-vs-all", inputs = ["fc"], type = "hinge", kind = "one-vs-all", margin = 2.0 },
+{ name = "hinge-one-vs-all-squared", inputs = ["fc"], type = "hinge", kind = "one-vs-all", norm = 2 },
+{ name = "squares-of-data", inputs = ["tanh", "data"], type = "sum-of-squares" },
 { name = "squares", inputs = ["fc-sqrt"], type = "sum-of-squares", coefficient = 0.3 },
 { name = "squares-of-difference", inputs = ["fc-relu", "fc-square"], type = "sum-of-squares" },
 ]
@@ -118,6 +131,26 @@ fn every_layer_computes_its_gradient() {
     assert!(missing.is_empty(), "not checked: {missing:?}");
     let worst = checks.iter().max_by(|a, b| a.worst_relative_error.total_cmp(&b.worst_relative_error));
     println!("{} gradients, worst {worst:?}", checks.len());
+}
+
+/// Pairs are labelled 0 or 1. Of random vectors of 252 elements most are about 22 apart: within one margin, beyond the other.
+#[test]
+fn contrastive_costs_compute_their_gradients() {
+    const PAIRS: &str = r#"
+layer = [
+{ name = "a", type = "neuron", neuron = "tanh" },
+{ name = "b", inputs = ["data"], type = "neuron", neuron = "linear[0.5, 0.1]" },
+{ name = "near", inputs = ["a", "b"], type = "contrastive", margin = 30.0, coefficient = 0.7 },
+{ name = "far", inputs = ["a", "b"], type = "contrastive", margin = 20.0 },
+]"#;
+    let spec = NetSpec::from_toml(&format!("{PAIRS}\n{HEAD}"), "test.toml", &[]).unwrap();
+    let graph = |classes| Graph::new(&spec, Shape::new(12, 9, 7, 4), classes);
+    let checks = checks(&graph(2).unwrap(), 60);
+    let costs: Vec<&LayerCheck> = checks.iter().filter(|c| c.kind == "contrastive").collect();
+    assert_eq!(costs.len(), 4);
+    assert!(costs.iter().all(|c| c.is_right() && c.backward != 0.0), "{costs:#?}");
+    let error = graph(3).unwrap_err();
+    assert!(error.advice().is_some_and(|a| a.contains("pairs = true")), "{error}: {:?}", error.advice());
 }
 
 /// What a wrapped layer's backward pass does wrong.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, LENET, SMALL, close, f32_device, f64_device, parameters, setup, trainer};
+use common::{COSTS, Folder, LENET, SMALL, close, f32_device, f64_device, parameters, setup, trainer};
 use convnet::data::Loader;
 use convnet::device::{Into, StepValues, Tensor};
 use convnet::layer::{Part, Phase, Tensors};
@@ -228,7 +228,7 @@ fn metrics_have_each_of_several_costs() {
     assert!(lines.iter().any(|l| l.split == Split::Train) && lines.iter().any(|l| l.split == Split::Test));
     for line in &lines {
         assert_eq!(line.costs.keys().collect::<Vec<_>>(), ["classes", "likeness"]);
-        let (classes, likeness) = (line.costs["classes"], line.costs["likeness"]);
+        let (classes, likeness) = (&line.costs["classes"], &line.costs["likeness"]);
         close(&[line.loss], &[classes.loss + 0.25 * likeness.loss], 1e-12);
         assert_eq!((line.error, line.error_top5), (classes.error, classes.error_top5));
     }
@@ -419,8 +419,8 @@ fn no_tensor_is_overwritten_while_it_is_needed() {
 
 // ---- what the tests are made of ----
 
-const CONFIGS: [&str; 5] =
-    [include_str!("../configs/lenet.toml"), include_str!("../configs/cifar-quick.toml"), SMALL, DAG, IN_PLACE];
+const CONFIGS: [&str; 6] =
+    [include_str!("../configs/lenet.toml"), include_str!("../configs/cifar-quick.toml"), SMALL, DAG, IN_PLACE, COSTS];
 
 fn with_dropout(config: &str) -> String {
     let dropout = "[[layer]]\nname = \"dropout1\"\ntype = \"dropout\"\n[[layer]]\nname = \"fc2\"";

@@ -3,8 +3,8 @@
 use super::{BOUND, LayerCheck, Options};
 use crate::device::cpu::CpuDevice;
 use crate::device::philox::{Purpose, Stream};
-use crate::device::{Device, Dtype, Into, METRIC_LOSS, METRICS, Result, Shape, Slot, StepValues, Tensor};
-use crate::layer::{Io, Layer, ParameterRole, ParameterSpec, Part, Pass, Phase, Role, Tensors};
+use crate::device::{Device, Dtype, Into, METRIC_LOSS, Result, Shape, Slot, StepValues, Tensor};
+use crate::layer::{Domain, Io, Layer, ParameterRole, ParameterSpec, Part, Pass, Phase, Role, Tensors};
 use crate::net::{Graph, Input, Node};
 
 /// Every tensor begins on such a boundary, as in a net's plan.
@@ -94,7 +94,7 @@ impl<'a> Bench<'a> {
             }
         }
         if node.is_cost() {
-            tensors.metrics = Some(layout.put(Shape::new(1, 1, 1, METRICS), Dtype::F64));
+            tensors.metrics = Some(layout.put(Shape::new(1, 1, 1, node.metrics()), Dtype::F64));
         } else {
             let [output, gradient] = [(); 2].map(|()| layout.put(node.layer.output(), Dtype::F64));
             (tensors.output, tensors.output_gradient) = (Some(output), Some(gradient));
@@ -136,18 +136,17 @@ impl<'a> Bench<'a> {
 
     /// Draws inputs, parameters and the output's gradient.
     fn draw(&mut self) -> Result<()> {
-        // A logistic regression without its softmax takes a logarithm.
-        self.draw_variables(self.node().kind == "logistic-regression")?;
+        self.draw_variables(self.node().layer.domain())?;
         if self.forward()?.iter().any(|y| !y.is_finite()) {
-            // So does a neuron's root.
-            self.draw_variables(true)?;
+            // Such as a neuron's root.
+            self.draw_variables(Domain::Positive)?;
         }
         let outputs = self.tensors.output.map_or(0, |y| y.shape.elements());
         self.weights = (0..outputs).map(|_| self.random.gaussian()).collect();
         Ok(())
     }
 
-    fn draw_variables(&mut self, positive: bool) -> Result<()> {
+    fn draw_variables(&mut self, domain: Domain) -> Result<()> {
         let parameters: Vec<_> = self.node().layer.parameters().into_iter().filter(ParameterSpec::is_learned).collect();
         let first = self.variables.len() - parameters.len();
         for (i, v) in self.variables.iter_mut().enumerate() {
@@ -156,7 +155,12 @@ impl<'a> Bench<'a> {
             let scale = weights.map_or(1.0, |p| 1.0 / (p.fan_in as f64).sqrt());
             let mut draw = || {
                 let g = self.random.gaussian();
-                scale * if positive { g.exp() } else { g }
+                scale
+                    * match domain {
+                        Domain::Reals => g,
+                        Domain::Positive => g.exp(),
+                        Domain::Unit => 1.0 / (1.0 + (-g).exp()),
+                    }
             };
             v.values = (0..v.tensor.shape.elements()).map(|_| draw()).collect();
             self.device.write(v.tensor, bytemuck::cast_slice(&v.values))?;

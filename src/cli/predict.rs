@@ -2,7 +2,7 @@
 
 use super::test::Which;
 use super::{DeviceArguments, Failure, Result, table};
-use crate::device::{Place, Shape, StepValues, Tensor};
+use crate::device::{Neuron, Place, Shape, StepValues, Tensor};
 use crate::layer::{Phase, Role};
 use crate::net::{BatchBytes, Graph, Net, Purpose};
 use crate::train::{self, Run};
@@ -72,8 +72,8 @@ struct Unread {
 struct Predictor {
     net: Net,
     output: Tensor,
-    /// The output is probabilities already.
-    softmax: bool,
+    /// The output is probabilities already, of one class each or each of its own.
+    probabilities: bool,
     names: Vec<String>,
     top: usize,
 }
@@ -93,12 +93,12 @@ pub(super) fn run(a: Arguments) -> Result {
     let Some(prediction) = graph.prediction() else {
         return Err(Failure::new("the net has no output to predict with"));
     };
-    let softmax = graph.nodes[prediction].role() == Role::Softmax;
+    let probabilities = matches!(graph.nodes[prediction].role(), Role::Softmax | Role::Neuron(Neuron::Logistic));
     let net = Net::new(graph, a.device.open()?, Purpose::Infer, shape, &normalisation.mean, normalisation.scale);
     let mut net = net.map_err(|(error, _)| error)?;
     train::load_parameters(&mut net, &found, &path)?;
     let output = net.plan.nodes[prediction].output.expect("a prediction is an output");
-    let mut predictor = Predictor { net, output, softmax, names: found.state.data.class_names, top: a.top };
+    let mut predictor = Predictor { net, output, probabilities, names: found.state.data.class_names, top: a.top };
 
     let mut bar = super::progress::bar("predicting");
     let mut predicted: Vec<Predicted> = Vec::new();
@@ -215,7 +215,7 @@ impl Predictor {
     }
 
     fn best(&self, scores: &[f64]) -> Vec<Prediction> {
-        let probabilities = if self.softmax { scores.to_vec() } else { softmax(scores) };
+        let probabilities = if self.probabilities { scores.to_vec() } else { softmax(scores) };
         let mut order: Vec<usize> = (0..scores.len()).collect();
         // Of equal ones the first is the prediction, as everywhere.
         order.sort_by(|&i, &j| probabilities[j].total_cmp(&probabilities[i]));

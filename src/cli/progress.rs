@@ -10,8 +10,10 @@ use std::time::Duration;
 pub struct Progress {
     bar: ProgressBar,
     plain: bool,
-    /// The last train line's loss and error, shown beside a test's.
-    trained: Option<(f64, f64)>,
+    /// The last train line, shown beside a test's.
+    trained: Option<Line>,
+    /// The costs, in their order, and whether each counts errors.
+    costs: Vec<(String, bool)>,
     steps_per_epoch: f64,
     batch: f64,
 }
@@ -26,7 +28,9 @@ impl Progress {
         bar.set_position(trainer.steps_done());
         bar.reset_eta();
         bar.set_message(format!("steps to {folder}"));
-        Self { bar, plain, trained: None, steps_per_epoch, batch }
+        let nodes = &trainer.graph().nodes;
+        let costs = trainer.graph().costs().map(|i| (nodes[i].name.clone(), nodes[i].layer.counts().errors)).collect();
+        Self { bar, plain, trained: None, costs, steps_per_epoch, batch }
     }
 
     /// Shows an event.
@@ -37,28 +41,46 @@ impl Progress {
                 if let Some((loss, error)) = seen {
                     let epoch = step as f64 / self.steps_per_epoch;
                     let speed = self.bar.per_sec() * self.batch;
-                    self.bar
-                        .set_message(format!("epoch {epoch:.1}, loss {loss:.4}, error {}, {speed:.0} images/s", percent(error)));
+                    let error = if self.errors() { format!(", error {}", percent(error)) } else { String::new() };
+                    self.bar.set_message(format!("epoch {epoch:.1}, loss {loss:.4}{error}, {speed:.0} images/s"));
                 }
             }
             Event::Line(line) if line.split == Split::Train => {
-                self.trained = Some((line.loss, line.error));
+                self.trained = Some(line.clone());
             }
-            Event::Line(line) => self.say(&self.test_line(line)),
+            Event::Line(line) => self.test_lines(line).iter().for_each(|text| self.say(text)),
             Event::Testing(done, all) => self.bar.set_message(format!("testing {done}/{all}")),
             Event::Saved(_) => {}
         }
     }
 
-    fn test_line(&self, line: &Line) -> String {
-        let train = self.trained.map_or_else(String::new, |(l, e)| format!("train loss {l:.4} error {:>7}   ", percent(e)));
-        format!(
-            "epoch {:>5.1}  {train}test loss {:.4} error {:>7}   {:.0} s",
-            line.epoch,
-            line.loss,
-            percent(line.error),
-            line.seconds
-        )
+    /// Whether the first cost counts errors.
+    fn errors(&self) -> bool {
+        self.costs.first().is_none_or(|(_, errors)| *errors)
+    }
+
+    /// A test beside what was trained before it; where there are several costs, a line each below.
+    fn test_lines(&self, line: &Line) -> Vec<String> {
+        let both = |of: &dyn Fn(&Line) -> Option<(f64, f64)>, errors: bool| {
+            let one = |split: &str, line: &Line| {
+                let Some((loss, error)) = of(line) else { return String::new() };
+                let error = if errors { format!(" error {:>7}", percent(error)) } else { String::new() };
+                // What counts no errors leaves their column empty, where others have it.
+                let width = if self.costs.iter().any(|(_, errors)| *errors) { 14 } else { 0 };
+                format!("{split} loss {loss:.4}{error:width$}   ")
+            };
+            format!("{}{}", self.trained.as_ref().map_or_else(String::new, |t| one("train", t)), one("test", line))
+        };
+        let total = both(&|line| Some((line.loss, line.error)), self.errors());
+        let mut lines = vec![format!("epoch {:>5.1}  {total}{:.0} s", line.epoch, line.seconds)];
+        if self.costs.len() > 1 {
+            let each = self.costs.iter().map(|(name, errors)| {
+                let cost = both(&|line| line.costs.get(name).map(|c| (c.loss, c.error)), *errors);
+                format!("{:13}{cost}{name}", "")
+            });
+            lines.extend(each);
+        }
+        lines
     }
 
     fn say(&self, text: &str) {

@@ -1,11 +1,13 @@
 //! `convnet test`.
 
 use super::{DeviceArguments, Result, table};
-use crate::net::{Net, Purpose};
+use crate::layer::Counts;
+use crate::net::{CostMetrics, Net, Purpose};
 use crate::train::checkpoint::{self, Checkpoint};
-use crate::train::{self, Run, Setup};
+use crate::train::{self, CostLine, Run, Setup};
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -39,6 +41,9 @@ struct Report {
     error: f64,
     error_top5: f64,
     images: u64,
+    /// Each cost apart, as in a line of the metrics.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    costs: BTreeMap<String, CostLine>,
 }
 
 impl Which {
@@ -84,19 +89,67 @@ pub(super) fn run(a: Arguments) -> Result {
     let metrics = train::evaluate(&mut net, &mut tests, setup.spec.train.seed, &mut |i, n| bar.at(i, n))?;
     bar.finish();
     let loss = net.total_loss(&metrics);
-    let first = metrics.first().map(|(_, m)| *m).unwrap_or_default();
-    let report = Report { run: a.run, step, loss, error: first.error, error_top5: first.error_top5, images: first.images as u64 };
+    let first = metrics.first().map(|(_, m)| m.clone()).unwrap_or_default();
+    let report = Report {
+        run: a.run,
+        step,
+        loss,
+        error: first.error,
+        error_top5: first.error_top5,
+        images: first.images as u64,
+        costs: train::cost_lines(&metrics),
+    };
     if a.json {
         super::print_json(&report);
-    } else {
-        let rows = [
-            ("step", report.step.to_string()),
-            ("images", table::thousands(report.images)),
-            ("loss", format!("{:.4}", report.loss)),
-            ("error", table::percent(report.error)),
-            ("top-5 error", table::percent(report.error_top5)),
-        ];
-        super::print(table::pairs(&rows));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let counts: Vec<Counts> = net.graph.costs().map(|i| net.graph.nodes[i].layer.counts()).collect();
+    let Counts { errors, top5, .. } = counts.first().copied().unwrap_or_default();
+    let rows = [
+        Some(("step", report.step.to_string())),
+        Some(("images", table::thousands(report.images))),
+        Some(("loss", format!("{:.4}", report.loss))),
+        errors.then(|| ("error", table::percent(report.error))),
+        top5.then(|| ("top-5 error", table::percent(report.error_top5))),
+    ];
+    super::print(table::pairs(&rows.into_iter().flatten().collect::<Vec<_>>()));
+    if metrics.len() > 1 {
+        let share = |told: bool, error: f64| if told { table::percent(error) } else { String::new() };
+        let rows = metrics.iter().zip(&counts).map(|((name, m), c)| {
+            vec![name.clone(), format!("{:.4}", m.loss), share(c.errors, m.error), share(c.top5, m.error_top5)]
+        });
+        super::print("");
+        super::print(table::table(&["cost", "loss", "error", "top-5 error"], 1, rows));
+    }
+    for (name, m) in metrics.iter().filter(|(_, m)| !m.counts.is_empty()) {
+        super::print(format!("\n{name}"));
+        super::print(class_table(m, &setup.data.class_names));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A row for each class that a cost counts something of; where it counts what they are made of, with precision (the part of
+/// what is declared positive that is) and recall (the part of what is positive that is declared).
+fn class_table(m: &CostMetrics, names: &[String]) -> String {
+    let counted = |name: &str| m.counts.iter().find(|(n, _)| *n == name).map(|(_, values)| values);
+    let detections = [counted("true_positives"), counted("false_positives"), counted("false_negatives")];
+    let mut header = vec!["class".to_owned()];
+    header.extend(m.counts.iter().map(|(name, _)| name.replace('_', " ")));
+    if detections.iter().all(Option::is_some) {
+        header.extend(["precision".to_owned(), "recall".to_owned()]);
+    }
+    let classes = m.counts.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
+    let rows = (0..classes).map(|class| {
+        let name = if names.len() == classes { names[class].clone() } else { class.to_string() };
+        let mut row = vec![name];
+        row.extend(m.counts.iter().map(|(_, values)| table::thousands(values[class] as u64)));
+        if let [Some(found), Some(wrong), Some(missed)] = detections {
+            row.extend([wrong, missed].map(|others| {
+                let all = found[class] + others[class];
+                if all > 0.0 { table::percent(found[class] / all) } else { "none".into() }
+            }));
+        }
+        row
+    });
+    table::table(&header.iter().map(String::as_str).collect::<Vec<_>>(), 1, rows)
 }

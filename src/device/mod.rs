@@ -143,6 +143,12 @@ impl Tensor {
         (cut(0, bytes.min(whole)), cut(bytes.next_multiple_of(256).min(whole), whole))
     }
 
+    /// `count` elements from number `first` on.
+    pub fn part(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.shape.elements(), "a part lies within its tensor");
+        Self { slot: Slot(self.slot.0 + first * self.dtype.size()), shape: Shape::new(1, 1, 1, count), ..self }
+    }
+
     /// The same elements seen under another shape of as many elements.
     pub fn reshaped(self, shape: Shape) -> Self {
         assert_eq!(self.shape.elements(), shape.elements(), "a reshape keeps the number of elements");
@@ -286,6 +292,27 @@ pub const METRIC_ERRORS: usize = 1;
 pub const METRIC_ERRORS_TOP5: usize = 2;
 /// Index of the number of images.
 pub const METRIC_IMAGES: usize = 3;
+
+/// How a binary cross entropy reads its outputs x, and weighs them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Binary {
+    /// p is σ(x), the output of a logistic neuron whose input x is read in its place; otherwise p is x.
+    pub logistic: bool,
+    /// w, the weight of what is positive.
+    pub positive_weight: f64,
+}
+
+/// A hinge loss of class scores x and a label y. With h(v) = max(0, v): Σ h(margin + x\[j] − x\[y]) over the other classes
+/// (Weston and Watkins 1999), or one against all h(margin − x\[y]) + Σ h(margin + x\[j]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hinge {
+    /// One against all.
+    pub one_vs_all: bool,
+    /// h(v) is squared.
+    pub squared: bool,
+    /// How far apart scores should be.
+    pub margin: f64,
+}
 
 /// A recording of queued operations that a device can queue again at once: what [`Device::finish_recording`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -478,6 +505,89 @@ pub trait Device {
         smoothing: f64,
         coefficient: f64,
         dx: Tensor,
+        into: Into,
+    ) -> Result<()>;
+
+    /// As [`logreg_forward`](Device::logreg_forward) against a target of class probabilities t: adds −Σ t·log p of each counted
+    /// image to the metrics, where p is softmax(x), or max(x, 1e-30) of x that are probabilities already. A class whose t is 0
+    /// has no term. Errors are those against the first of t's largest.
+    fn soft_cross_entropy_forward(&mut self, softmax: bool, x: Tensor, target: Tensor, metrics: Tensor) -> Result<()>;
+
+    /// dx ← coefficient·gradient_scale·(softmax(x)·Σt − t), or −coefficient·gradient_scale·t/max(x, 1e-30) of probabilities.
+    #[allow(clippy::too_many_arguments)]
+    fn soft_cross_entropy_backward(
+        &mut self,
+        softmax: bool,
+        x: Tensor,
+        target: Tensor,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()>;
+
+    /// dt ← −coefficient·gradient_scale·log p: the target's gradient.
+    fn soft_cross_entropy_target_backward(
+        &mut self,
+        softmax: bool,
+        x: Tensor,
+        coefficient: f64,
+        dt: Tensor,
+        into: Into,
+    ) -> Result<()>;
+
+    /// Adds −Σ w·t·log p + (1 − t)·log(1 − p) of each counted image's outputs to the metrics ([`Binary`] says what p is), and as
+    /// its error the fraction of its outputs that are on the other side of ½ than their target; counts no top-5 errors.
+    fn binary_cross_entropy_forward(&mut self, b: Binary, x: Tensor, target: Tensor, metrics: Tensor) -> Result<()>;
+
+    /// dx ← coefficient·gradient_scale·((1 − t)·σ(x) − w·t·σ(−x)) of a logistic neuron's input, or
+    /// coefficient·gradient_scale·((1 − t)/max(1 − x, 1e-30) − w·t/max(x, 1e-30)) of probabilities.
+    fn binary_cross_entropy_backward(
+        &mut self,
+        b: Binary,
+        x: Tensor,
+        target: Tensor,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()>;
+
+    /// dt ← coefficient·gradient_scale·(log(1 − p) − w·log p): the target's gradient.
+    fn binary_cross_entropy_target_backward(
+        &mut self,
+        b: Binary,
+        x: Tensor,
+        coefficient: f64,
+        dt: Tensor,
+        into: Into,
+    ) -> Result<()>;
+
+    /// Adds to counts, `[3][outputs of an image]` reals, over the counted images: true positives, false positives, false
+    /// negatives. An output is declared positive where p > ½, and is where t > ½.
+    fn count_detections(&mut self, b: Binary, x: Tensor, target: Tensor, counts: Tensor) -> Result<()>;
+
+    /// Adds the [`Hinge`] loss of each counted image to the metrics, and its errors as
+    /// [`logreg_forward`](Device::logreg_forward).
+    fn hinge_forward(&mut self, h: Hinge, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()>;
+
+    /// dx ← coefficient·gradient_scale·the gradient of [`hinge_forward`](Device::hinge_forward); 0 where a term is.
+    fn hinge_backward(&mut self, h: Hinge, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()>;
+
+    /// Adds the contrastive loss of each counted pair to the metrics: with d = ‖a − b‖, ½·d² where the label is not 0 (a pair of
+    /// one class), ½·max(0, margin − d)² where it is (Hadsell et al. 2006). A pair of one class is an error from d = margin/2
+    /// on, another one below that; counts no top-5 errors.
+    fn contrastive_forward(&mut self, margin: f64, a: Tensor, b: Tensor, labels: Tensor, metrics: Tensor) -> Result<()>;
+
+    /// da ← coefficient·gradient_scale·(a − b), or for another pair that times −max(0, margin − d)/d, 0 where d is. The gradient
+    /// by b is the same with a and b changed.
+    #[allow(clippy::too_many_arguments)]
+    fn contrastive_backward(
+        &mut self,
+        margin: f64,
+        a: Tensor,
+        b: Tensor,
+        labels: Tensor,
+        coefficient: f64,
+        da: Tensor,
         into: Into,
     ) -> Result<()>;
 

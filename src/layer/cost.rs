@@ -5,7 +5,7 @@
 //! finite x, with the gradient p − q. Sum of squares is Σ (x − target)²,
 //! or Σ x² without a target (cuda-convnet's sum2). Gradients are multiplied by the coefficient and averaged over the batch.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Reads, Role, key, one_hot};
+use super::{Counts, Doc, Domain, Io, Kind, Layer, Misfit, Reads, Role, key, one_hot};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Shape};
 use serde::Deserialize;
@@ -80,6 +80,18 @@ pub(super) fn labels(cost: &str, inputs: &[Shape]) -> Result<Shape, Misfit> {
     Ok(input)
 }
 
+/// Checks that a cost's inputs are a layer and a target of as many elements.
+pub(super) fn of_target(cost: &str, inputs: &[Shape]) -> Result<Shape, Misfit> {
+    match *inputs {
+        [input, target] if input.image() == target.image() => Ok(input),
+        _ => {
+            let shapes: Vec<_> = inputs.iter().map(Shape::to_string).collect();
+            let message = format!("a {cost} reads a layer and a target of as many elements, not {}", shapes.join(" and "));
+            Err(Misfit::shape("inputs", message, "name two layers of the same size; a one-hot layer makes a target of labels"))
+        }
+    }
+}
+
 #[derive(Debug)]
 struct LogisticRegression {
     coefficient: f64,
@@ -108,9 +120,17 @@ impl Layer for LogisticRegression {
         Some(self.input.image())
     }
 
-    fn fuse_softmax(&mut self) -> bool {
-        self.softmax = true;
-        true
+    fn counts(&self) -> Counts {
+        Counts::TOP5
+    }
+
+    fn domain(&self) -> Domain {
+        if self.softmax { Domain::Reals } else { Domain::Positive }
+    }
+
+    fn take(&mut self, before: Role) -> bool {
+        self.softmax = before == Role::Softmax;
+        self.softmax
     }
 
     fn role(&self) -> Role {

@@ -1,16 +1,20 @@
 //! The layers: one file a type, each with its config keys, shape rule, parameters, cost, forward and backward in terms of
 //! the [`Device`] trait. To add one, write its file and name it in [`KINDS`].
 
+mod binary_cross_entropy;
 mod concat;
+mod contrastive;
 mod conv;
 mod cost;
 mod crop;
+mod cross_entropy;
 mod data;
 mod deconv;
 mod dropout;
 mod eltwise;
 mod fc;
 mod flatten;
+mod hinge;
 mod neuron;
 mod one_hot;
 mod pool;
@@ -22,7 +26,7 @@ pub use data::Part;
 pub use neuron::NeuronLayer;
 
 use crate::config::{ConfigError, Init, LayerSpec};
-use crate::device::{self, Device, Into, Neuron, Shape, Tensor};
+use crate::device::{self, Device, Into, METRICS, Neuron, Shape, Tensor};
 use std::borrow::Cow;
 use std::fmt::Debug;
 
@@ -108,6 +112,11 @@ pub const KINDS: &[Kind] = &[
     one_hot::KIND,
     cost::LOGISTIC_REGRESSION,
     cost::SUM_OF_SQUARES,
+    cross_entropy::KIND,
+    binary_cross_entropy::BINARY,
+    binary_cross_entropy::DETECTION,
+    hinge::KIND,
+    contrastive::KIND,
 ];
 
 /// Why a layer cannot be made.
@@ -285,9 +294,20 @@ pub trait Layer: Debug + Send {
         false
     }
 
-    /// Takes the softmax before it into itself, reading that layer's input in its place: true for the one that can.
-    fn fuse_softmax(&mut self) -> bool {
+    /// Takes the layer before it into itself, reading that layer's input in its place, if it can: true if it did. A cost is
+    /// asked about its first input.
+    fn take(&mut self, _before: Role) -> bool {
         false
+    }
+
+    /// Which numbers its inputs should be.
+    fn domain(&self) -> Domain {
+        Domain::Reals
+    }
+
+    /// What a cost counts beside its loss and the images.
+    fn counts(&self) -> Counts {
+        Counts::default()
     }
 
     /// What the layer is, where the net has to know.
@@ -309,13 +329,46 @@ pub enum Role {
     Source(Part),
     /// A layer between inputs and costs.
     Inner,
-    /// A softmax, which a logistic-regression cost takes into itself.
+    /// A softmax, which a cross entropy takes into itself.
     Softmax,
+    /// A neuron; a logistic one is taken into itself by a binary cross entropy.
+    Neuron(Neuron),
     /// A cost: it has metrics and starts the backward pass. The coefficient multiplies its gradient.
     Cost {
         /// The weight of this cost in the sum that is minimised.
         coefficient: f64,
     },
+}
+
+/// Which numbers a layer's inputs should be: what gradient checks draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Any.
+    Reals,
+    /// Above 0: it takes logarithms.
+    Positive,
+    /// Between 0 and 1.
+    Unit,
+}
+
+/// What a cost counts beside its loss and the images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Errors.
+    pub errors: bool,
+    /// Top-5 errors.
+    pub top5: bool,
+    /// Counts of its own by name, each one number for each element of the cost's first input.
+    pub own: &'static [&'static str],
+}
+
+impl Counts {
+    /// Errors alone.
+    pub const ERRORS: Self = Self { errors: true, top5: false, own: &[] };
+    /// Errors and top-5 errors.
+    pub const TOP5: Self = Self { errors: true, top5: true, own: &[] };
+    /// Errors, and what precision and recall are made of.
+    pub const DETECTIONS: Self = Self { own: &["true_positives", "false_positives", "false_negatives"], ..Self::ERRORS };
 }
 
 /// The tensors of one layer in a plan.
@@ -340,7 +393,7 @@ pub struct Tensors {
     pub forward_scratch: Option<Tensor>,
     /// Scratch for the backward pass.
     pub backward_scratch: Option<Tensor>,
-    /// A cost's metrics.
+    /// A cost's metrics: [`METRICS`] reals, and those of its own counts.
     pub metrics: Option<Tensor>,
 }
 
@@ -403,8 +456,18 @@ impl Io<'_> {
         scratch.expect("the plan gives every layer scratch, if of no bytes")
     }
 
-    /// A cost's metrics.
+    /// A cost's metrics, [`METRICS`] reals.
     pub fn metrics(&self) -> Tensor {
+        self.all_metrics().part(0, METRICS)
+    }
+
+    /// What a cost counts of its own: the names in [`Counts::own`] one after the other.
+    pub fn counts(&self) -> Tensor {
+        let all = self.all_metrics();
+        all.part(METRICS, all.shape.elements() - METRICS)
+    }
+
+    fn all_metrics(&self) -> Tensor {
         self.tensors.metrics.expect("the plan gives every cost metrics")
     }
 }

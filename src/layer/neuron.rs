@@ -2,7 +2,7 @@
 //! this layer behind it and, if the other layer can, computes it there. Backward reads the output, or for abs and square
 //! the input.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Reads};
+use super::{Doc, Io, Kind, Layer, Misfit, Reads, Role};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Neuron, Shape};
 use serde::Deserialize;
@@ -55,6 +55,10 @@ impl Layer for NeuronLayer {
 
     fn elementwise(&self) -> bool {
         true
+    }
+
+    fn role(&self) -> Role {
+        Role::Neuron(self.neuron)
     }
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {

@@ -1,4 +1,4 @@
-//! Softmax over the elements of each image: y = eˣ/Σeˣ. A logistic-regression cost on it takes it into itself. Backward
+//! Softmax over the elements of each image: y = eˣ/Σeˣ. A cross entropy on it takes it into itself. Backward
 //! reads the output.
 
 use super::{Doc, Io, Kind, Layer, Misfit, Reads, Role};

@@ -1,7 +1,7 @@
 //! The net as a graph of layers with their shapes: what a config means for images of a given size, before any device.
 
 use crate::config::{ConfigError, Init, InputSpec, LayerSpec, NetSpec, Schedule, Source, WeightSource};
-use crate::device::{Neuron, Shape};
+use crate::device::{METRICS, Neuron, Shape};
 use crate::layer::{KINDS, Layer, Misfit, NeuronLayer, ParameterRole, ParameterSpec, Part, Role};
 
 /// Where a node's input comes from.
@@ -28,6 +28,8 @@ pub struct Node {
     pub parameters: Vec<usize>,
     /// The layer before computes its forward pass too.
     pub fused: bool,
+    /// A cost's: the node before it, a softmax or a neuron, that it computes too, reading that node's input in its place.
+    pub taken: Option<usize>,
     /// A gradient flows through it: a cost is reached from it, and a parameter before it learns.
     pub learns: bool,
     /// A cost is reached from it, so that training runs it.
@@ -38,6 +40,11 @@ impl Node {
     /// What the layer is to the net.
     pub fn role(&self) -> Role {
         self.layer.role()
+    }
+
+    /// Reals of a cost's metrics, those of its own counts included.
+    pub fn metrics(&self) -> usize {
+        METRICS + self.layer.counts().own.len() * self.layer.output().image()
     }
 
     /// Whether it is a cost.
@@ -148,14 +155,14 @@ impl Graph {
         (0..self.nodes.len()).filter(|&i| self.nodes[i].is_cost())
     }
 
-    /// The node whose output is the class probabilities (or the scores, where there are none): what the first
-    /// logistic-regression cost is about, or else the net's first output.
+    /// The node whose output is the class probabilities (or the scores, where there are none): the first softmax, or what the
+    /// first cost is about, or else the net's first output.
     pub fn prediction(&self) -> Option<usize> {
         let softmax = self.nodes.iter().position(|n| n.role() == Role::Softmax);
         softmax.or_else(|| {
-            let read = self.costs().find_map(|c| match self.nodes[c].inputs[0] {
-                Input::Node(i) => Some(i),
-                Input::Source(_) => None,
+            let read = self.costs().find_map(|c| match (self.nodes[c].taken, self.nodes[c].inputs[0]) {
+                (Some(i), _) | (None, Input::Node(i)) => Some(i),
+                (None, Input::Source(_)) => None,
             });
             read.or_else(|| self.outputs().next())
         })
@@ -234,17 +241,20 @@ impl Builder<'_> {
         if layer.classes().is_some_and(|room| room < self.classes) {
             return Err(self.misfit(spec, layer.too_few(self.classes)));
         }
+        let mut taken = None;
         if matches!(layer.role(), Role::Cost { .. })
             && let Input::Node(i) = inputs[0]
-            && self.graph.nodes[i].role() == Role::Softmax
-            && layer.fuse_softmax()
+            && layer.take(self.graph.nodes[i].role())
         {
+            self.part(i);
             inputs[0] = self.graph.nodes[i].inputs[0];
+            taken = Some(i);
         }
         let riding = spec.neuron.filter(|_| kind.name != "neuron");
         let fused = riding.is_some_and(|n| !n.derivative_reads_input() && layer.fuse(n));
         let shape = layer.output();
         self.push(spec, layer, inputs)?;
+        self.graph.nodes.last_mut().expect("one was just pushed").taken = taken;
         if let Some(neuron) = riding {
             self.ride(spec, neuron, shape, fused);
         }
@@ -301,6 +311,7 @@ impl Builder<'_> {
             inputs,
             parameters,
             fused: false,
+            taken: None,
             learns: false,
             trains: false,
         });
@@ -348,6 +359,14 @@ impl Builder<'_> {
         Ok(index)
     }
 
+    /// Makes a neuron that its layer computes a pass of its own, so that the layer's output is there to read.
+    fn part(&mut self, neuron: usize) {
+        if let (true, Input::Node(layer)) = (self.graph.nodes[neuron].fused, self.graph.nodes[neuron].inputs[0]) {
+            self.graph.nodes[layer].layer.fuse(Neuron::NONE);
+            self.graph.nodes[neuron].fused = false;
+        }
+    }
+
     /// The neuron that rides on the layer just pushed.
     fn ride(&mut self, spec: &LayerSpec, neuron: Neuron, shape: Shape, fused: bool) {
         self.graph.nodes.push(Node {
@@ -357,6 +376,7 @@ impl Builder<'_> {
             inputs: vec![Input::Node(self.graph.nodes.len() - 1)],
             parameters: Vec::new(),
             fused,
+            taken: None,
             learns: false,
             trains: false,
         });

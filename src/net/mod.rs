@@ -13,16 +13,18 @@ use crate::layer::{Io, ParameterRole, Phase, Role};
 use recording::Recording;
 
 /// What a cost counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CostMetrics {
     /// Mean loss of an image, before the cost's coefficient.
     pub loss: f64,
-    /// Fraction of images whose largest output is not their label's.
+    /// Fraction of images wrong, as the cost counts it; 0 where it counts none.
     pub error: f64,
-    /// Fraction of images whose label is not among the five largest outputs.
+    /// Fraction of images whose label is not among the five largest outputs; 0 where the cost does not count that.
     pub error_top5: f64,
     /// Images counted.
     pub images: f64,
+    /// What the cost counts of its own, by name: a number for each of its outputs.
+    pub counts: Vec<(&'static str, Vec<f64>)>,
 }
 
 /// How a step changes the parameters, beside what [`StepValues`] say.
@@ -223,7 +225,7 @@ impl Net {
     /// Waits for everything queued.
     pub fn wait(&mut self) -> device::Result<()> {
         let mut label = [0; Dtype::I32.size()];
-        self.device.read(plan::part(self.plan.labels, 0, 1), &mut label)
+        self.device.read(self.plan.labels.part(0, 1), &mut label)
     }
 
     /// Queues the backward pass; `accumulate` says whether parameter gradients are set or added to.
@@ -254,8 +256,14 @@ impl Net {
     /// Waits for the device and reads what each cost counted since [`clear_metrics`](Net::clear_metrics).
     pub fn metrics(&mut self) -> device::Result<Vec<(String, CostMetrics)>> {
         let sums = self.read(self.plan.metrics)?;
-        let names = self.graph.costs().map(|i| self.graph.nodes[i].name.clone());
-        Ok(names.zip(sums.chunks_exact(METRICS).map(CostMetrics::of_sums)).collect())
+        let mut left = sums.as_slice();
+        let one = |i: usize| {
+            let node = &self.graph.nodes[i];
+            let (own, rest) = left.split_at(node.metrics());
+            left = rest;
+            (node.name.clone(), CostMetrics::of_sums(own, node.layer.counts().own))
+        };
+        Ok(self.graph.costs().map(one).collect())
     }
 
     /// Sets the metrics to 0.
@@ -280,9 +288,9 @@ impl Net {
     pub fn parameter_means(&mut self) -> device::Result<Vec<(String, f64, f64)>> {
         let Self { graph, plan, device, .. } = self;
         for i in 0..graph.parameters.len() {
-            device.mean_abs(plan.parameters[i], plan::part(plan.means, 2 * i, 1), plan.means_scratch)?;
+            device.mean_abs(plan.parameters[i], plan.means.part(2 * i, 1), plan.means_scratch)?;
             if let Some(momentum) = plan.momenta[i] {
-                device.mean_abs(momentum, plan::part(plan.means, 2 * i + 1, 1), plan.means_scratch)?;
+                device.mean_abs(momentum, plan.means.part(2 * i + 1, 1), plan.means_scratch)?;
             }
         }
         let means = self.read(self.plan.means)?;
@@ -315,11 +323,13 @@ fn backward(graph: &Graph, plan: &Plan, device: &mut dyn Device, accumulate: Int
 }
 
 impl CostMetrics {
-    /// Means out of the four sums of a metrics tensor.
-    fn of_sums(sums: &[f64]) -> Self {
+    /// Means out of the four sums of a metrics tensor, and the counts behind them.
+    fn of_sums(sums: &[f64], names: &[&'static str]) -> Self {
         use device::{METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_IMAGES, METRIC_LOSS};
         let images = sums[METRIC_IMAGES];
         let mean = |i: usize| sums[i] / images.max(1.0);
-        Self { loss: mean(METRIC_LOSS), error: mean(METRIC_ERRORS), error_top5: mean(METRIC_ERRORS_TOP5), images }
+        let each = (sums.len() - METRICS) / names.len().max(1);
+        let counts = names.iter().zip(sums[METRICS..].chunks(each.max(1))).map(|(&name, c)| (name, c.to_vec())).collect();
+        Self { loss: mean(METRIC_LOSS), error: mean(METRIC_ERRORS), error_top5: mean(METRIC_ERRORS_TOP5), images, counts }
     }
 }

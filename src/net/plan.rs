@@ -7,7 +7,7 @@
 //! inference", 2020).
 
 use super::{Graph, Input, Parameter};
-use crate::device::{Device, Dtype, Into, METRICS, Op, Place, Shape, Slot, Tensor};
+use crate::device::{Device, Dtype, Into, Op, Place, Shape, Slot, Tensor};
 use crate::layer::{Part, Pass, Reads, Tensors};
 
 /// Every tensor begins on such a boundary: what the widest load of any device wants.
@@ -103,7 +103,7 @@ impl Plan {
             labels: p.persist(Shape::new(n, 1, 1, 1), Dtype::I32),
             mean: p.persist(mean, real),
         };
-        let metrics = p.persist(Shape::new(graph.costs().count(), 1, 1, METRICS), real);
+        let metrics = p.persist(Shape::new(1, 1, 1, graph.costs().map(|i| graph.nodes[i].metrics()).sum()), real);
         let means = p.persist(Shape::new(graph.parameters.len(), 1, 1, 2), real);
         let largest = shapes().map(|s| s.elements()).max().unwrap_or(0);
         let means_bytes = if train { device.scratch(&Op::MeanAbs(largest)) } else { 0 };
@@ -134,7 +134,7 @@ impl Plan {
             means,
             means_scratch,
         };
-        let mut cost = 0;
+        let mut counted = 0;
         for (i, node) in graph.nodes.iter().enumerate() {
             let tensor_of = |input: &Input| match *input {
                 Input::Source(Part::Images) => images,
@@ -145,8 +145,8 @@ impl Plan {
             let kept_shape = Shape::new(1, 1, 1, node.layer.kept());
             let shape = node.layer.output();
             let metrics = node.is_cost().then(|| {
-                cost += 1;
-                part(metrics, cost - 1, METRICS)
+                counted += node.metrics();
+                metrics.part(counted - node.metrics(), node.metrics())
             });
             plan.nodes.push(Tensors {
                 inputs: node.inputs.iter().map(tensor_of).collect(),
@@ -200,12 +200,6 @@ impl Plan {
             }
         }
     }
-}
-
-/// The `index`-th run of `size` elements of a tensor.
-pub(super) fn part(t: Tensor, index: usize, size: usize) -> Tensor {
-    let slot = Slot(t.slot.0 + index * size * t.dtype.size());
-    Tensor { slot, shape: Shape::new(1, 1, 1, size), dtype: t.dtype }
 }
 
 impl Planner<'_> {

@@ -16,21 +16,30 @@ pub enum Split {
     Test,
 }
 
-/// One cost of several.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// One cost of several, or one that counts more than errors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CostLine {
-    /// Mean loss.
+    /// Mean loss, before the cost's coefficient.
     pub loss: f64,
-    /// Fraction of images wrong.
+    /// Fraction of images wrong; 0 where the cost counts none.
     pub error: f64,
-    /// Fraction of images whose label is not among the best five.
+    /// Fraction of images whose label is not among the best five; 0 where the cost does not count that.
     pub error_top5: f64,
+    /// What it counts of its own: a number for each class, over all images.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, Vec<f64>>,
 }
 
-impl From<CostMetrics> for CostLine {
-    fn from(m: CostMetrics) -> Self {
-        Self { loss: m.loss, error: m.error, error_top5: m.error_top5 }
-    }
+/// Each cost apart, by name: nothing where there is but one, and that counts nothing of its own.
+pub fn cost_lines(metrics: &[(String, CostMetrics)]) -> BTreeMap<String, CostLine> {
+    let line = |m: &CostMetrics| CostLine {
+        loss: m.loss,
+        error: m.error,
+        error_top5: m.error_top5,
+        counts: m.counts.iter().map(|(name, values)| ((*name).to_owned(), values.clone())).collect(),
+    };
+    let told = metrics.len() > 1 || metrics.iter().any(|(_, m)| !m.counts.is_empty());
+    metrics.iter().filter(|_| told).map(|(name, m)| (name.clone(), line(m))).collect()
 }
 
 /// What cuda-convnet prints of a layer's weights.
@@ -65,7 +74,7 @@ pub struct Line {
     pub images_per_second: f64,
     /// Seconds of the run so far.
     pub seconds: f64,
-    /// Each cost apart, where there are several.
+    /// Each cost apart, where there are several, or one that counts more than errors.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub costs: BTreeMap<String, CostLine>,
     /// Each parameter's means, with `train.monitor_weights`.

@@ -9,7 +9,7 @@ mod run;
 mod trainer;
 
 pub use error::Error;
-pub use metrics::{CostLine, Line, Split, WeightLine, read_lines};
+pub use metrics::{CostLine, Line, Split, WeightLine, cost_lines, read_lines};
 pub use run::Run;
 pub use trainer::{Event, Outcome, Setup, Trainer, evaluate, load_parameters, normalisation_of, open_data, total_steps};
 

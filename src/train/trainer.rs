@@ -1,7 +1,7 @@
 //! The loop: steps, tests, metrics and checkpoints.
 
 use super::checkpoint::{self, Checkpoint, DataState, HostTensor, State, Tested};
-use super::{CostLine, Error, Line, Result, Run, Split, WeightLine};
+use super::{Error, Line, Result, Run, Split, WeightLine, cost_lines};
 use crate::config::{DataSpec, Mean, NetSpec, Scale};
 use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
 use crate::device::{self, Device, Into, Shape, StepValues};
@@ -224,6 +224,11 @@ impl Trainer {
         self.net.into_device()
     }
 
+    /// The net's layers.
+    pub fn graph(&self) -> &Graph {
+        &self.net.graph
+    }
+
     /// What it was made of.
     pub fn setup(&self) -> &Setup {
         &self.setup
@@ -346,7 +351,7 @@ impl Trainer {
             }
         }
         let metrics = self.net.plan.metrics;
-        optimizer.push(self.host_tensor("metrics".into(), vec![metrics.shape.n, metrics.shape.c], metrics)?);
+        optimizer.push(self.host_tensor("metrics".into(), vec![metrics.shape.elements()], metrics)?);
         let mean = &self.setup.normalisation.mean;
         weights.push(HostTensor { name: "data.mean".into(), shape: vec![mean.len()], values: mean.clone() });
         let ImageShape { h, w, c } = self.setup.data.shape();
@@ -463,7 +468,6 @@ impl Trainer {
         let loss = self.net.total_loss(metrics);
         self.finite("the loss", loss.is_finite())?;
         let CostMetrics { error, error_top5, .. } = first(metrics);
-        let costs = metrics.iter().filter(|_| metrics.len() > 1).map(|(n, m)| (n.clone(), CostLine::from(*m))).collect();
         Ok(Line {
             step: self.step,
             epoch: self.epoch(self.step),
@@ -474,7 +478,7 @@ impl Trainer {
             learning_rate: self.learning_rate(self.step - 1),
             images_per_second,
             seconds: self.seconds,
-            costs,
+            costs: cost_lines(metrics),
             weights: BTreeMap::new(),
         })
     }
@@ -482,7 +486,7 @@ impl Trainer {
 
 /// The first cost's metrics.
 fn first(metrics: &[(String, CostMetrics)]) -> CostMetrics {
-    metrics.first().map(|(_, m)| *m).unwrap_or_default()
+    metrics.first().map(|(_, m)| m.clone()).unwrap_or_default()
 }
 
 /// Runs a whole test set through the net; returns each cost's metrics and leaves them cleared.

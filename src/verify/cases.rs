@@ -1,13 +1,25 @@
 //! The operations that came after the first: a file each, with its cases of the conformance table. To add one, write its
 //! file and name it in [`all`].
 
+mod binary_cross_entropy;
+mod contrastive;
 mod copy;
+mod hinge;
 mod merge;
+mod soft_cross_entropy;
 
 use super::operation::Call;
 use std::sync::Arc;
 
 /// The cases of all of them.
 pub(super) fn all() -> Vec<Arc<dyn Call>> {
-    [copy::cases(), merge::cases()].into_iter().flatten().collect()
+    let files = [
+        copy::cases(),
+        merge::cases(),
+        soft_cross_entropy::cases(),
+        binary_cross_entropy::cases(),
+        hinge::cases(),
+        contrastive::cases(),
+    ];
+    files.into_iter().flatten().collect()
 }

@@ -179,7 +179,7 @@ pub(super) const SHAPES: [Shape; 5] = [
 ];
 
 /// Batches of outputs for softmax and costs, and the images that count.
-const OUTPUTS: [(Shape, usize); 6] = [
+pub(super) const OUTPUTS: [(Shape, usize); 6] = [
     (Shape::new(1, 1, 1, 1), 1),
     (Shape::new(4, 1, 1, 10), 4),
     (Shape::new(7, 1, 1, 10), 5),

@@ -108,6 +108,78 @@ name = "cost"
 type = "logistic-regression"
 "#;
 
+/// A trunk whose five ends are costs of as many kinds, with lines and checkpoints at numbers of steps that have little in
+/// common.
+pub const COSTS: &str = r#"
+name = "costs"
+[data]
+source = "mnist-10k"
+train_images = 320
+test_images = 100
+[train]
+batch = 32
+epochs = 6
+seed = 3
+learning_rate = 0.02
+log_every = 5
+test_every = 20
+checkpoint_every = 7
+keep = 100
+[[layer]]
+name = "trunk"
+type = "fc"
+outputs = 32
+neuron = "tanh[1,1]"
+[[layer]]
+name = "scores"
+type = "fc"
+outputs = 10
+[[layer]]
+name = "probabilities"
+type = "softmax"
+[[layer]]
+name = "classes"
+type = "logistic-regression"
+smoothing = 0.1
+[[layer]]
+name = "target"
+type = "one-hot"
+inputs = ["labels"]
+classes = 10
+[[layer]]
+name = "soft"
+type = "cross-entropy"
+inputs = ["probabilities", "target"]
+coefficient = 0.5
+[[layer]]
+name = "present"
+type = "fc"
+inputs = ["trunk"]
+outputs = 10
+neuron = "logistic"
+[[layer]]
+name = "detection"
+type = "detection-cross-entropy"
+inputs = ["present", "target"]
+positive_weight = 2.0
+coefficient = 0.25
+[[layer]]
+name = "margin"
+type = "hinge"
+inputs = ["scores"]
+coefficient = 0.1
+[[layer]]
+name = "rebuilt"
+type = "fc"
+inputs = ["trunk"]
+outputs = 784
+[[layer]]
+name = "likeness"
+type = "sum-of-squares"
+inputs = ["rebuilt", "data"]
+coefficient = 0.001
+"#;
+
 /// A folder that is removed after the test, with `net.toml` in it.
 pub struct Folder {
     folder: TempDir,

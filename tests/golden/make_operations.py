@@ -62,6 +62,58 @@ def cost(n, classes, scale):
     return {"n": n, "classes": classes, "errors": errors, **{name: values(t) for name, t in tensors.items()}}
 
 
+def smoothed(n, classes, scale, smoothing):
+    """Label smoothing and soft targets, of scores and of their probabilities."""
+    x = (random(n, classes) * scale).requires_grad_()
+    labels = torch.randint(0, classes, (n,))
+    loss = F.cross_entropy(x, labels, reduction="sum", label_smoothing=smoothing)
+    (dx,) = torch.autograd.grad(loss / n, x)
+    one_hot = F.one_hot(labels, classes).double() * (1 - smoothing) + smoothing / classes
+    # Targets that do not add up to 1 too.
+    t = random(n, classes).abs()
+    soft = F.cross_entropy(x, t, reduction="sum")
+    (soft_dx,) = torch.autograd.grad(soft / n, x)
+    tensors = dict(x=x, labels=labels, loss=loss.reshape(1), dx=dx, one_hot=one_hot)
+    tensors.update(t=t, soft=soft.reshape(1), soft_dx=soft_dx)
+    return {"n": n, "classes": classes, "smoothing": smoothing, **{name: values(v) for name, v in tensors.items()}}
+
+
+def binary(n, outputs, scale, weight):
+    x = (random(n, outputs) * scale).requires_grad_()
+    t = torch.randint(0, 3, (n, outputs)).double() / 2
+    w = torch.full((outputs,), weight)
+    loss = F.binary_cross_entropy_with_logits(x, t, reduction="sum", pos_weight=w)
+    (dx,) = torch.autograd.grad(loss / n, x)
+    p = torch.sigmoid(x).detach().requires_grad_()
+    apart = F.binary_cross_entropy(p, t, reduction="sum")
+    (dp,) = torch.autograd.grad(apart / n, p)
+    tensors = dict(x=x, t=t, loss=loss.reshape(1), dx=dx, p=p, apart=apart.reshape(1), dp=dp)
+    return {"n": n, "outputs": outputs, "weight": weight, **{name: values(v) for name, v in tensors.items()}}
+
+
+def hinge(n, classes, norm, margin):
+    """PyTorch divides by the number of classes; that is undone here."""
+    x = random(n, classes).requires_grad_()
+    labels = torch.randint(0, classes, (n,))
+    loss = F.multi_margin_loss(x, labels, p=norm, margin=margin, reduction="sum") * classes
+    (dx,) = torch.autograd.grad(loss / n, x)
+    tensors = dict(x=x, labels=labels, loss=loss.reshape(1), dx=dx)
+    return {"n": n, "classes": classes, "norm": norm, "margin": margin, **{name: values(v) for name, v in tensors.items()}}
+
+
+def contrastive(n, elements, margin):
+    """Hadsell et al. 2006, out of PyTorch's distance and autograd."""
+    a, b = random(n, elements).requires_grad_(), random(n, elements).requires_grad_()
+    labels = torch.randint(0, 2, (n,))
+    y, d = labels.double(), (a - b).square().sum(1).sqrt()
+    loss = (0.5 * (y * d**2 + (1 - y) * F.relu(margin - d) ** 2)).sum()
+    da, db = torch.autograd.grad(loss / n, (a, b))
+    errors = [int(((d > margin / 2) == labels.bool()).sum())]
+    tensors = dict(a=a, b=b, labels=labels, loss=loss.reshape(1), da=da, db=db)
+    out = {"n": n, "elements": elements, "margin": margin, "errors": errors}
+    return {**out, **{name: values(v) for name, v in tensors.items()}}
+
+
 def sgd(elements, steps, rate, momentum, decay):
     """PyTorch keeps v ← m·v + g and w ← w − lr·v: at a constant rate the same w as v ← m·v − lr·g, w ← w + v."""
     w = random(elements).requires_grad_()
@@ -99,6 +151,10 @@ out = {
     ],
     "cost": [cost(6, 10, 2.0), cost(3, 37, 1.0), cost(4, 3, 100.0)],
     "sgd": [sgd(20, 6, 0.125, 0.9, 0.0005), sgd(7, 4, 0.5, 0.0, 0.1)],
+    "smoothed": [smoothed(5, 10, 2.0, 0.1), smoothed(3, 21, 1.0, 0.25)],
+    "binary": [binary(5, 7, 2.0, 1.0), binary(2, 33, 4.0, 3.0)],
+    "hinge": [hinge(6, 10, norm, margin) for norm in (1, 2) for margin in (1.0, 0.5)],
+    "contrastive": [contrastive(8, 5, 3.0), contrastive(6, 37, 9.0)],
 }
 path = pathlib.Path(__file__).with_name("operations.json")
 path.write_text(json.dumps(out, separators=(",", ":")) + "\n")

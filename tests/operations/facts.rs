@@ -3,7 +3,7 @@
 use super::{Machine, assert_near, step};
 use convnet::device::cpu::{CpuDevice, Real};
 use convnet::device::{
-    Device, Dtype, Error, ImageGeometry, Into, METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_LOSS, Neuron, Op, PoolGeometry,
+    Binary, Device, Dtype, Error, ImageGeometry, Into, METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_LOSS, Neuron, Op, PoolGeometry,
     PoolKind, Shape,
 };
 
@@ -68,6 +68,59 @@ fn logreg_is_stable_for_large_logits() {
     }
     check::<f32>();
     check::<f64>();
+}
+
+/// Logits of ±1e4 and targets against them: the loss is 1e4 each, the gradient ±1; with them, both are 0.
+#[test]
+fn binary_cross_entropy_is_stable_for_large_logits() {
+    fn check<T: Real>() {
+        let mut m = Machine::<T>::new();
+        m.device.set_step(step()).unwrap();
+        let shape = Shape::new(1, 1, 1, 4);
+        let (x, t) = (m.put(shape, &[1e4, -1e4, 1e4, -1e4]), m.put(shape, &[0.0, 1.0, 1.0, 0.0]));
+        let (metrics, dx) = (m.put(vector(4), &[0.0; 4]), m.room(shape));
+        let b = Binary { logistic: true, positive_weight: 1.0 };
+        m.device.binary_cross_entropy_forward(b, x, t, metrics).unwrap();
+        assert_eq!(m.get(metrics), [2e4, 0.5, 0.0, 1.0]);
+        m.device.binary_cross_entropy_backward(b, x, t, 1.0, dx, Into::Set).unwrap();
+        assert_eq!(m.get(dx), [1.0, -1.0, 0.0, 0.0]);
+        let counts = m.put(vector(12), &[7.0; 12]);
+        m.device.count_detections(b, x, t, counts).unwrap();
+        // True positives, false positives, false negatives, on top of what was there.
+        assert_eq!(m.get(counts), [7.0, 7.0, 8.0, 7.0, 8.0, 7.0, 7.0, 7.0, 7.0, 8.0, 7.0, 7.0]);
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+/// A NaN is on the wrong side of ½, whatever its target is, and shows in the loss.
+#[test]
+fn a_nan_is_on_no_side() {
+    for logistic in [false, true] {
+        let mut m = Machine::<f32>::new();
+        m.device.set_step(step()).unwrap();
+        let shape = Shape::new(2, 1, 1, 2);
+        let (x, t) = (m.put(shape, &[f64::NAN, 1.0, f64::NAN, 1.0]), m.put(shape, &[0.0, 1.0, 1.0, 1.0]));
+        let metrics = m.put(vector(4), &[0.0; 4]);
+        m.device.binary_cross_entropy_forward(Binary { logistic, positive_weight: 1.0 }, x, t, metrics).unwrap();
+        let got = m.get(metrics);
+        assert!(got[METRIC_LOSS].is_nan() && got[METRIC_ERRORS] == 1.0, "{got:?}");
+    }
+}
+
+/// Two equal vectors have no direction to part in: the gradient is 0 and no NaN, whether they are of one class or not.
+#[test]
+fn equal_vectors_have_no_contrastive_gradient() {
+    let mut m = Machine::<f32>::new();
+    m.device.set_step(step()).unwrap();
+    let shape = Shape::new(2, 1, 1, 3);
+    let [a, b] = [(); 2].map(|()| m.put(shape, &[1.0, -2.0, 3.0, 0.5, 0.25, 0.0]));
+    let (labels, metrics, da) = (m.integers(&[0, 1]), m.put(vector(4), &[0.0; 4]), m.room(shape));
+    m.device.contrastive_forward(2.0, a, b, labels, metrics).unwrap();
+    // ½·2² of the pair of two classes, which is wrong.
+    assert_eq!(m.get(metrics), [2.0, 1.0, 0.0, 2.0]);
+    m.device.contrastive_backward(2.0, a, b, labels, 1.0, da, Into::Set).unwrap();
+    assert_eq!(m.get(da), [0.0; 6]);
 }
 
 /// Of equal maxima the first is the prediction, for the errors as for the pools' gradients.

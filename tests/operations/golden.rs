@@ -2,7 +2,9 @@
 
 use super::{Machine, assert_near, step};
 use convnet::device::cpu::Real;
-use convnet::device::{ConvGeometry, Device, Into, Neuron, Op, PoolGeometry, PoolKind, Shape, Update};
+use convnet::device::{
+    Binary, ConvGeometry, Device, Hinge, Into, Neuron, Op, PoolGeometry, PoolKind, Shape, StepValues, Tensor, Update,
+};
 use serde_json::Value;
 
 /// f64 agrees to rounding; f32 to its own.
@@ -109,6 +111,136 @@ fn softmax_and_costs() {
                 m.device.cross_entropy_backward(y, labels, 0.0, 1.0, dp, Into::Set).unwrap();
                 m.device.softmax_backward(y, dp, dx, Into::Set).unwrap();
                 assert_near("its gradient", &m.get(dx), &numbers(&v["dx"]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+/// The loss is the first metric, Σ over the images.
+fn loss<T: Real>(m: &mut Machine<T>, metrics: Tensor) -> f64 {
+    m.get(metrics)[0]
+}
+
+fn scaled<T: Real>(v: &Value) -> (Machine<T>, usize) {
+    let n = v["n"].as_u64().unwrap() as usize;
+    let mut m = Machine::<T>::new();
+    m.device.set_step(StepValues { gradient_scale: 1.0 / n as f64, ..step() }).unwrap();
+    (m, n)
+}
+
+fn whole(v: &Value) -> Vec<i32> {
+    numbers(v).into_iter().map(|v| v as i32).collect()
+}
+
+/// `cross_entropy` with `label_smoothing`, and with soft targets; the same of probabilities, behind a softmax.
+#[test]
+fn smoothed_and_soft_targets() {
+    fn check<T: Real>() {
+        for v in golden("smoothed") {
+            let (mut m, n) = scaled::<T>(&v);
+            let shape = Shape::new(n, 1, 1, v["classes"].as_u64().unwrap() as usize);
+            let smoothing = v["smoothing"].as_f64().unwrap();
+            let (x, labels, t) =
+                (m.put(shape, &numbers(&v["x"])), m.integers(&whole(&v["labels"])), m.put(shape, &numbers(&v["t"])));
+            let [y, one_hot, dx, dp] = [(); 4].map(|()| m.room(shape));
+            m.device.softmax_forward(x, y).unwrap();
+            m.device.one_hot(labels, smoothing, one_hot).unwrap();
+            assert_near("one-hot", &m.get(one_hot), &numbers(&v["one_hot"]), bound::<T>());
+            for fused in [true, false] {
+                let [smoothed, of_one_hot, soft] = [(); 3].map(|()| m.put(vector(4), &[0.0; 4]));
+                let p = if fused { x } else { y };
+                if fused {
+                    m.device.logreg_forward(p, labels, smoothing, smoothed).unwrap();
+                    m.device.logreg_backward(p, labels, smoothing, 1.0, dx, Into::Set).unwrap();
+                } else {
+                    m.device.cross_entropy_forward(p, labels, smoothing, smoothed).unwrap();
+                    m.device.cross_entropy_backward(p, labels, smoothing, 1.0, dp, Into::Set).unwrap();
+                    m.device.softmax_backward(y, dp, dx, Into::Set).unwrap();
+                }
+                assert_near("smoothed loss", &[loss(&mut m, smoothed)], &numbers(&v["loss"]), bound::<T>());
+                assert_near("its gradient", &m.get(dx), &numbers(&v["dx"]), bound::<T>());
+                // Labels by another way, and the errors with them.
+                m.device.soft_cross_entropy_forward(fused, p, one_hot, of_one_hot).unwrap();
+                assert_near("one-hot metrics", &m.get(of_one_hot), &m.get(smoothed), bound::<T>());
+                m.device.soft_cross_entropy_forward(fused, p, t, soft).unwrap();
+                let to = if fused { dx } else { dp };
+                m.device.soft_cross_entropy_backward(fused, p, t, 1.0, to, Into::Set).unwrap();
+                if !fused {
+                    m.device.softmax_backward(y, dp, dx, Into::Set).unwrap();
+                }
+                assert_near("soft loss", &[loss(&mut m, soft)], &numbers(&v["soft"]), bound::<T>());
+                assert_near("its gradient", &m.get(dx), &numbers(&v["soft_dx"]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+/// `binary_cross_entropy_with_logits` with `pos_weight`, and `binary_cross_entropy`.
+#[test]
+fn binary_cross_entropies() {
+    fn check<T: Real>() {
+        for v in golden("binary") {
+            let (mut m, n) = scaled::<T>(&v);
+            let shape = Shape::new(n, 1, 1, v["outputs"].as_u64().unwrap() as usize);
+            let [x, t, p] = ["x", "t", "p"].map(|name| m.put(shape, &numbers(&v[name])));
+            let dx = m.room(shape);
+            let weighed = Binary { logistic: true, positive_weight: v["weight"].as_f64().unwrap() };
+            let plain = Binary { logistic: false, positive_weight: 1.0 };
+            for (b, x, of_loss, of_dx) in [(weighed, x, "loss", "dx"), (plain, p, "apart", "dp")] {
+                let metrics = m.put(vector(4), &[0.0; 4]);
+                m.device.binary_cross_entropy_forward(b, x, t, metrics).unwrap();
+                m.device.binary_cross_entropy_backward(b, x, t, 1.0, dx, Into::Set).unwrap();
+                assert_near(of_loss, &[loss(&mut m, metrics)], &numbers(&v[of_loss]), bound::<T>());
+                assert_near(of_dx, &m.get(dx), &numbers(&v[of_dx]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+/// `multi_margin_loss` with p = 1 and 2, without its division by the number of classes.
+#[test]
+fn hinge_losses() {
+    fn check<T: Real>() {
+        for v in golden("hinge") {
+            let (mut m, n) = scaled::<T>(&v);
+            let shape = Shape::new(n, 1, 1, v["classes"].as_u64().unwrap() as usize);
+            let hinge = Hinge { one_vs_all: false, squared: v["norm"] == 2, margin: v["margin"].as_f64().unwrap() };
+            let (x, labels) = (m.put(shape, &numbers(&v["x"])), m.integers(&whole(&v["labels"])));
+            let (dx, metrics) = (m.room(shape), m.put(vector(4), &[0.0; 4]));
+            m.device.hinge_forward(hinge, x, labels, metrics).unwrap();
+            m.device.hinge_backward(hinge, x, labels, 1.0, dx, Into::Set).unwrap();
+            assert_near("loss", &[loss(&mut m, metrics)], &numbers(&v["loss"]), bound::<T>());
+            assert_near("dx", &m.get(dx), &numbers(&v["dx"]), bound::<T>());
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+/// The contrastive loss out of PyTorch's own operations.
+#[test]
+fn contrastive_losses() {
+    fn check<T: Real>() {
+        for v in golden("contrastive") {
+            let (mut m, n) = scaled::<T>(&v);
+            let shape = Shape::new(n, 1, 1, v["elements"].as_u64().unwrap() as usize);
+            let margin = v["margin"].as_f64().unwrap();
+            let [a, b] = ["a", "b"].map(|name| m.put(shape, &numbers(&v[name])));
+            let labels = m.integers(&whole(&v["labels"]));
+            let ([da, db], metrics) = ([(); 2].map(|()| m.room(shape)), m.put(vector(4), &[0.0; 4]));
+            m.device.contrastive_forward(margin, a, b, labels, metrics).unwrap();
+            m.device.contrastive_backward(margin, a, b, labels, 1.0, da, Into::Set).unwrap();
+            m.device.contrastive_backward(margin, b, a, labels, 1.0, db, Into::Set).unwrap();
+            let expected = [numbers(&v["loss"])[0], numbers(&v["errors"])[0], 0.0, n as f64];
+            assert_near("metrics", &m.get(metrics), &expected, bound::<T>());
+            for (name, t) in [("da", da), ("db", db)] {
+                assert_near(name, &m.get(t), &numbers(&v[name]), bound::<T>());
             }
         }
     }

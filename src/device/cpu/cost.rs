@@ -25,7 +25,7 @@ pub(super) fn class(label: i32, classes: usize) -> usize {
 
 /// How many outputs come before the label's: those that are not smaller, of equal ones those in front of it. Written
 /// negatively, so that NaN comes before everything.
-fn rank<T: Real>(x: &[T], label: usize) -> usize {
+pub(super) fn rank<T: Real>(x: &[T], label: usize) -> usize {
     let own = x[label];
     let (before, behind) = x.split_at(label);
     let mut rank = 0;
@@ -38,28 +38,27 @@ fn rank<T: Real>(x: &[T], label: usize) -> usize {
     rank
 }
 
-/// Adds each counted image's loss and errors to the metrics.
-fn count<T: Real>(
+/// What an image with this loss, whose label has this rank, adds to the metrics: the loss, an error, a top-5 error.
+pub(super) fn outcome(loss: f64, rank: usize) -> [f64; 3] {
+    let rank = if loss.is_nan() { usize::MAX } else { rank };
+    [loss, f64::from(u8::from(rank >= 1)), f64::from(u8::from(rank >= 5))]
+}
+
+/// Adds what each of the first `images` adds to the metrics: loss, error, top-5 error. All take `nanoseconds` on one core.
+pub(super) fn count<T: Real>(
     workers: &Workers,
-    step: &StepValues,
-    x: &[T],
-    labels: &[i32],
+    nanoseconds: usize,
+    images: usize,
     metrics: &mut [T],
-    loss: impl Fn(&[T], usize) -> f64 + Send + Sync,
+    of: impl Fn(usize) -> [f64; 3] + Send + Sync,
 ) {
-    let classes = x.len() / labels.len().max(1);
-    assert!(classes > 0 && x.len() == classes * labels.len() && metrics.len() == METRICS);
-    let images = (step.images as usize).min(labels.len());
+    assert_eq!(metrics.len(), METRICS);
     let mut parts = [[0.0; 3]; PARTS];
-    workers.pieces(x.len(), 1, &mut parts, |part, sums| {
+    workers.pieces(nanoseconds, 1, &mut parts, |part, sums| {
         for image in images * part / PARTS..images * (part + 1) / PARTS {
-            let x = &x[image * classes..][..classes];
-            let label = class(labels[image], classes);
-            let loss = loss(x, label);
-            let rank = if loss.is_nan() { usize::MAX } else { rank(x, label) };
-            sums[0][0] += loss;
-            sums[0][1] += f64::from(u8::from(rank >= 1));
-            sums[0][2] += f64::from(u8::from(rank >= 5));
+            for (sum, value) in sums[0].iter_mut().zip(of(image)) {
+                *sum += value;
+            }
         }
     });
     let mut sums = [0.0; 3];
@@ -74,6 +73,24 @@ fn count<T: Real>(
     metrics[METRIC_IMAGES] += T::of(images as f64);
 }
 
+/// Adds the loss of each counted image's outputs and label, and its errors, to the metrics.
+fn count_labelled<T: Real>(
+    workers: &Workers,
+    step: &StepValues,
+    x: &[T],
+    labels: &[i32],
+    metrics: &mut [T],
+    loss: impl Fn(&[T], usize) -> f64 + Send + Sync,
+) {
+    let classes = x.len() / labels.len().max(1);
+    assert!(classes > 0 && x.len() == classes * labels.len());
+    count(workers, x.len(), (step.images as usize).min(labels.len()), metrics, |image| {
+        let x = &x[image * classes..][..classes];
+        let label = class(labels[image], classes);
+        outcome(loss(x, label), rank(x, label))
+    });
+}
+
 /// Adds −Σ q·log softmax(x) and the errors to the metrics: log Σ e^(x − max) + Σ q·(max − x), whose terms have one sign.
 pub(super) fn logreg_forward<T: Real>(
     workers: &Workers,
@@ -83,7 +100,7 @@ pub(super) fn logreg_forward<T: Real>(
     smoothing: f64,
     metrics: &mut [T],
 ) {
-    count(workers, step, x, labels, metrics, |x, label| {
+    count_labelled(workers, step, x, labels, metrics, |x, label| {
         let most = largest(x);
         let below = |x: T| most.f64() - x.f64();
         sum_exp(x, most).f64().ln() + smoothed(x, label, smoothing, below)
@@ -137,7 +154,7 @@ pub(super) fn logreg_backward<T: Real>(
 }
 
 /// A probability, at least [`TINY`]; NaN stays.
-fn probability<T: Real>(x: T) -> T {
+pub(super) fn probability<T: Real>(x: T) -> T {
     if x < T::of(TINY) { T::of(TINY) } else { x }
 }
 
@@ -151,7 +168,7 @@ pub(super) fn cross_entropy_forward<T: Real>(
     metrics: &mut [T],
 ) {
     let loss = |x: T| -probability(x).f64().ln();
-    count(workers, step, x, labels, metrics, |x, label| smoothed(x, label, smoothing, loss));
+    count_labelled(workers, step, x, labels, metrics, |x, label| smoothed(x, label, smoothing, loss));
 }
 
 /// dx ← −coefficient·gradient_scale·q/max(x, 1e-30), or dx += ….
@@ -188,7 +205,7 @@ pub(super) fn cross_entropy_backward<T: Real>(
 }
 
 /// The elements of the images that count.
-fn counted(step: &StepValues, image: usize, elements: usize) -> usize {
+pub(super) fn counted(step: &StepValues, image: usize, elements: usize) -> usize {
     (step.images as usize).saturating_mul(image).min(elements)
 }
 

@@ -4,6 +4,8 @@
 
 mod arena;
 mod bias;
+mod binary_cross_entropy;
+mod contrastive;
 mod conv;
 mod copy;
 mod cost;
@@ -11,6 +13,7 @@ mod dispatch;
 mod dropout;
 mod elementwise;
 mod gemm;
+mod hinge;
 mod images;
 mod math;
 mod merge;
@@ -20,6 +23,7 @@ mod pool;
 mod real;
 mod sgd;
 mod simd;
+mod soft_cross_entropy;
 mod softmax;
 mod workers;
 
@@ -27,8 +31,8 @@ pub use real::Real;
 pub use workers::Workers;
 
 use super::{
-    ConvGeometry, CopyGeometry, Device, Dtype, Error, ImageGeometry, Into, Merge, Neuron, Op, PoolGeometry, PoolKind, Product,
-    Result, StepValues, Tensor, Update,
+    Binary, ConvGeometry, CopyGeometry, Device, Dtype, Error, Hinge, ImageGeometry, Into, Merge, Neuron, Op, PoolGeometry,
+    PoolKind, Product, Result, StepValues, Tensor, Update,
 };
 use arena::{Arena, Borrow};
 
@@ -315,6 +319,130 @@ impl<T: Real> Device for CpuDevice<T> {
         let mut b = self.arena.borrow();
         let (x, labels) = (b.read::<T>(x), b.read(labels));
         cost::cross_entropy_backward(&self.workers, &self.step, x, labels, smoothing, coefficient, b.write(dx), into);
+        Ok(())
+    }
+
+    fn soft_cross_entropy_forward(&mut self, softmax: bool, x: Tensor, target: Tensor, metrics: Tensor) -> Result<()> {
+        let image = x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, t) = (b.read::<T>(x), b.read(target));
+        soft_cross_entropy::forward(&self.workers, &self.step, image, softmax, x, t, b.write(metrics));
+        Ok(())
+    }
+
+    fn soft_cross_entropy_backward(
+        &mut self,
+        softmax: bool,
+        x: Tensor,
+        target: Tensor,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        let image = x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, t, dx) = (b.read::<T>(x), b.read(target), (b.write(dx), into));
+        soft_cross_entropy::backward(&self.workers, &self.step, image, softmax, x, t, coefficient, dx);
+        Ok(())
+    }
+
+    fn soft_cross_entropy_target_backward(
+        &mut self,
+        softmax: bool,
+        x: Tensor,
+        coefficient: f64,
+        dt: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        let image = x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, dt) = (b.read::<T>(x), (b.write(dt), into));
+        soft_cross_entropy::target_backward(&self.workers, &self.step, image, softmax, x, coefficient, dt);
+        Ok(())
+    }
+
+    fn binary_cross_entropy_forward(&mut self, how: Binary, x: Tensor, target: Tensor, metrics: Tensor) -> Result<()> {
+        let image = x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, t) = (b.read::<T>(x), b.read(target));
+        binary_cross_entropy::forward(&self.workers, &self.step, image, how, x, t, b.write(metrics));
+        Ok(())
+    }
+
+    fn binary_cross_entropy_backward(
+        &mut self,
+        how: Binary,
+        x: Tensor,
+        target: Tensor,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        let image = x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, t, dx) = (b.read::<T>(x), b.read(target), (b.write(dx), into));
+        binary_cross_entropy::backward(&self.workers, &self.step, image, how, x, t, coefficient, dx);
+        Ok(())
+    }
+
+    fn binary_cross_entropy_target_backward(
+        &mut self,
+        how: Binary,
+        x: Tensor,
+        coefficient: f64,
+        dt: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        let image = x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, dt) = (b.read::<T>(x), (b.write(dt), into));
+        binary_cross_entropy::target_backward(&self.workers, &self.step, image, how, x, coefficient, dt);
+        Ok(())
+    }
+
+    fn count_detections(&mut self, how: Binary, x: Tensor, target: Tensor, counts: Tensor) -> Result<()> {
+        let image = x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, t) = (b.read::<T>(x), b.read(target));
+        binary_cross_entropy::count_detections(&self.workers, &self.step, image, how, x, t, b.write(counts));
+        Ok(())
+    }
+
+    fn hinge_forward(&mut self, h: Hinge, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        hinge::forward::<T>(&self.workers, &self.step, h, b.read(x), b.read(labels), b.write(metrics));
+        Ok(())
+    }
+
+    fn hinge_backward(&mut self, h: Hinge, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, labels) = (b.read::<T>(x), b.read(labels));
+        hinge::backward(&self.workers, &self.step, h, x, labels, coefficient, b.write(dx), into);
+        Ok(())
+    }
+
+    fn contrastive_forward(&mut self, margin: f64, a: Tensor, b: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+        let image = a.shape.image();
+        let mut t = self.arena.borrow();
+        let (a, b, labels) = (t.read::<T>(a), t.read(b), t.read(labels));
+        contrastive::forward(&self.workers, &self.step, image, margin, a, b, labels, t.write(metrics));
+        Ok(())
+    }
+
+    fn contrastive_backward(
+        &mut self,
+        margin: f64,
+        a: Tensor,
+        b: Tensor,
+        labels: Tensor,
+        coefficient: f64,
+        da: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        let image = a.shape.image();
+        let mut t = self.arena.borrow();
+        let (a, b, labels) = (t.read::<T>(a), t.read(b), t.read(labels));
+        contrastive::backward(&self.workers, &self.step, image, margin, a, b, labels, coefficient, t.write(da), into);
         Ok(())
     }
 

@@ -33,12 +33,12 @@ impl Smoothed {
 }
 
 /// One block of so many threads.
-fn one_block(threads: u32) -> Grid {
+pub(super) fn one_block(threads: u32) -> Grid {
     Grid { blocks: [1, 1, 1], threads }
 }
 
 /// x's images and elements of each, and where x and the labels lie.
-fn of_labels(d: &CudaDevice, x: Tensor, labels: Tensor) -> Result<(i32, i32, Address, Address)> {
+pub(super) fn of_labels(d: &CudaDevice, x: Tensor, labels: Tensor) -> Result<(i32, i32, Address, Address)> {
     let (images, elements) = (x.shape.n, x.shape.image());
     if labels.dtype != Dtype::I32 || labels.shape.elements() != images || elements == 0 {
         return Err(d.failed(format_args!("{labels:?} are not the labels of {x:?}")));
@@ -110,7 +110,7 @@ pub(super) fn one_hot(d: &CudaDevice, labels: Tensor, smoothing: f64, y: Tensor)
 }
 
 /// x's images and elements of each, and where x and the target lie.
-fn of_target(d: &CudaDevice, x: Tensor, target: Option<Tensor>) -> Result<(i32, i32, Address, Address)> {
+pub(super) fn of_target(d: &CudaDevice, x: Tensor, target: Option<Tensor>) -> Result<(i32, i32, Address, Address)> {
     let count = x.shape.elements();
     let target = target.map_or(Ok(Address::NULL), |target| d.reals(target, count))?;
     Ok((x.shape.n as i32, x.shape.image() as i32, d.reals(x, count)?, target))

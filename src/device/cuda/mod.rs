@@ -7,6 +7,8 @@
 
 mod available;
 mod bias;
+mod binary_cross_entropy;
+mod contrastive;
 mod conv;
 mod copy;
 mod cost;
@@ -16,20 +18,22 @@ mod elementwise;
 mod embedded;
 mod feed;
 mod gemm;
+mod hinge;
 mod images;
 mod merge;
 mod neuron;
 mod parts;
 mod pool;
 mod sgd;
+mod soft_cross_entropy;
 mod softmax;
 mod step;
 
 pub use available::{DeviceInfo, available};
 
 use super::{
-    ConvGeometry, CopyGeometry, Device, Dtype, Error, GraphId, ImageGeometry, Into, METRICS, Merge, Neuron, Op, PoolGeometry,
-    PoolKind, Product, Result, StepValues, Tensor, Update,
+    Binary, ConvGeometry, CopyGeometry, Device, Dtype, Error, GraphId, Hinge, ImageGeometry, Into, METRICS, Merge, Neuron, Op,
+    PoolGeometry, PoolKind, Product, Result, StepValues, Tensor, Update,
 };
 use cudarc::driver::sys::CUresult;
 use driver::{Address, Argument, Context, Failure, Function, Graph, Grid, Memory, Module, Stream};
@@ -50,22 +54,26 @@ unsafe impl Argument for Product {}
 /// The kernels, by file: each file of operations lists those that it launches.
 const KERNELS: &[(&str, &[&str])] = &[
     ("bias", bias::KERNELS),
+    ("binary_cross_entropy", binary_cross_entropy::KERNELS),
+    ("contrastive", contrastive::KERNELS),
     ("conv", conv::KERNELS),
     ("copy", copy::KERNELS),
     ("cost", cost::KERNELS),
     ("dropout", dropout::KERNELS),
     ("elementwise", elementwise::KERNELS),
     ("gemm", gemm::KERNELS),
+    ("hinge", hinge::KERNELS),
     ("images", images::KERNELS),
     ("merge", merge::KERNELS),
     ("neuron", neuron::KERNELS),
     ("parts", parts::KERNELS),
     ("pool", pool::KERNELS),
     ("sgd", sgd::KERNELS),
+    ("soft_cross_entropy", soft_cross_entropy::KERNELS),
     ("softmax", softmax::KERNELS),
 ];
 
-/// Blocks whose shares of a sum have a place on the card (see `shares`).
+/// Blocks whose shares of two sums have a place on the card (see `shares`).
 const MOST_SHARES: usize = 1024;
 
 /// A recorded step.
@@ -118,7 +126,7 @@ impl CudaDevice {
         Ok(Self {
             step: step::Step::new(&context, &stream).map_err(failed)?,
             feed: feed::Feed::new(&context).map_err(failed)?,
-            shares: Memory::new(&context, MOST_SHARES * size_of::<f32>()).map_err(failed)?,
+            shares: Memory::new(&context, 2 * MOST_SHARES * size_of::<f32>()).map_err(failed)?,
             info,
             context,
             stream,
@@ -481,6 +489,89 @@ impl Device for CudaDevice {
         into: Into,
     ) -> Result<()> {
         cost::cross_entropy_backward(self, x, labels, smoothing, coefficient, dx, into)
+    }
+
+    fn soft_cross_entropy_forward(&mut self, softmax: bool, x: Tensor, target: Tensor, metrics: Tensor) -> Result<()> {
+        soft_cross_entropy::forward(self, softmax, x, target, metrics)
+    }
+
+    fn soft_cross_entropy_backward(
+        &mut self,
+        softmax: bool,
+        x: Tensor,
+        target: Tensor,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        soft_cross_entropy::backward(self, softmax, x, target, coefficient, dx, into)
+    }
+
+    fn soft_cross_entropy_target_backward(
+        &mut self,
+        softmax: bool,
+        x: Tensor,
+        coefficient: f64,
+        dt: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        soft_cross_entropy::target_backward(self, softmax, x, coefficient, dt, into)
+    }
+
+    fn binary_cross_entropy_forward(&mut self, b: Binary, x: Tensor, target: Tensor, metrics: Tensor) -> Result<()> {
+        binary_cross_entropy::forward(self, b, x, target, metrics)
+    }
+
+    fn binary_cross_entropy_backward(
+        &mut self,
+        b: Binary,
+        x: Tensor,
+        target: Tensor,
+        coefficient: f64,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        binary_cross_entropy::backward(self, b, x, target, coefficient, dx, into)
+    }
+
+    fn binary_cross_entropy_target_backward(
+        &mut self,
+        b: Binary,
+        x: Tensor,
+        coefficient: f64,
+        dt: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        binary_cross_entropy::target_backward(self, b, x, coefficient, dt, into)
+    }
+
+    fn count_detections(&mut self, b: Binary, x: Tensor, target: Tensor, counts: Tensor) -> Result<()> {
+        binary_cross_entropy::count_detections(self, b, x, target, counts)
+    }
+
+    fn hinge_forward(&mut self, h: Hinge, x: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+        hinge::forward(self, h, x, labels, metrics)
+    }
+
+    fn hinge_backward(&mut self, h: Hinge, x: Tensor, labels: Tensor, coefficient: f64, dx: Tensor, into: Into) -> Result<()> {
+        hinge::backward(self, h, x, labels, coefficient, dx, into)
+    }
+
+    fn contrastive_forward(&mut self, margin: f64, a: Tensor, b: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
+        contrastive::forward(self, margin, a, b, labels, metrics)
+    }
+
+    fn contrastive_backward(
+        &mut self,
+        margin: f64,
+        a: Tensor,
+        b: Tensor,
+        labels: Tensor,
+        coefficient: f64,
+        da: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        contrastive::backward(self, margin, a, b, labels, coefficient, da, into)
     }
 
     fn squares_forward(&mut self, x: Tensor, target: Option<Tensor>, metrics: Tensor) -> Result<()> {
