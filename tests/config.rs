@@ -119,7 +119,7 @@ fn a_config_reads_as_it_says() {
     assert_eq!(names, wanted);
     let conv = &spec.layers[0];
     assert_eq!(conv.neuron, Some(Neuron::Relu));
-    assert_eq!(conv.init, Some(Init { kind: InitKind::Gaussian { mean: 0.0, std: 0.01 } }));
+    assert_eq!(conv.init, Some(Init { kind: InitKind::Gaussian { mean: 0.0, std: 0.01, sparse: None } }));
     assert_eq!(conv.learning_rate, Rates { weights: Schedule::constant(1.0), bias: Schedule::constant(2.0) });
     assert_eq!(conv.weight_decay, Multipliers { weights: 1.0, bias: 1.0 });
     assert_eq!(conv.keys.keys().collect::<Vec<_>>(), ["filters", "size"]);
@@ -197,8 +197,9 @@ fn initialisers() {
         ("{ kind = \"msra\" }", InitKind::Msra { fan: Fan::In }),
         ("{ kind = \"xavier\", fan = \"in\" }", InitKind::Xavier { fan: Fan::In }),
         ("{ kind = \"msra\", fan = \"out\" }", InitKind::Msra { fan: Fan::Out }),
-        ("\"gaussian\"", InitKind::Gaussian { mean: 0.0, std: 0.01 }),
-        ("{ kind = \"gaussian\", mean = 1, std = 0.5 }", InitKind::Gaussian { mean: 1.0, std: 0.5 }),
+        ("\"gaussian\"", InitKind::Gaussian { mean: 0.0, std: 0.01, sparse: None }),
+        ("{ kind = \"gaussian\", mean = 1, std = 0.5 }", InitKind::Gaussian { mean: 1.0, std: 0.5, sparse: None }),
+        ("{ kind = \"gaussian\", sparse = 15 }", InitKind::Gaussian { mean: 0.0, std: 0.01, sparse: Some(15.0) }),
         ("{ kind = \"uniform\", range = 0.1 }", InitKind::Uniform { min: -0.1, max: 0.1 }),
         ("{ kind = \"uniform\", min = 0, max = 1 }", InitKind::Uniform { min: 0.0, max: 1.0 }),
         ("\"uniform\"", InitKind::Uniform { min: -0.05, max: 0.05 }),
@@ -231,7 +232,16 @@ fn schedules() {
         ("{ schedule = \"exp\", base = 0.5, target = 0.001, warmup = 1 }", 1, K::Exp { target: 0.001 }),
         ("{ schedule = \"dexp\", base = 0.5, target_factor = 250, num_steps = 4 }", 0, K::Dexp { target: 0.002, num_steps: 4 }),
         ("{ schedule = \"step\", base = 0.5, every = 100 }", 0, K::Step { every: 100, gamma: 0.1 }),
-        ("{ schedule = \"multistep\", base = 0.5, at = [3, 5], gamma = 0.5 }", 0, K::Multistep { at: vec![3, 5], gamma: 0.5 }),
+        (
+            "{ schedule = \"multistep\", base = 0.5, at = [3, 5], gamma = 0.5 }",
+            0,
+            K::Multistep { at: vec![3, 5], gamma: vec![0.5] },
+        ),
+        (
+            "{ schedule = \"multistep\", base = 0.5, at = [3, 5], gamma = [2, 0.5] }",
+            0,
+            K::Multistep { at: vec![3, 5], gamma: vec![2.0, 0.5] },
+        ),
         ("{ schedule = \"poly\", base = 0.5, power = 2 }", 0, K::Poly { power: 2.0 }),
         ("{ schedule = \"inv\", base = 0.5, gamma = 1e-4, power = 0.75 }", 0, K::Inv { gamma: 0.0001, power: 0.75 }),
         ("{ schedule = \"sigmoid\", base = 0.5, gamma = -1e-3, at = 500 }", 0, K::Sigmoid { gamma: -0.001, at: 500 }),

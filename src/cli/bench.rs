@@ -24,7 +24,7 @@ pub struct Arguments {
 }
 
 pub(super) fn run(a: Arguments) -> Result {
-    let setup = Setup::new(a.config.load([])?)?;
+    let setup = Setup::for_shapes(a.config.load([])?)?;
     let batch = setup.micro_batch();
     let mut net = setup.net(batch, a.device.open()?, Purpose::Train)?;
     net.initialise(setup.spec.train.seed)?;

@@ -35,7 +35,7 @@ struct Report {
 }
 
 pub(super) fn run(a: Arguments) -> Result {
-    let setup = Setup::new(a.config.load([])?)?;
+    let setup = Setup::for_shapes(a.config.load([])?)?;
     let graph = setup.graph(BATCH)?;
     if let Some(layer) = &a.layer
         && !graph.nodes.iter().any(|n| n.name == *layer)

@@ -44,7 +44,7 @@ struct LayerRow {
 
 pub(super) fn run(a: Arguments) -> Result {
     let spec = a.config.load([])?;
-    let setup = Setup::new(spec)?;
+    let setup = Setup::for_shapes(spec)?;
     let batch = setup.micro_batch();
     let graph = setup.graph(batch)?;
     let device = CpuDevice::<f32>::new(0);

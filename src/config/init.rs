@@ -21,6 +21,8 @@ pub enum InitKind {
         mean: f64,
         /// Standard deviation.
         std: f64,
+        /// Each value is kept with probability sparse/outputs, and else 0 (Caffe, `sparse`).
+        sparse: Option<f64>,
     },
     /// Uniform; in a config, `range = r` is from −r to r, and 0.05 unless given.
     Uniform {
@@ -111,6 +113,7 @@ enum Written {
         mean: f64,
         #[serde(default = "hundredth", deserialize_with = "non_negative")]
         std: f64,
+        sparse: Option<Range>,
     },
     Uniform {
         range: Option<Range>,
@@ -134,7 +137,7 @@ enum Written {
 impl Written {
     fn kind<E: Error>(self) -> Result<InitKind, E> {
         Ok(match self {
-            Self::Gaussian { mean, std } => InitKind::Gaussian { mean, std },
+            Self::Gaussian { mean, std, sparse } => InitKind::Gaussian { mean, std, sparse: sparse.map(|Range(n)| n) },
             Self::Uniform { range: Some(Range(r)), min: None, max: None } => InitKind::Uniform { min: -r, max: r },
             Self::Uniform { range: None, min: None, max: None } => InitKind::Uniform { min: -0.05, max: 0.05 },
             Self::Uniform { range: None, min: Some(Number(min)), max: Some(Number(max)) } if min <= max => {

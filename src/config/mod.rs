@@ -1,11 +1,13 @@
 //! From a config to a [`NetSpec`]: the net's layers by name and what they read, the data, and how to train.
 //!
-//! A reader turns a file into a tree of [`Node`]s, values that know their places (TOML so far); `--set` changes
+//! A reader turns a file into a tree of [`Node`]s, values that know their places (TOML, Caffe, darknet); `--set` changes
 //! the tree; and one serde deserializer reads everything from it. An error about a config, at whatever stage it is
 //! found, is a [`ConfigError`], which shows the line with a label. To add a format, write a reader that makes the same
 //! tree as the TOML would, and give it to [`NetSpec::from_node`].
 
+mod caffe;
 mod cuda_convnet;
+mod darknet;
 mod data;
 mod de;
 mod error;
@@ -21,6 +23,7 @@ mod set;
 mod source;
 mod toml;
 mod train;
+mod tree;
 pub mod types;
 
 pub use data::{Augment, DataSpec, Mean, Scale, SyntheticSpec};
@@ -60,6 +63,9 @@ pub struct NetSpec {
     pub root: Node,
     /// What its file says that has no effect here, for people: a reader of another program's format fills it.
     pub notes: Vec<String>,
+    /// Images as its file describes them, where their source is another: what to make up where that is not there, and only
+    /// shapes matter. A reader of another program's format fills it.
+    pub images: Option<SyntheticSpec>,
 }
 
 impl PartialEq for NetSpec {

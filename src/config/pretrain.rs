@@ -143,6 +143,7 @@ impl NetSpec {
                 batch: pretrain.batch.unwrap_or(self.train.batch),
                 micro_batch: self.train.micro_batch.filter(|_| pretrain.batch.is_none()),
                 epochs: pretrain.epochs,
+                steps: None,
                 learning_rate: pretrain.learning_rate.clone(),
                 weight_decay: pretrain.weight_decay.unwrap_or(self.train.weight_decay),
                 log_every: pretrain.log_every,
@@ -153,6 +154,7 @@ impl NetSpec {
             sources,
             root: self.root.clone(),
             notes: Vec::new(),
+            images: None,
         })
     }
 

@@ -3,8 +3,8 @@
 use super::de::{self, Context};
 use super::error::{did_you_mean, list, quote};
 use super::{
-    ConfigError, DataSpec, LayerSpec, NetSpec, Node, PretrainSpec, Sources, Span, SyntheticSpec, TrainSpec, Value, graph, set,
-    toml,
+    ConfigError, DataSpec, LayerSpec, NetSpec, Node, PretrainSpec, SourceId, Sources, Span, SyntheticSpec, TrainSpec, Value,
+    caffe, darknet, graph, set, toml,
 };
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -17,13 +17,28 @@ const LARGEST: u64 = 4 << 20;
 const SECTIONS: [&str; 5] = ["name", "data", "train", "pretrain", "layer"];
 
 impl NetSpec {
-    /// Reads a config file, with `--set` arguments (`train.batch=128`) applied.
+    /// Reads a config file, with `--set` arguments (`train.batch=128`) applied: TOML, or by its ending Caffe's `.prototxt` or
+    /// darknet's `.cfg`.
     ///
     /// # Errors
     /// What is wrong with the file or an argument, and where.
     pub fn load(path: impl AsRef<Path>, sets: &[String]) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        Self::parse(&read_text(path)?, &path.display().to_string(), &stem(path), sets)
+        let (text, name, fallback) = (read_text(path)?, path.display().to_string(), stem(path));
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("prototxt") => {
+                let read_net = |net: &str, sources: &mut Sources| read_beside(path, net, sources);
+                Self::foreign(&text, &name, &fallback, sets, |text, source, sources| {
+                    caffe::parse(text, source, sources, Some(&read_net))
+                })
+            }
+            Some("cfg") if darknet::recognise(&text) => Self::foreign(&text, &name, &fallback, sets, darknet_tree),
+            Some("cfg") => {
+                let error = ConfigError::new(format!("'{name}' is no darknet config: its first section is not [net]"));
+                Err(error.help("give cuda-convnet's two files as --layer-def LAYERS.cfg --layer-params PARAMS.cfg"))
+            }
+            _ => Self::parse(&text, &name, &fallback, sets),
+        }
     }
 
     /// Reads a config from text. `name` is what errors call the text, and the net's name if it gives none.
@@ -32,6 +47,40 @@ impl NetSpec {
     /// What is wrong with the text or an argument, and where.
     pub fn from_toml(text: &str, name: &str, sets: &[String]) -> Result<Self, ConfigError> {
         Self::parse(text, name, name, sets)
+    }
+
+    /// Reads a net or a solver of Caffe from text. A solver's net must be in it, since no file is read.
+    ///
+    /// # Errors
+    /// What is wrong with the text or an argument, and where.
+    pub fn from_caffe(text: &str, name: &str, sets: &[String]) -> Result<Self, ConfigError> {
+        Self::foreign(text, name, name, sets, |text, source, sources| caffe::parse(text, source, sources, None))
+    }
+
+    /// Reads a darknet config from text.
+    ///
+    /// # Errors
+    /// What is wrong with the text or an argument, and where.
+    pub fn from_darknet(text: &str, name: &str, sets: &[String]) -> Result<Self, ConfigError> {
+        Self::foreign(text, name, name, sets, darknet_tree)
+    }
+
+    /// Reads another program's format: its reader makes the tree and the notes.
+    fn foreign(
+        text: &str,
+        name: &str,
+        fallback: &str,
+        sets: &[String],
+        read: impl FnOnce(&str, SourceId, &mut Sources) -> Result<(Node, Vec<String>), ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        let mut sources = Sources::default();
+        check_length(text, name)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let source = sources.add(name, text);
+        let (mut root, notes) = read(text, source, &mut sources)?;
+        apply(&mut root, sets, &mut sources)?;
+        let images = set_aside(&mut root, &sources)?;
+        Ok(Self { notes, images, ..Self::build(root, sources, fallback)? })
     }
 
     fn parse(text: &str, name: &str, fallback: &str, sets: &[String]) -> Result<Self, ConfigError> {
@@ -48,9 +97,11 @@ impl NetSpec {
     /// # Errors
     /// What is wrong with a value or an argument, and where.
     pub fn from_node(mut root: Node, mut sources: Sources, name: &str, sets: &[String]) -> Result<Self, ConfigError> {
-        for argument in sets {
-            set::apply(&mut root, argument, &mut sources)?;
-        }
+        apply(&mut root, sets, &mut sources)?;
+        Self::build(root, sources, name)
+    }
+
+    fn build(root: Node, sources: Sources, name: &str) -> Result<Self, ConfigError> {
         check_sections(&root, &sources)?;
         let name = section::<Option<String>>(&root, "name", &sources)?.unwrap_or_else(|| name.to_owned());
         let mut data: DataSpec = section(&root, "data", &sources)?;
@@ -62,8 +113,42 @@ impl NetSpec {
         check_train(&train, &root, &sources)?;
         let pretrain = section::<Option<PretrainSpec>>(&root, "pretrain", &sources)?;
         let layers = graph::connect(read_layers(&root, &sources)?, &sources)?;
-        Ok(Self { name, data, train, pretrain, layers, sources, root, notes: Vec::new() })
+        Ok(Self { name, data, train, pretrain, layers, sources, root, notes: Vec::new(), images: None })
     }
+}
+
+fn apply(root: &mut Node, sets: &[String], sources: &mut Sources) -> Result<(), ConfigError> {
+    sets.iter().try_for_each(|argument| set::apply(root, argument, sources))
+}
+
+fn darknet_tree(text: &str, source: SourceId, sources: &mut Sources) -> Result<(Node, Vec<String>), ConfigError> {
+    darknet::parse(text, source, sources)
+}
+
+/// Takes what a reader knows of the images out of the tree where they come from a source that is not made up.
+fn set_aside(root: &mut Node, sources: &Sources) -> Result<Option<SyntheticSpec>, ConfigError> {
+    let Value::Table(table) = &mut root.value else { return Ok(None) };
+    let Some(Value::Table(data)) = table.get_mut("data").map(|e| &mut e.node.value) else { return Ok(None) };
+    if data.get("source").and_then(|e| e.node.as_str()) == Some("synthetic") {
+        return Ok(None);
+    }
+    let Some(entry) = data.shift_remove("synthetic") else { return Ok(None) };
+    let key = "data.synthetic";
+    let context = Context { sources, span: entry.node.span, layer: None, key, also_known: &[], needs: None };
+    de::from_node(&entry.node).map(Some).map_err(|e| e.explain(&context))
+}
+
+/// Reads the net that a solver names.
+fn read_beside(solver: &Path, net: &str, sources: &mut Sources) -> Result<(SourceId, String), ConfigError> {
+    let places = caffe::places(solver, net);
+    let Some(path) = places.iter().find(|place| place.is_file()) else {
+        let error = ConfigError::new(format!("cannot read {}: there is no such file", quote(net)));
+        let folder = solver.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return Err(error.help(format!("it was looked for in {}, in the folders above and from here", quote_path(folder))));
+    };
+    let text = read_text(path)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok((sources.add(path.display().to_string(), text), text.to_owned()))
 }
 
 /// A file's name without folder and ending: a net's, if its config gives none.

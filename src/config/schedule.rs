@@ -2,7 +2,7 @@
 
 use super::types::{check_non_negative, finite, non_negative, one, positive};
 use serde::de::value::{EnumAccessDeserializer, MapAccessDeserializer};
-use serde::de::{EnumAccess, Error, MapAccess, Visitor};
+use serde::de::{EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::f64::consts::PI;
@@ -75,12 +75,12 @@ pub enum ScheduleKind {
         /// The factor of a fall.
         gamma: f64,
     },
-    /// base·gamma^(how many of `at` are ≤ step) (Caffe, `multistep`)
+    /// base·gamma^(how many of `at` are ≤ step) (Caffe, `multistep`), or with a factor for each (darknet, `steps`)
     Multistep {
         /// Steps of training at which the rate falls, ascending.
         at: Vec<u64>,
-        /// The factor of a fall.
-        gamma: f64,
+        /// The factor of a fall: one for all, or one for each.
+        gamma: Vec<f64>,
     },
     /// base·(1 − p)^power (Caffe, `poly`)
     Poly {
@@ -136,7 +136,13 @@ impl Schedule {
                 if i == last { target } else { base * (target / base).powf(i as f64 / last as f64) }
             }
             ScheduleKind::Step { every, gamma } => base * gamma.powf((step / every.max(1)) as f64),
-            ScheduleKind::Multistep { ref at, gamma } => base * gamma.powf(at.partition_point(|&a| a <= step) as f64),
+            ScheduleKind::Multistep { ref at, ref gamma } => {
+                let falls = at.partition_point(|&a| a <= step);
+                base * match gamma.as_slice() {
+                    [one] => one.powf(falls as f64),
+                    each => each[..falls.min(each.len())].iter().product(),
+                }
+            }
             ScheduleKind::Poly { power } => base * (1.0 - p).powf(power),
             ScheduleKind::Inv { gamma, power } => base * (1.0 + gamma * step as f64).powf(-power),
             ScheduleKind::Sigmoid { gamma, at } => base / (1.0 + (-gamma * (step as f64 - at as f64)).exp()),
@@ -199,8 +205,8 @@ enum Written {
         warmup: Warmup,
         #[serde(deserialize_with = "ascending")]
         at: Vec<u64>,
-        #[serde(default = "tenth", deserialize_with = "non_negative")]
-        gamma: f64,
+        #[serde(default)]
+        gamma: Gammas,
     },
     Poly {
         #[serde(deserialize_with = "non_negative")]
@@ -245,6 +251,47 @@ struct Rate(#[serde(deserialize_with = "non_negative")] f64);
 #[derive(Deserialize)]
 struct Factor(#[serde(deserialize_with = "positive")] f64);
 
+/// One factor or an array of them.
+struct Gammas(Vec<f64>);
+
+impl Default for Gammas {
+    fn default() -> Self {
+        Self(vec![tenth()])
+    }
+}
+
+impl<'de> Deserialize<'de> for Gammas {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(GammasVisitor)
+    }
+}
+
+struct GammasVisitor;
+
+impl<'de> Visitor<'de> for GammasVisitor {
+    type Value = Gammas;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a number or an array of numbers")
+    }
+
+    fn visit_f64<E: Error>(self, v: f64) -> Result<Gammas, E> {
+        Ok(Gammas(vec![check_non_negative(v)?]))
+    }
+
+    fn visit_i64<E: Error>(self, v: i64) -> Result<Gammas, E> {
+        self.visit_f64(v as f64)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Gammas, A::Error> {
+        let mut factors = Vec::new();
+        while let Some(Rate(factor)) = seq.next_element()? {
+            factors.push(factor);
+        }
+        Ok(Gammas(factors))
+    }
+}
+
 fn tenth() -> f64 {
     0.1
 }
@@ -288,7 +335,10 @@ impl Written {
                 (base, warmup, ScheduleKind::Dexp { target: target(base, t.map(|r| r.0), target_factor)?, num_steps })
             }
             Self::Step { base, warmup, every, gamma } => (base, warmup, ScheduleKind::Step { every, gamma }),
-            Self::Multistep { base, warmup, at, gamma } => (base, warmup, ScheduleKind::Multistep { at, gamma }),
+            Self::Multistep { gamma: Gammas(gamma), at, .. } if gamma.len() != 1 && gamma.len() != at.len() => {
+                return Err(E::custom(format!("gamma has {} factors for {} steps", gamma.len(), at.len())));
+            }
+            Self::Multistep { base, warmup, at, gamma } => (base, warmup, ScheduleKind::Multistep { at, gamma: gamma.0 }),
             Self::Poly { base, warmup, power } => (base, warmup, ScheduleKind::Poly { power }),
             Self::Inv { base, warmup, gamma, power } => (base, warmup, ScheduleKind::Inv { gamma, power }),
             Self::Sigmoid { base, warmup, gamma, at } => (base, warmup, ScheduleKind::Sigmoid { gamma, at }),
@@ -408,7 +458,10 @@ impl Serialize for Schedule {
             }
             ScheduleKind::Multistep { at, gamma } => {
                 map.serialize_entry("at", at)?;
-                map.serialize_entry("gamma", gamma)?;
+                match gamma.as_slice() {
+                    [one] => map.serialize_entry("gamma", one)?,
+                    each => map.serialize_entry("gamma", each)?,
+                }
             }
             ScheduleKind::Poly { power } => map.serialize_entry("power", power)?,
             ScheduleKind::Inv { gamma, power } => {
@@ -451,7 +504,8 @@ mod tests {
             ),
             (ScheduleKind::Dexp { target: 0.5, num_steps: 1 }, &[(0, 0.5), (100, 0.5)]),
             (ScheduleKind::Step { every: 30, gamma: 0.5 }, &[(29, 1.0), (30, 0.5), (60, 0.25), (99, 0.125)]),
-            (ScheduleKind::Multistep { at: vec![10, 50], gamma: 0.1 }, &[(9, 1.0), (10, 0.1), (49, 0.1), (50, 0.01)]),
+            (ScheduleKind::Multistep { at: vec![10, 50], gamma: vec![0.1] }, &[(9, 1.0), (10, 0.1), (49, 0.1), (50, 0.01)]),
+            (ScheduleKind::Multistep { at: vec![10, 50], gamma: vec![2.5, 0.1] }, &[(9, 1.0), (10, 2.5), (50, 0.25)]),
             (ScheduleKind::Poly { power: 2.0 }, &[(0, 1.0), (50, 0.25), (100, 0.0)]),
             // Caffe's LeNet: gamma 0.0001, power 0.75; here 1, so that the base of the power is exact.
             (ScheduleKind::Inv { gamma: 1.0, power: 0.5 }, &[(0, 1.0), (3, 0.5), (99, 0.1)]),

@@ -44,10 +44,8 @@ pub fn output_size(input: usize, w: Window, rounding: Rounding) -> Option<usize>
     match rounding {
         Rounding::Floor => room.map(|r| r / w.stride + 1),
         Rounding::Ceil => {
-            let mut outputs = room.unwrap_or(0).div_ceil(w.stride) + 1;
-            while outputs > 1 && (outputs - 1) * w.stride >= input + w.padding {
-                outputs -= 1;
-            }
+            let inside = (input + w.padding).saturating_sub(1) / w.stride + 1;
+            let outputs = (room.unwrap_or(0).div_ceil(w.stride) + 1).min(inside);
             (input + w.padding > 0 && (room.is_some() || w.span() > w.padding)).then_some(outputs)
         }
     }

@@ -47,6 +47,20 @@ impl Setup {
         Ok(Self { spec, data, normalisation })
     }
 
+    /// The same where shapes are all that matters: images are made up where the source is not there and the config's file
+    /// tells what they are like.
+    ///
+    /// # Errors
+    /// The data is not there or not whole, and nothing is known of it.
+    pub fn for_shapes(mut spec: NetSpec) -> Result<Self> {
+        if let Some(images) = spec.images.take()
+            && open_data(&spec).is_err()
+        {
+            spec.data = DataSpec { source: "synthetic".into(), synthetic: Some(images), ..spec.data };
+        }
+        Self::new(spec)
+    }
+
     /// The shape of a batch of the data's images.
     pub fn images(&self, batch: usize) -> Shape {
         let ImageShape { h, w, c } = self.data.shape();

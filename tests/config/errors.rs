@@ -103,7 +103,7 @@ fn unknown_section() {
    ·  ──┬──
    ·    ╰── did you mean 'train'?
    ╰────
-  help: known keys: name, data, train, layer
+  help: known keys: name, data, train, pretrain, layer
 "#,
     );
 }
@@ -433,7 +433,7 @@ fn unknown_key_of_an_initialiser() {
     ·                             ─┬
     ·                              ╰── did you mean 'std'?
     ╰────
-  help: known keys: kind, mean, std
+  help: known keys: kind, mean, std, sparse
 "#,
     );
 }
@@ -1128,7 +1128,7 @@ fn set_of_an_unknown_section() {
    ·       ──┬──
    ·         ╰── did you mean 'train'?
    ╰────
-  help: known keys: name, data, train, layer
+  help: known keys: name, data, train, pretrain, layer
 "#,
     );
 }
