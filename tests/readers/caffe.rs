@@ -75,6 +75,30 @@ fn what_was_read_can_be_changed() {
     assert_eq!((spec.train.steps, spec.train.epochs), (None, 3.0));
 }
 
+/// A solver and its net train on a set that is given in place of theirs; where only shapes matter, no set is needed, since the
+/// net tells them.
+#[test]
+fn a_solver_trains() {
+    let folder = Folder::new("");
+    let net = NET.replace("data_param", "transform_param { scale: 0.00390625 crop_size: 28 force_gray: true } data_param");
+    fs::write(folder.path("net.prototxt"), net).unwrap();
+    let solver = "net: \"net.prototxt\" base_lr: 0.01 lr_policy: \"inv\" gamma: 1e-4 power: 0.75 max_iter: 3 momentum: 0.9\n";
+    fs::write(folder.path("solver.prototxt"), solver).unwrap();
+    let train = ["train", "solver.prototxt", "--data", "mnist-10k", "--out", "run", "--device", "cpu", "--threads", "1"];
+    let ended = folder.convnet(&train).ended(0);
+    assert!(
+        ended.stderr.contains("note: ") && ended.stderr.contains("net.prototxt:1: crop_size has no effect"),
+        "{}",
+        ended.stderr
+    );
+    assert!(folder.path("run/checkpoints/step-3").is_dir());
+    let config = NetSpec::load(folder.path("run/config.toml"), &[]).unwrap();
+    assert_eq!((config.train.batch, config.train.steps, config.data.source.as_str()), (4, Some(3), "mnist-10k"));
+    folder.convnet(&["train", "solver.prototxt", "--out", "other", "--device", "cpu"]).failed(1, &["'x'"]);
+    let summary = folder.convnet(&["summary", "net.prototxt"]).ended(0).stdout;
+    assert!(summary.contains("7,850 parameters"), "{summary}");
+}
+
 /// A net on two lines: the data, and a layer with its cost.
 const NET: &str = r#"layer { name: "in" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 4 } }
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }

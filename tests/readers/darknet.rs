@@ -72,6 +72,21 @@ fn pools_are_darknets() {
     }
 }
 
+/// What only asks for shapes has them from [net]; what trains wants images.
+#[test]
+fn a_summary_needs_no_images() {
+    let folder = Folder::new("");
+    fs::write(
+        folder.path("net.cfg"),
+        NET.replace("activation", "size=3\npad=1\nactivation") + "[connected]\noutput=10\n[softmax]\n",
+    )
+    .unwrap();
+    let summary = folder.convnet(&["summary", "net.cfg"]).ended(0).stdout;
+    // 3·3·3·4 + 4, and 8·8·4·10 + 10.
+    assert!(summary.contains("2,682 parameters"), "{summary}");
+    folder.convnet(&["train", "net.cfg", "--device", "cpu"]).failed(2, &["does not say which images", "--data"]);
+}
+
 /// `.cfg` files are told apart by their first section.
 #[test]
 fn a_cfg_of_cuda_convnet_is_told_apart() {

@@ -5,8 +5,6 @@ mod caffe;
 mod common;
 mod convert;
 mod cuda_convnet;
-}
-
 mod darknet;
 #[path = "../../fuzz/holds.rs"]
 mod holds;

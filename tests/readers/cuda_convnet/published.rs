@@ -305,7 +305,7 @@ fn rates_of_the_six() {
 fn layers_of_the_six_in_detail() {
     let spec = of("imagenet-1gpu");
     let layer = |name: &str| spec.layer(name).unwrap().1.clone();
-    assert_eq!(layer("conv1").init.unwrap().kind, InitKind::Gaussian { mean: 0.0, std: 0.01 });
+    assert_eq!(layer("conv1").init.unwrap().kind, InitKind::Gaussian { mean: 0.0, std: 0.01, sparse: None });
     assert_eq!(layer("fc1000").init_bias.unwrap().kind, InitKind::Constant { value: -7.0 });
     assert_eq!(layer("conv1").init_bias, None);
     let number = |name: &str, key: &str| layer(name).keys.get(key).map(|e| e.node.value.clone());
