@@ -21,30 +21,8 @@
 // FLOPs: 2·n·p·q·k·r·s·c/groups each. Bytes, at best: each tensor once; a tile of M × N re-reads A N-wise k/N times and B
 // M-wise (n·p·q)/M times, mostly from L2. Floor on an H100 (67 TFLOP/s f32, 3.35 TB/s), VGG's 128×56×56×256, 3×3: 237 GFLOP,
 // 3.5 ms; 0.82 GB, 0.25 ms: bound by arithmetic.
+#include "counter.cuh"
 #include "tile.cuh"
-
-// A counter with three digits, the last one fastest, that goes on by a fixed number.
-struct Counter {
-    int high, middle, low;              // the digits
-    int add_high, add_middle, add_low;  // what one step adds to each
-    int middles, lows;                  // the bases of the lower two
-
-    __device__ Counter(int value, int step, int middles_, int lows_) : middles(middles_), lows(lows_) {
-        low = value % lows;
-        middle = value / lows % middles;
-        high = value / lows / middles;
-        add_low = step % lows;
-        add_middle = step / lows % middles;
-        add_high = step / lows / middles;
-    }
-    __device__ void advance() {
-        low += add_low;
-        middle += add_middle;
-        high += add_high;
-        if (low >= lows) low -= lows, ++middle;
-        if (middle >= middles) middle -= middles, ++high;
-    }
-};
 
 // Windows over images of height × width × pitch channels, of which each window sees `depth`; its taps lie step_h and step_w
 // cells apart (a negative step walks backwards).

@@ -87,6 +87,12 @@ impl ConvGeometry {
         Shape::new(self.k as usize, self.r as usize, self.s as usize, (self.c / self.groups) as usize)
     }
 
+    /// The filters' shape where each place has its own: `[p·q·k, r, s, c/groups]`, one place's after the other's.
+    pub const fn local_filters(&self) -> Shape {
+        let f = self.filters();
+        Shape::new(self.p as usize * self.q as usize * f.n, f.h, f.w, f.c)
+    }
+
     /// The output's shape.
     pub const fn output(&self) -> Shape {
         Shape::new(self.n as usize, self.p as usize, self.q as usize, self.k as usize)

@@ -327,6 +327,12 @@ pub enum Op {
     ConvBackwardImage(ConvGeometry),
     /// [`Device::conv_backward_filters`].
     ConvBackwardFilters(ConvGeometry),
+    /// [`Device::local_forward`].
+    LocalForward(ConvGeometry),
+    /// [`Device::local_backward_image`].
+    LocalBackwardImage(ConvGeometry),
+    /// [`Device::local_backward_filters`].
+    LocalBackwardFilters(ConvGeometry),
     /// [`Device::product`].
     Product(Product),
     /// [`Device::bias_backward`], of a gradient dy of this shape into biases of that shape.
@@ -422,6 +428,42 @@ pub trait Device {
 
     /// dw ← Σ over images and places of dy · x (or dw += …).
     fn conv_backward_filters(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        dy: Tensor,
+        dw: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()>;
+
+    /// y ← neuron(x ∗ w + b) where each place has filters of its own: w is `[p·q, k, r, s, c/groups]`, all else as in
+    /// [`conv_forward`](Device::conv_forward) (a locally connected layer, LeCun 1989; cuda-convnet's local).
+    #[allow(clippy::too_many_arguments)]
+    fn local_forward(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        w: Tensor,
+        b: Option<Tensor>,
+        neuron: Neuron,
+        y: Tensor,
+        scratch: Tensor,
+    ) -> Result<()>;
+
+    /// dx ← Σ over the places that see a cell of dy · w, each place with its own w (or dx += …).
+    fn local_backward_image(
+        &mut self,
+        g: &ConvGeometry,
+        dy: Tensor,
+        w: Tensor,
+        dx: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()>;
+
+    /// dw ← Σ over images of dy · x, at each place (or dw += …).
+    fn local_backward_filters(
         &mut self,
         g: &ConvGeometry,
         x: Tensor,

@@ -1,7 +1,8 @@
 //! Convolution: y[n,p,q,k] = Σ over the window and the group's channels of w[k,r,s,c]·x + b. Filters may be grouped
 //! (Krizhevsky 2012), dilated, rectangular; biases shared by all places, untied (one a place), or absent. Several inputs have
 //! filters of their own each, and their convolutions are added up. Cost: k·p·q·r·s·c/groups multiply-adds an image, and as
-//! many for each gradient. Backward reads x.
+//! many for each gradient. Backward reads x. `local` layers (local.rs) are the same but for the filters, which each place has
+//! for itself.
 
 use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Reads, key};
 use crate::config::{Extent, LayerSpec, Padding};
@@ -50,8 +51,7 @@ struct Keys {
     groups: std::num::NonZeroU32,
     #[serde(default)]
     rounding: Rounding,
-    #[serde(default)]
-    bias: Bias,
+    bias: Option<Bias>,
     per_input: Option<Vec<Overrides>>,
 }
 
@@ -70,24 +70,69 @@ fn one() -> std::num::NonZeroU32 {
     std::num::NonZeroU32::MIN
 }
 
-#[derive(Deserialize, Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Deserialize, Clone, Copy, Debug, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Bias {
-    #[default]
     Shared,
     Untied,
     None,
+}
+
+/// Whose the filters are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Filters {
+    /// All places share them.
+    Shared,
+    /// Each place has its own.
+    Local,
+}
+
+impl Filters {
+    fn shape(self, g: &ConvGeometry) -> Shape {
+        match self {
+            Self::Shared => g.filters(),
+            Self::Local => g.local_filters(),
+        }
+    }
+
+    /// The operations of a pass, for their scratch.
+    fn forward(self, g: ConvGeometry) -> Op {
+        match self {
+            Self::Shared => Op::ConvForward(g),
+            Self::Local => Op::LocalForward(g),
+        }
+    }
+
+    fn backward_image(self, g: ConvGeometry) -> Op {
+        match self {
+            Self::Shared => Op::ConvBackwardImage(g),
+            Self::Local => Op::LocalBackwardImage(g),
+        }
+    }
+
+    fn backward_filters(self, g: ConvGeometry) -> Op {
+        match self {
+            Self::Shared => Op::ConvBackwardFilters(g),
+            Self::Local => Op::LocalBackwardFilters(g),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Conv {
     /// One for each input.
     geometries: Vec<ConvGeometry>,
+    filters: Filters,
     bias: Bias,
     neuron: Neuron,
 }
 
-pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
+fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
+    build_with(spec, inputs, Filters::Shared)
+}
+
+/// A convolution whose filters are shared, or a locally connected layer.
+pub(super) fn build_with(spec: &LayerSpec, inputs: &[Shape], filters: Filters) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
     let own = keys.per_input.as_deref().unwrap_or_default();
     if !own.is_empty() && own.len() != inputs.len() {
@@ -97,7 +142,8 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
     let geometries = inputs.iter().enumerate().map(|(i, &x)| geometry(&keys, own.get(i).copied().unwrap_or_default(), x));
     let geometries: Vec<ConvGeometry> = geometries.collect::<Result<_, _>>()?;
     super::same_shapes(geometries.iter().map(ConvGeometry::output), "size")?;
-    Ok(Box::new(Conv { geometries, bias: keys.bias, neuron: Neuron::NONE }))
+    let bias = keys.bias.unwrap_or(if filters == Filters::Local { Bias::Untied } else { Bias::Shared });
+    Ok(Box::new(Conv { geometries, filters, bias, neuron: Neuron::NONE }))
 }
 
 /// The convolution of one input.
@@ -174,7 +220,7 @@ impl Layer for Conv {
         let fans = |g: &ConvGeometry| (g.filters().image(), g.filters().h * g.filters().w * (g.k / g.groups) as usize);
         let weights = self.geometries.iter().enumerate().map(|(i, g)| {
             let (fan_in, fan_out) = fans(g);
-            ParameterSpec::weights(i, g.filters(), fan_in, fan_out)
+            ParameterSpec::weights(i, self.filters.shape(g), fan_in, fan_out)
         });
         let (fan_in, fan_out) = fans(&self.geometries[0]);
         weights.chain(self.bias_shape().map(|shape| ParameterSpec::bias(shape, fan_in, fan_out))).collect()
@@ -191,10 +237,10 @@ impl Layer for Conv {
     fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
         let most = |of: &dyn Fn(ConvGeometry) -> Op| self.geometries.iter().map(|&g| device.scratch(&of(g))).max().unwrap_or(0);
         match pass {
-            Pass::Forward => self.term_bytes(device.real()) + most(&Op::ConvForward),
+            Pass::Forward => self.term_bytes(device.real()) + most(&|g| self.filters.forward(g)),
             Pass::Backward => {
                 let bias = self.bias_shape().map_or(0, |b| device.scratch(&Op::BiasBackward(self.output(), b)));
-                most(&Op::ConvBackwardImage).max(most(&Op::ConvBackwardFilters)).max(bias)
+                most(&|g| self.filters.backward_image(g)).max(most(&|g| self.filters.backward_filters(g))).max(bias)
             }
         }
     }
@@ -214,11 +260,13 @@ impl Layer for Conv {
         let term = Tensor { shape: y.shape, dtype: y.dtype, ..term };
         for (i, g) in self.geometries.iter().enumerate() {
             let (x, w) = (io.input(i), io.parameter(i));
-            if i == 0 {
-                device.conv_forward(g, x, w, bias, self.neuron, y, scratch)?;
-            } else {
-                device.conv_forward(g, x, w, None, Neuron::NONE, term, scratch)?;
-                device.scale(1.0, term, y, Into::Add)?;
+            let (bias, neuron, y) = if i == 0 { (bias, self.neuron, y) } else { (None, Neuron::NONE, term) };
+            match self.filters {
+                Filters::Shared => device.conv_forward(g, x, w, bias, neuron, y, scratch)?,
+                Filters::Local => device.local_forward(g, x, w, bias, neuron, y, scratch)?,
+            }
+            if i > 0 {
+                device.scale(1.0, term, io.output(), Into::Add)?;
             }
         }
         Ok(())
@@ -228,7 +276,10 @@ impl Layer for Conv {
         let (dy, scratch) = (io.output_gradient(), io.scratch(Pass::Backward));
         for (i, g) in self.geometries.iter().enumerate() {
             if let Some((dw, into)) = io.parameter_gradient(i) {
-                device.conv_backward_filters(g, io.input(i), dy, dw, into, scratch)?;
+                match self.filters {
+                    Filters::Shared => device.conv_backward_filters(g, io.input(i), dy, dw, into, scratch)?,
+                    Filters::Local => device.local_backward_filters(g, io.input(i), dy, dw, into, scratch)?,
+                }
             }
         }
         if self.bias != Bias::None
@@ -238,7 +289,10 @@ impl Layer for Conv {
         }
         for (i, g) in self.geometries.iter().enumerate() {
             if let Some((dx, into)) = io.input_gradient(i) {
-                device.conv_backward_image(g, dy, io.parameter(i), dx, into, scratch)?;
+                match self.filters {
+                    Filters::Shared => device.conv_backward_image(g, dy, io.parameter(i), dx, into, scratch)?,
+                    Filters::Local => device.local_backward_image(g, dy, io.parameter(i), dx, into, scratch)?,
+                }
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ mod eltwise;
 mod fc;
 mod flatten;
 mod hinge;
+mod local;
 mod neuron;
 mod one_hot;
 mod pool;
@@ -96,6 +97,7 @@ pub const KINDS: &[Kind] = &[
     data::KIND,
     conv::KIND,
     deconv::KIND,
+    local::KIND,
     fc::KIND,
     pool::KIND,
     concat::KIND,

@@ -7,6 +7,7 @@ mod copy;
 mod hinge;
 mod merge;
 mod soft_cross_entropy;
+mod local;
 
 use super::operation::Call;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(super) fn all() -> Vec<Arc<dyn Call>> {
         binary_cross_entropy::cases(),
         hinge::cases(),
         contrastive::cases(),
+        local::cases(),
     ];
     files.into_iter().flatten().collect()
 }

@@ -15,6 +15,26 @@ pub(super) enum Bias {
     Untied,
 }
 
+impl Bias {
+    /// ` untied bias`, in a geometry.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Shared => " bias",
+            Self::Untied => " untied bias",
+        }
+    }
+
+    /// The operand that it is, of an output y.
+    pub fn operand(self, y: Shape) -> Option<Operand> {
+        match self {
+            Self::None => None,
+            Self::Shared => Some(input(vector(y.c))),
+            Self::Untied => Some(input(Shape { n: 1, ..y })),
+        }
+    }
+}
+
 /// A call of the [`Device`] trait, with all that decides what it computes but the tensors' values. A file of `cases/` has
 /// those of one operation and their cases; [`Operation`] has the first ones.
 pub(super) trait Call: std::fmt::Debug + Send + Sync {
@@ -162,8 +182,36 @@ pub(super) fn metrics() -> Operand {
     real(vector(METRICS), Role::InOut, Start::Whole(9))
 }
 
+fn pair(a: i32, b: i32) -> String {
+    if a == b { a.to_string() } else { format!("{a}×{b}") }
+}
+
+/// A neuron in a geometry: ` tanh[1,0.5]`.
+pub(super) fn neuron_name(n: Neuron) -> String {
+    match n {
+        Neuron::NONE => String::new(),
+        Neuron::Linear { a, b } => format!(" linear[{a},{b}]"),
+        Neuron::Relu => " relu".into(),
+        Neuron::Brelu { a } => format!(" brelu[{a}]"),
+        Neuron::Softrelu => " softrelu".into(),
+        Neuron::Tanh { a, b } => format!(" tanh[{a},{b}]"),
+        Neuron::Logistic => " logistic".into(),
+        Neuron::Abs => " abs".into(),
+        Neuron::Square => " square".into(),
+        Neuron::Sqrt => " sqrt".into(),
+    }
+}
+
+/// As in `2 of 5×7×3 k4 3×2 s2×1 p1 d1 g1`.
+pub(super) fn conv(g: &ConvGeometry) -> String {
+    let padding = pair(g.padding_h, g.padding_w);
+    let (stride, dilation) = (pair(g.stride_h, g.stride_w), pair(g.dilation_h, g.dilation_w));
+    let image = format!("{} of {}×{}×{}", g.n, g.h, g.w, g.c);
+    format!("{image} k{} {}×{} s{stride} p{padding} d{dilation} g{}", g.k, g.r, g.s, g.groups)
+}
+
 /// The largest slope of a neuron that rides on a convolution or a product.
-fn slope(neuron: Neuron) -> f64 {
+pub(super) fn slope(neuron: Neuron) -> f64 {
     match neuron {
         Neuron::Linear { a, .. } => a.abs(),
         Neuron::Tanh { a, b } => (a * b).abs(),
@@ -255,25 +303,6 @@ impl Call for Operation {
         let smoothed = |s: f64| if s > 0.0 { format!(" smoothing {s}") } else { String::new() };
         let placed = |in_place: bool| if in_place { " in place" } else { "" };
         let batch = |s: Shape| format!("{} of {s}", s.n);
-        let pair = |a: i32, b: i32| if a == b { a.to_string() } else { format!("{a}×{b}") };
-        let neuron_name = |n: Neuron| match n {
-            Neuron::NONE => String::new(),
-            Neuron::Linear { a, b } => format!(" linear[{a},{b}]"),
-            Neuron::Relu => " relu".into(),
-            Neuron::Brelu { a } => format!(" brelu[{a}]"),
-            Neuron::Softrelu => " softrelu".into(),
-            Neuron::Tanh { a, b } => format!(" tanh[{a},{b}]"),
-            Neuron::Logistic => " logistic".into(),
-            Neuron::Abs => " abs".into(),
-            Neuron::Square => " square".into(),
-            Neuron::Sqrt => " sqrt".into(),
-        };
-        let conv = |g: &ConvGeometry| {
-            let padding = pair(g.padding_h, g.padding_w);
-            let (stride, dilation) = (pair(g.stride_h, g.stride_w), pair(g.dilation_h, g.dilation_w));
-            let image = format!("{} of {}×{}×{}", g.n, g.h, g.w, g.c);
-            format!("{image} k{} {}×{} s{stride} p{padding} d{dilation} g{}", g.k, g.r, g.s, g.groups)
-        };
         let pool = |g: &PoolGeometry, kind: PoolKind| {
             let kind = if kind == PoolKind::Max { "max" } else { "avg" };
             let (stride, start) = (pair(g.stride_h, g.stride_w), pair(g.start_h, g.start_w));
@@ -287,12 +316,7 @@ impl Call for Operation {
             }
             Self::LoadLabels { images } => images.to_string(),
             Self::ConvForward { ref g, bias, neuron } => {
-                let bias = match bias {
-                    Bias::None => "",
-                    Bias::Shared => " bias",
-                    Bias::Untied => " untied bias",
-                };
-                format!("{}{bias}{}", conv(g), neuron_name(neuron))
+                format!("{}{}{}", conv(g), bias.name(), neuron_name(neuron))
             }
             Self::ConvBackwardImage { ref g, into } | Self::ConvBackwardFilters { ref g, into } => {
                 format!("{}{}", conv(g), added(into))
@@ -372,11 +396,7 @@ impl Call for Operation {
             Self::ConvForward { g, bias, .. } => {
                 let y = g.output();
                 let mut operands = vec![input(g.input()), input(g.filters()), output(y, Into::Set)];
-                match bias {
-                    Bias::None => {}
-                    Bias::Shared => operands.push(input(vector(y.c))),
-                    Bias::Untied => operands.push(input(Shape { n: 1, ..y })),
-                }
+                operands.extend(bias.operand(y));
                 operands
             }
             Self::ConvBackwardImage { g, into } => {
@@ -678,7 +698,7 @@ fn largest(x: &[f64]) -> f64 {
 }
 
 /// A neuron passes an error on by its slope, and rounds its own result.
-fn widen(sums: &mut [f64], slope: f64, result: &[f64]) {
+pub(super) fn widen(sums: &mut [f64], slope: f64, result: &[f64]) {
     for (sum, y) in sums.iter_mut().zip(result) {
         *sum = *sum * slope + y.abs();
     }

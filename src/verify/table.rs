@@ -24,11 +24,11 @@ const NEURONS: [Neuron; 10] = [
     Neuron::Sqrt,
 ];
 /// Neurons that ride on convolutions and products.
-const FUSED: [Neuron; 4] = [Neuron::NONE, Neuron::Relu, Neuron::Tanh { a: 1.75, b: 0.625 }, Neuron::Logistic];
+pub(super) const FUSED: [Neuron; 4] = [Neuron::NONE, Neuron::Relu, Neuron::Tanh { a: 1.75, b: 0.625 }, Neuron::Logistic];
 
 /// A convolution's input, filters and windows, [rows, columns].
 #[derive(Clone, Copy)]
-struct Conv {
+pub(super) struct Conv {
     n: usize,
     image: [usize; 2],
     c: usize,
@@ -42,7 +42,7 @@ struct Conv {
 }
 
 impl Conv {
-    const fn new(n: usize, image: [usize; 2], c: usize, k: usize, size: [usize; 2]) -> Self {
+    pub(super) const fn new(n: usize, image: [usize; 2], c: usize, k: usize, size: [usize; 2]) -> Self {
         let rounding = Rounding::Floor;
         Self { n, image, c, k, size, stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 1, rounding }
     }
@@ -51,7 +51,7 @@ impl Conv {
         Self { stride, ..self }
     }
 
-    const fn padding(self, padding: [usize; 2]) -> Self {
+    pub(super) const fn padding(self, padding: [usize; 2]) -> Self {
         Self { padding, ..self }
     }
 
@@ -59,7 +59,7 @@ impl Conv {
         Self { dilation, ..self }
     }
 
-    const fn groups(self, groups: usize) -> Self {
+    pub(super) const fn groups(self, groups: usize) -> Self {
         Self { groups, ..self }
     }
 
@@ -68,7 +68,7 @@ impl Conv {
     }
 
     /// `None` where no filter fits.
-    fn geometry(self) -> Option<ConvGeometry> {
+    pub(super) fn geometry(self) -> Option<ConvGeometry> {
         let Self { n, image, c, k, size, stride, padding, dilation, groups, rounding } = self;
         let window = |i: usize| Window { size: size[i], stride: stride[i], padding: padding[i], dilation: dilation[i] };
         let (p, q) = (output_size(image[0], window(0), rounding)?, output_size(image[1], window(1), rounding)?);
@@ -85,7 +85,7 @@ impl Conv {
 }
 
 /// The convolutions of the table.
-const CONVS: &[Conv] = &[
+pub(super) const CONVS: &[Conv] = &[
     // One of everything; one pixel; 1×1 filters; a filter as large as its image.
     Conv::new(1, [1, 1], 1, 1, [1, 1]),
     Conv::new(3, [1, 1], 5, 7, [1, 1]),

@@ -107,6 +107,43 @@ fn convolutions() {
     }
 }
 
+/// The definition of [`convolutions`], with the weights of each place behind those of the places before.
+#[test]
+fn local_layers() {
+    for g in geometries() {
+        let (xs, ws, ys) = (g.input(), g.local_filters(), g.output());
+        let (x, w, dy, b) = (random(1, xs.elements()), random(2, ws.elements()), random(3, ys.elements()), random(4, ys.image()));
+        let of_place = |o: usize, f: usize| o % ys.image() / ys.c * g.filters().elements() + f;
+        let mut m = Machine::<f64>::new();
+        let (tx, tw, tdy) = (m.put(xs, &x), m.put(ws, &w), m.put(ys, &dy));
+        let (tb, ty) = (m.put(Shape { n: 1, ..ys }, &b), m.room(ys));
+        let mut y: Vec<f64> = (0..ys.elements()).map(|i| b[i % ys.image()]).collect();
+        taps(&g, |o, i, f| y[o] += x[i] * w[of_place(o, f)]);
+        y.iter_mut().for_each(|y| *y = y.max(0.0));
+        let scratch = m.scratch(&Op::LocalForward(g));
+        m.device.local_forward(&g, tx, tw, Some(tb), Neuron::Relu, ty, scratch).unwrap();
+        assert_near(&format!("forward {g:?}"), &m.get(ty), &y, BOUND);
+        for into in [Into::Set, Into::Add] {
+            let (mut dx, mut dw) = (random(5, xs.elements()), random(6, ws.elements()));
+            let (tdx, tdw) = (m.put(xs, &dx), m.put(ws, &dw));
+            if into == Into::Set {
+                dx.fill(0.0);
+                dw.fill(0.0);
+            }
+            taps(&g, |o, i, f| {
+                dx[i] += dy[o] * w[of_place(o, f)];
+                dw[of_place(o, f)] += dy[o] * x[i];
+            });
+            let scratch = m.scratch(&Op::LocalBackwardImage(g));
+            m.device.local_backward_image(&g, tdy, tw, tdx, into, scratch).unwrap();
+            assert_near(&format!("image gradient {g:?} {into:?}"), &m.get(tdx), &dx, BOUND);
+            let scratch = m.scratch(&Op::LocalBackwardFilters(g));
+            m.device.local_backward_filters(&g, tx, tdy, tdw, into, scratch).unwrap();
+            assert_near(&format!("filter gradient {g:?} {into:?}"), &m.get(tdw), &dw, BOUND);
+        }
+    }
+}
+
 #[test]
 fn products() {
     let (m, n, k) = (5, 7, 11);

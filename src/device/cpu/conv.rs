@@ -11,14 +11,16 @@
 mod depthwise;
 mod filters;
 mod gather;
-mod plain;
+pub(super) mod plain;
 mod scatter;
 
 use super::simd::{Finish, Simd};
 use super::{Real, Workers, gemm, neuron};
 use crate::device::{ConvGeometry, Dtype, Into, Neuron, Product};
 use filters::Filters;
-use gather::{Axis, Gather};
+pub(super) use gather::Axis;
+use gather::Gather;
+use plain::Owner;
 use rayon::prelude::*;
 
 /// Pieces that take fewer nanoseconds altogether run on the calling thread: waking another takes as long.
@@ -97,8 +99,8 @@ fn image_product(g: &ConvGeometry) -> Product {
     Product { m: g.n * g.p * g.q, n: g.c, k: g.k, transpose_a: 0, transpose_b: 0 }
 }
 
-/// The forward pass as a gather.
-fn forward_gather(g: &ConvGeometry) -> Gather {
+/// The axes of the forward pass: rows and columns.
+pub(super) fn axes(g: &ConvGeometry) -> [Axis; 2] {
     let axis = |outputs, taps, stride, dilation, padding: i32, input| Axis {
         outputs: size(outputs),
         taps: size(taps),
@@ -109,10 +111,17 @@ fn forward_gather(g: &ConvGeometry) -> Gather {
         first: 0,
         step: 1,
     };
+    let rows = axis(g.p, g.r, g.stride_h, g.dilation_h, g.padding_h, g.h);
+    [rows, axis(g.q, g.s, g.stride_w, g.dilation_w, g.padding_w, g.w)]
+}
+
+/// The forward pass as a gather.
+fn forward_gather(g: &ConvGeometry) -> Gather {
+    let [rows, columns] = axes(g);
     Gather {
         images: size(g.n),
-        rows: axis(g.p, g.r, g.stride_h, g.dilation_h, g.padding_h, g.h),
-        columns: axis(g.q, g.s, g.stride_w, g.dilation_w, g.padding_w, g.w),
+        rows,
+        columns,
         groups: size(g.groups),
         depth: size(g.c / g.groups),
         outputs: size(g.k / g.groups),
@@ -162,7 +171,7 @@ fn phase(phase: usize, input: i32, outputs: i32, taps: i32, stride: i32, padding
     Some(Phase { axis, last, step })
 }
 
-fn greatest_common_divisor(a: usize, b: usize) -> usize {
+pub(super) fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
@@ -250,7 +259,7 @@ pub fn forward<T: Real>(
 ) {
     let untied = b.is_some_and(|b| b.len() != size(g.k));
     if T::DTYPE != Dtype::F32 || g.output().elements() == 0 {
-        return plain::forward(workers, g, x, w, b, neuron, y);
+        return plain::forward(workers, g, Owner::All, x, w, b, neuron, y);
     }
     if is_product(g) && !untied {
         return gemm::product(workers, &forward_product(g), x, w, b, neuron, y, Into::Set, scratch);
@@ -298,7 +307,7 @@ pub fn backward_image<T: Real>(
     scratch: &mut [T],
 ) {
     if T::DTYPE != Dtype::F32 || g.input().elements() == 0 {
-        return plain::backward_image(workers, g, dy, w, dx, into);
+        return plain::backward_image(workers, g, Owner::All, dy, w, dx, into);
     }
     if depthwise::is(g) {
         let (dy, w, scratch) = (floats(dy), floats(w), floats_mut(scratch));
@@ -348,7 +357,7 @@ pub fn backward_filters<T: Real>(
     scratch: &mut [T],
 ) {
     if T::DTYPE != Dtype::F32 || g.output().elements() == 0 || dw.is_empty() {
-        return plain::backward_filters(workers, g, x, dy, dw, into);
+        return plain::backward_filters(workers, g, Owner::All, x, dy, dw, into);
     }
     if depthwise::is(g) {
         let (x, dy, scratch) = (floats(x), floats(dy), floats_mut(scratch));

@@ -15,6 +15,7 @@ mod elementwise;
 mod gemm;
 mod hinge;
 mod images;
+mod local;
 mod math;
 mod merge;
 mod neuron;
@@ -120,6 +121,9 @@ impl<T: Real> Device for CpuDevice<T> {
             Op::ConvForward(g) => conv::forward_scratch::<T>(g),
             Op::ConvBackwardImage(g) => conv::backward_image_scratch::<T>(g),
             Op::ConvBackwardFilters(g) => conv::backward_filters_scratch::<T>(g),
+            Op::LocalForward(g) => local::forward_scratch::<T>(g),
+            Op::LocalBackwardImage(g) => local::backward_image_scratch::<T>(g),
+            Op::LocalBackwardFilters(g) => local::backward_filters_scratch::<T>(g),
             Op::Product(p) => gemm::scratch::<T>(p),
             Op::BiasBackward(dy, db) => bias::scratch::<T>(*dy, *db),
             Op::MeanAbs(_) => 0,
@@ -201,6 +205,52 @@ impl<T: Real> Device for CpuDevice<T> {
         let mut b = self.arena.borrow();
         let (x, dy) = (b.read::<T>(x), b.read(dy));
         conv::backward_filters(&self.workers, g, x, dy, b.write(dw), into, scratch_of(&mut b, scratch));
+        Ok(())
+    }
+
+    fn local_forward(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        w: Tensor,
+        b: Option<Tensor>,
+        neuron: Neuron,
+        y: Tensor,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut t = self.arena.borrow();
+        let (x, w, b) = (t.read::<T>(x), t.read(w), b.map(|b| t.read(b)));
+        local::forward(&self.workers, g, x, w, b, neuron, t.write(y), scratch_of(&mut t, scratch));
+        Ok(())
+    }
+
+    fn local_backward_image(
+        &mut self,
+        g: &ConvGeometry,
+        dy: Tensor,
+        w: Tensor,
+        dx: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (dy, w) = (b.read::<T>(dy), b.read(w));
+        local::backward_image(&self.workers, g, dy, w, b.write(dx), into, scratch_of(&mut b, scratch));
+        Ok(())
+    }
+
+    fn local_backward_filters(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        dy: Tensor,
+        dw: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, dy) = (b.read::<T>(x), b.read(dy));
+        local::backward_filters(&self.workers, g, x, dy, b.write(dw), into, scratch_of(&mut b, scratch));
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod gemm;
 mod hinge;
 mod images;
 mod merge;
+mod local;
 mod neuron;
 mod parts;
 mod pool;
@@ -65,6 +66,7 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("hinge", hinge::KERNELS),
     ("images", images::KERNELS),
     ("merge", merge::KERNELS),
+    ("local", local::KERNELS),
     ("neuron", neuron::KERNELS),
     ("parts", parts::KERNELS),
     ("pool", pool::KERNELS),
@@ -278,7 +280,9 @@ impl Device for CudaDevice {
 
     fn scratch(&self, op: &Op) -> usize {
         match op {
-            Op::ConvForward(_) | Op::ConvBackwardImage(_) | Op::MeanAbs(_) => 0,
+            Op::ConvForward(_) | Op::ConvBackwardImage(_) | Op::LocalBackwardFilters(_) | Op::MeanAbs(_) => 0,
+            Op::LocalForward(g) => local::forward_scratch(self, g),
+            Op::LocalBackwardImage(g) => local::backward_image_scratch(self, g),
             Op::ConvBackwardFilters(g) => conv::backward_filters_scratch(self, g),
             Op::Product(p) => gemm::scratch(self, p),
             Op::BiasBackward(dy, db) => bias::scratch(self, *dy, *db),
@@ -407,6 +411,43 @@ impl Device for CudaDevice {
         scratch: Tensor,
     ) -> Result<()> {
         conv::backward_filters(self, g, x, dy, dw, into, scratch)
+    }
+
+    fn local_forward(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        w: Tensor,
+        b: Option<Tensor>,
+        neuron: Neuron,
+        y: Tensor,
+        scratch: Tensor,
+    ) -> Result<()> {
+        local::forward(self, g, x, w, b, neuron, y, scratch)
+    }
+
+    fn local_backward_image(
+        &mut self,
+        g: &ConvGeometry,
+        dy: Tensor,
+        w: Tensor,
+        dx: Tensor,
+        into: Into,
+        scratch: Tensor,
+    ) -> Result<()> {
+        local::backward_image(self, g, dy, w, dx, into, scratch)
+    }
+
+    fn local_backward_filters(
+        &mut self,
+        g: &ConvGeometry,
+        x: Tensor,
+        dy: Tensor,
+        dw: Tensor,
+        into: Into,
+        _scratch: Tensor,
+    ) -> Result<()> {
+        local::backward_filters(self, g, x, dy, dw, into)
     }
 
     fn bias_backward(&mut self, dy: Tensor, db: Tensor, into: Into, scratch: Tensor) -> Result<()> {

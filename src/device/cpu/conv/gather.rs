@@ -43,12 +43,12 @@ impl Axis {
     }
 
     /// The input cell that output i sees through tap t; it may lie outside.
-    fn cell(&self, i: usize, t: usize) -> isize {
+    pub fn cell(&self, i: usize, t: usize) -> isize {
         (i * self.stride + t * self.dilation) as isize + self.offset
     }
 
     /// The taps through which output i sees the input.
-    fn seen(&self, i: usize) -> Range<usize> {
+    pub fn seen(&self, i: usize) -> Range<usize> {
         let inside = |t: &usize| (0..self.input as isize).contains(&self.cell(i, *t));
         let start = (0..self.taps).find(inside).unwrap_or(0);
         start..(start..self.taps).rfind(inside).map_or(start, |t| t + 1)

@@ -1,10 +1,20 @@
 //! Convolution as its definition says it: loop nests over outputs and taps, no packing, no scratch, every sum in one order.
 //! This is what f64 runs on (gradient checks, references); f32 is measured against it. Only the outermost loop is spread
-//! over threads, each piece of the result made by one thread.
+//! over threads, each piece of the result made by one thread. A locally connected layer is the same with filters of each
+//! place's own, one place's after the other's.
 
 use crate::device::cpu::{Real, Workers, neuron};
 use crate::device::{ConvGeometry, Into, Neuron};
 use rayon::prelude::*;
+
+/// Whose filters are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Owner {
+    /// All places share them: a convolution.
+    All,
+    /// Each place has its own: a locally connected layer.
+    Place,
+}
 
 /// The geometry as `usize`, with what the nests ask of it.
 #[derive(Clone, Copy)]
@@ -22,12 +32,15 @@ struct Nest {
     stride: (usize, usize),
     padding: (usize, usize),
     dilation: (usize, usize),
+    /// Elements from one place's filters to the next one's.
+    place: usize,
 }
 
 impl Nest {
-    fn new(g: &ConvGeometry) -> Self {
+    fn new(g: &ConvGeometry, owner: Owner) -> Self {
         let u = |x: i32| x as usize;
         Self {
+            place: if owner == Owner::Place { u(g.k) * g.filters().image() } else { 0 },
             h: u(g.h),
             w: u(g.w),
             c: u(g.c),
@@ -66,12 +79,23 @@ impl Nest {
 }
 
 /// y ← neuron(x ∗ w + b).
-pub fn forward<T: Real>(workers: &Workers, g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, neuron: Neuron, y: &mut [T]) {
-    let t = Nest::new(g);
+#[allow(clippy::too_many_arguments)]
+pub fn forward<T: Real>(
+    workers: &Workers,
+    g: &ConvGeometry,
+    owner: Owner,
+    x: &[T],
+    w: &[T],
+    b: Option<&[T]>,
+    neuron: Neuron,
+    y: &mut [T],
+) {
+    let t = Nest::new(g, owner);
     let untied = b.is_some_and(|b| b.len() != t.k);
     let row = |index: usize, y: &mut [T]| {
         let (n, p) = (index / t.p, index % t.p);
         for (q, y) in y.chunks_exact_mut(t.k).enumerate() {
+            let w = &w[(p * t.q + q) * t.place..];
             for (k, y) in y.iter_mut().enumerate() {
                 let mut sum = b.map_or(T::ZERO, |b| if untied { b[(p * t.q + q) * t.k + k] } else { b[k] });
                 for i in 0..t.r {
@@ -93,8 +117,8 @@ pub fn forward<T: Real>(workers: &Workers, g: &ConvGeometry, x: &[T], w: &[T], b
 }
 
 /// dx ← dy ∗ᵀ w, or dx += ….
-pub fn backward_image<T: Real>(workers: &Workers, g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T], into: Into) {
-    let t = Nest::new(g);
+pub fn backward_image<T: Real>(workers: &Workers, g: &ConvGeometry, owner: Owner, dy: &[T], w: &[T], dx: &mut [T], into: Into) {
+    let t = Nest::new(g, owner);
     let image = |n: usize, dx: &mut [T]| {
         if into == Into::Set {
             dx.fill(T::ZERO);
@@ -102,6 +126,7 @@ pub fn backward_image<T: Real>(workers: &Workers, g: &ConvGeometry, dy: &[T], w:
         for p in 0..t.p {
             for q in 0..t.q {
                 let dy = &dy[((n * t.p + p) * t.q + q) * t.k..][..t.k];
+                let w = &w[(p * t.q + q) * t.place..];
                 for i in 0..t.r {
                     let Some(h) = t.row(p, i) else { continue };
                     for j in 0..t.s {
@@ -118,28 +143,28 @@ pub fn backward_image<T: Real>(workers: &Workers, g: &ConvGeometry, dy: &[T], w:
     workers.run(|| dx.par_chunks_mut(t.h * t.w * t.c).enumerate().for_each(|(n, dx)| image(n, dx)));
 }
 
-/// dw ← Σ over images and places of dy · x, or dw += ….
-pub fn backward_filters<T: Real>(workers: &Workers, g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], into: Into) {
-    let t = Nest::new(g);
-    let filter = |k: usize, dw: &mut [T]| {
+/// dw ← Σ over images, and over the places that share dw, of dy · x, or dw += ….
+pub fn backward_filters<T: Real>(workers: &Workers, g: &ConvGeometry, owner: Owner, x: &[T], dy: &[T], dw: &mut [T], into: Into) {
+    let t = Nest::new(g, owner);
+    let filter = |index: usize, dw: &mut [T]| {
         if into == Into::Set {
             dw.fill(T::ZERO);
         }
+        let (k, own) = (index % t.k, index / t.k);
+        let places = if owner == Owner::Place { own..own + 1 } else { 0..t.p * t.q };
         for n in 0..g.n as usize {
-            for p in 0..t.p {
+            for (p, q) in places.clone().map(|place| (place / t.q, place % t.q)) {
+                let dy = dy[((n * t.p + p) * t.q + q) * t.k + k];
                 for i in 0..t.r {
                     let Some(h) = t.row(p, i) else { continue };
-                    for q in 0..t.q {
-                        let dy = dy[((n * t.p + p) * t.q + q) * t.k + k];
-                        for j in 0..t.s {
-                            let Some(v) = t.column(q, j) else { continue };
-                            let (dw, x) = (&mut dw[t.tap(0, i, j)..][..t.cg], &x[t.pixel(n, h, v, k)..][..t.cg]);
-                            dw.iter_mut().zip(x).for_each(|(dw, x)| *dw += dy * *x);
-                        }
+                    for j in 0..t.s {
+                        let Some(v) = t.column(q, j) else { continue };
+                        let (dw, x) = (&mut dw[t.tap(0, i, j)..][..t.cg], &x[t.pixel(n, h, v, k)..][..t.cg]);
+                        dw.iter_mut().zip(x).for_each(|(dw, x)| *dw += dy * *x);
                     }
                 }
             }
         }
     };
-    workers.run(|| dw.par_chunks_mut(t.r * t.s * t.cg).enumerate().for_each(|(k, dw)| filter(k, dw)));
+    workers.run(|| dw.par_chunks_mut(t.r * t.s * t.cg).enumerate().for_each(|(index, dw)| filter(index, dw)));
 }
