@@ -7,7 +7,8 @@ use serde::Serialize;
 use std::time::Instant;
 
 /// The update that is timed.
-const RULE: UpdateRule = UpdateRule { weight_decay: 0.0005, l1_decay: 0.0, nesterov: false, step: 0, total_steps: 1 };
+const RULE: UpdateRule =
+    UpdateRule { weight_decay: 0.0005, l1_decay: 0.0, nesterov: false, clip_norm: None, step: 0, total_steps: 1 };
 
 /// One layer's pass.
 #[derive(Clone, Debug, Serialize)]

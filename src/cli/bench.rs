@@ -27,7 +27,7 @@ pub(super) fn run(a: Arguments) -> Result {
     let setup = Setup::for_shapes(a.config.load([])?)?;
     let batch = setup.micro_batch();
     let mut net = setup.net(batch, a.device.open()?, Purpose::Train)?;
-    net.initialise(setup.spec.train.seed)?;
+    setup.initialise(&mut net)?;
     let mut loader = Loader::test(setup.data.train.clone(), batch)?;
     let images = loader.next()?;
     net.feed(BatchBytes { images: &images.images, places: &images.places, labels: &images.labels })?;

@@ -75,7 +75,7 @@ fn same_task(old: &NetSpec, new: &NetSpec) -> bool {
     reset.train = TrainSpec { batch, micro_batch, seed, ..old.train.clone() };
     for (layer, was) in reset.layers.iter_mut().zip(&old.layers) {
         (layer.learning_rate, layer.weight_decay) = (was.learning_rate.clone(), was.weight_decay);
-        layer.momentum = was.momentum;
+        (layer.momentum, layer.max_norm) = (was.momentum, was.max_norm);
     }
     reset == *old
 }

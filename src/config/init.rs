@@ -47,6 +47,13 @@ pub enum InitKind {
         /// The value.
         value: f64,
     },
+    /// The values in a file, in the parameter's order; it is read when a run begins, and not when it goes on.
+    File {
+        /// A NumPy array, `w.npy`, or a `.safetensors` file; relative to the working directory.
+        path: String,
+        /// The tensor in a `.safetensors` file.
+        tensor: Option<String>,
+    },
 }
 
 /// The number of connections that an initial variance is scaled by, written `"in"`, `"out"` or `"average"`.
@@ -132,6 +139,10 @@ enum Written {
         #[serde(default, deserialize_with = "finite")]
         value: f64,
     },
+    File {
+        path: String,
+        tensor: Option<String>,
+    },
 }
 
 impl Written {
@@ -149,11 +160,23 @@ impl Written {
             Self::Xavier { fan } => InitKind::Xavier { fan },
             Self::Msra { fan } => InitKind::Msra { fan },
             Self::Constant { value } => InitKind::Constant { value },
+            Self::File { path, tensor } => match (path.rsplit_once('.').map(|(_, kind)| kind), &tensor) {
+                (Some("npy"), None) | (Some("safetensors"), Some(_)) => InitKind::File { path, tensor },
+                (Some("npy"), Some(_)) => {
+                    return Err(E::custom("a .npy file has one array and no name for it: leave tensor out"));
+                }
+                (Some("safetensors"), None) => {
+                    return Err(E::custom(
+                        "say which tensor of the file: { kind = \"file\", path = …, tensor = \"conv1.weights\" }",
+                    ));
+                }
+                _ => return Err(E::custom("the path must end in .npy or .safetensors")),
+            },
         })
     }
 }
 
-const KINDS: [&str; 5] = ["gaussian", "uniform", "xavier", "msra", "constant"];
+const KINDS: [&str; 6] = ["gaussian", "uniform", "xavier", "msra", "constant", "file"];
 
 impl<'de> Deserialize<'de> for Init {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {

@@ -2,13 +2,14 @@
 
 use super::de::{self, Context};
 use super::error::quote;
+use super::types::positive;
 use super::{ConfigError, Init, Momenta, Multipliers, Node, Rates, Sources, Span, Table, Value};
 use crate::device::Neuron;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 
 /// The keys that every layer has.
-pub(super) const COMMON: [&str; 12] = [
+pub(super) const COMMON: [&str; 13] = [
     "name",
     "type",
     "inputs",
@@ -18,6 +19,7 @@ pub(super) const COMMON: [&str; 12] = [
     "learning_rate",
     "weight_decay",
     "momentum",
+    "max_norm",
     "weight_source",
     "bias_source",
     "gpu",
@@ -40,6 +42,8 @@ pub struct LayerSpec {
     pub weight_decay: Multipliers,
     /// In place of `train.momentum`.
     pub momentum: Momenta,
+    /// The largest L2 norm of each output's weights, which longer ones are scaled to after each update.
+    pub max_norm: Option<f64>,
     /// Where the weights of each input come from, if not the layer's own.
     pub weight_source: Vec<Option<WeightSource>>,
     /// The layer whose biases it uses, if not its own.
@@ -107,7 +111,8 @@ impl PartialEq for LayerSpec {
         let inputs = |l: &Self| l.inputs.iter().map(|i| (i.name.clone(), i.source)).collect::<Vec<_>>();
         let common = |l: &Self| {
             let shared = (l.weight_source.clone(), l.bias_source.clone(), l.gpu.clone());
-            (l.neuron, l.learning_rate.clone(), l.weight_decay, l.momentum, l.init.clone(), l.init_bias.clone(), shared)
+            let rules = (l.learning_rate.clone(), l.weight_decay, l.momentum, l.max_norm);
+            (l.neuron, rules, l.init.clone(), l.init_bias.clone(), shared)
         };
         (&self.name, &self.kind, &self.keys) == (&other.name, &other.kind, &other.keys)
             && inputs(self) == inputs(other)
@@ -168,6 +173,7 @@ impl LayerSpec {
             learning_rate: Rates::default(),
             weight_decay: Multipliers::default(),
             momentum: Momenta::default(),
+            max_norm: None,
             weight_source: Vec::new(),
             bias_source: None,
             gpu: Vec::new(),
@@ -190,6 +196,10 @@ impl LayerSpec {
                 "learning_rate" => spec.learning_rate = read(node, &context)?,
                 "weight_decay" => spec.weight_decay = read(node, &context)?,
                 "momentum" => spec.momentum = read(node, &context)?,
+                "max_norm" => {
+                    let Norm(norm) = read(node, &context)?;
+                    spec.max_norm = Some(norm);
+                }
                 "weight_source" => spec.weight_source = weight_sources(node, &context)?,
                 "bias_source" => spec.bias_source = weight_sources(node, &context)?.into_iter().next().flatten(),
                 "gpu" => {
@@ -213,6 +223,10 @@ impl LayerSpec {
 fn read<T: DeserializeOwned>(node: &Node, context: &Context) -> Result<T, ConfigError> {
     de::from_node(node).map_err(|e| e.explain(context))
 }
+
+/// A largest norm.
+#[derive(serde::Deserialize)]
+struct Norm(#[serde(deserialize_with = "positive")] f64);
 
 /// One value or an array of them.
 struct OneOrMore<T>(Vec<T>);

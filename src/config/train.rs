@@ -1,6 +1,6 @@
 //! The section `[train]`: how the net learns.
 
-use super::types::{at_least_one, check_below_one, non_negative, positive, some_at_least_one};
+use super::types::{at_least_one, check_below_one, non_negative, positive, some_at_least_one, some_positive};
 use super::{Schedule, ScheduleKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -34,6 +34,9 @@ pub struct TrainSpec {
     /// L1 decay, added to the gradient as l1_decay·sign(w); a layer's `weight_decay` multiplies it too. Default 0.
     #[serde(deserialize_with = "non_negative")]
     pub l1_decay: f64,
+    /// The largest L2 norm of all gradients together; larger ones are scaled to it. Default none.
+    #[serde(deserialize_with = "some_positive", skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
     /// Steps between two tests. Default an epoch.
     #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
     pub test_every: Option<u64>,
@@ -64,6 +67,7 @@ impl Default for TrainSpec {
             nesterov: false,
             weight_decay: 0.0005,
             l1_decay: 0.0,
+            clip_norm: None,
             test_every: None,
             log_every: 50,
             checkpoint_every: None,

@@ -391,6 +391,14 @@ pub fn some_at_least_one<'de, D: Deserializer<'de>, T: TryFrom<i64>>(d: D) -> Re
     at_least_one(d).map(Some)
 }
 
+/// For `deserialize_with`, with `default`: a number above 0, where there is one.
+///
+/// # Errors
+/// The value is no number, not finite, or not above 0.
+pub fn some_positive<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+    positive(d).map(Some)
+}
+
 /// For `deserialize_with`, with `default`: a number of at least 0, where there is one.
 ///
 /// # Errors

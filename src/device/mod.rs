@@ -664,8 +664,19 @@ pub trait Device {
 
     /// The momentum update of one parameter tensor: s = lr·rate·(g + decay·w + l1_decay·sign w), v ← momentum·v − s,
     /// w ← w + v; by Nesterov's rule w ← w + momentum·v − s with the new v (Sutskever et al. 2013, as Caffe and PyTorch
-    /// have it).
-    fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor) -> Result<()>;
+    /// have it). With a factor, one real, g is multiplied by it first: what [`clip_factor`](Device::clip_factor) made.
+    fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor, factor: Option<Tensor>) -> Result<()>;
+
+    /// sum ← Σ x² over all elements, one real (or sum += …).
+    fn sum_squares(&mut self, x: Tensor, sum: Tensor, into: Into) -> Result<()>;
+
+    /// factor ← min(1, limit/√sum), of one real each: what scales gradients whose squares sum up to `sum` to a norm of at
+    /// most `limit` (Pascanu et al. 2013).
+    fn clip_factor(&mut self, limit: f64, sum: Tensor, factor: Tensor) -> Result<()>;
+
+    /// w[i] ← w[i]·min(1, limit/√(Σ w[i]²)) for each of the w.shape.n rows: weight vectors held to an L2 norm (Srebro and
+    /// Shraibman 2005; Srivastava et al. 2014).
+    fn limit_norms(&mut self, limit: f64, w: Tensor) -> Result<()>;
 
     /// mean ← (Σ |x|) / elements, one real.
     fn mean_abs(&mut self, x: Tensor, mean: Tensor, scratch: Tensor) -> Result<()>;

@@ -76,8 +76,7 @@ impl Map {
             let message = format!("{groups} groups divide neither evenly: {} input channels, {outputs} outputs", x.c);
             return Err(Misfit::shape("groups", message, "use a number of groups that divides both"));
         }
-        let [n, h, w, c, i, k, groups] =
-            super::geometry([x.n, x.h, x.w, x.c, x.image(), outputs, groups], |sizes| sizes)?;
+        let [n, h, w, c, i, k, groups] = super::geometry([x.n, x.h, x.w, x.c, x.image(), outputs, groups], |sizes| sizes)?;
         if groups > 1 {
             let (stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w) = (1, 1, 0, 0, 1, 1);
             let (r, s, p, q) = (h, w, 1, 1);

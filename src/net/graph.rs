@@ -68,6 +68,8 @@ pub struct Parameter {
     pub decay: f64,
     /// In place of the net's momentum.
     pub momentum: Option<f64>,
+    /// The largest L2 norm that each output's weights may have.
+    pub max_norm: Option<f64>,
 }
 
 impl Parameter {
@@ -272,7 +274,13 @@ impl Builder<'_> {
 
     /// A layer as the config names it, with its parameters.
     fn push(&mut self, spec: &LayerSpec, layer: Box<dyn Layer>, inputs: Vec<Input>) -> Result<(), ConfigError> {
+        if !matches!(layer.role(), Role::Cost { .. }) {
+            self.check_size(spec, "its output", layer.output())?;
+        }
         let specs = layer.parameters();
+        for p in &specs {
+            self.check_size(spec, &format!("its {}", p.name), p.shape)?;
+        }
         let weights = specs.iter().filter(|p| p.role == ParameterRole::Weights).count();
         if spec.weight_source.len() > weights.max(usize::from(spec.weight_source.is_empty())) {
             let message = format!("{} weight sources for {weights} weights", spec.weight_source.len());
@@ -302,7 +310,8 @@ impl Builder<'_> {
             let init = given.as_ref().filter(|_| p.is_learned()).unwrap_or(&p.init).clone();
             let name = format!("{}.{}", spec.name, p.name);
             parameters.push(self.graph.parameters.len());
-            self.graph.parameters.push(Parameter { name, spec: p, init, rate: rate.clone(), decay, momentum });
+            let max_norm = spec.max_norm.filter(|_| p.role == ParameterRole::Weights);
+            self.graph.parameters.push(Parameter { name, spec: p, init, rate: rate.clone(), decay, momentum, max_norm });
         }
         self.graph.nodes.push(Node {
             name: spec.name.clone(),
@@ -380,6 +389,18 @@ impl Builder<'_> {
             learns: false,
             trains: false,
         });
+    }
+
+    /// Sizes must be such that products of them fit: a tensor's elements and bytes in 64 bits, an image's elements in 32.
+    fn check_size(&self, spec: &LayerSpec, what: &str, shape: Shape) -> Result<(), ConfigError> {
+        const MOST: usize = 1 << 40;
+        let Shape { n, h, w, c } = shape;
+        let elements = |extents: &[usize]| extents.iter().try_fold(1_usize, |n, &extent| n.checked_mul(extent));
+        if elements(&[h, w, c]).is_some_and(|n| n <= i32::MAX as usize) && elements(&[n, h, w, c]).is_some_and(|n| n <= MOST) {
+            return Ok(());
+        }
+        let message = format!("{what} would be too large: {n}×{h}×{w}×{c} elements");
+        Err(self.misfit(spec, Misfit::shape("type", message, "use smaller layers or a smaller batch")))
     }
 
     /// A misfit with its layer's name and its key's place in the config.

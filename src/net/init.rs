@@ -1,25 +1,76 @@
-//! Initial parameters, drawn on the host so that they are the same on every device.
+//! Initial parameters, drawn on the host so that they are the same on every device, or read from files.
+
+mod file;
+mod npy;
 
 use super::Parameter;
 use crate::config::InitKind;
-use crate::device::philox::{Purpose, Stream};
+use crate::device::{self, philox};
+use std::path::PathBuf;
 
-/// The initial values of parameter number `index`, a function of the seed and the number alone.
+/// Why a net's parameters cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] device::Error),
+    /// A file does not have a parameter's values.
+    #[error("layer '{layer}': cannot start its {parameter} from {}: {what}", path.display())]
+    File {
+        /// The layer.
+        layer: String,
+        /// `weights`, `bias`, ….
+        parameter: String,
+        /// Whether it is the layer's `init_bias` that names the file, not its `init`.
+        bias: bool,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// The initial values of parameter number `index`: those of its file, or a function of the seed and the number alone.
 ///
 /// xavier: uniform in ±√(3/fan) (Glorot and Bengio 2010). msra: gaussian of standard deviation √(2/fan) (He et al. 2015).
-pub fn values(p: &Parameter, index: u32, seed: u64) -> Vec<f64> {
-    let mut random = Stream::new(seed, Purpose::Init, index, 0);
+///
+/// # Errors
+/// A file that cannot be read, or holds other than as many finite floats.
+pub fn values(p: &Parameter, index: u32, seed: u64) -> Result<Vec<f64>, InitError> {
+    let mut random = philox::Stream::new(seed, philox::Purpose::Init, index, 0);
     let (fan_in, fan_out) = (p.spec.fan_in as f64, p.spec.fan_out as f64);
-    let mut draw = || match p.init.kind {
-        InitKind::Constant { value } => value,
-        InitKind::Gaussian { mean, std, sparse } => {
-            let value = mean + std * random.gaussian();
-            let kept = sparse.is_none_or(|n| random.uniform() < n / p.spec.shape.n as f64);
-            if kept { value } else { 0.0 }
+    let mut draw: Box<dyn FnMut() -> f64> = match &p.init.kind {
+        &InitKind::Constant { value } => Box::new(move || value),
+        &InitKind::Gaussian { mean, std, sparse } => {
+            let outputs = p.spec.shape.n as f64;
+            Box::new(move || {
+                let value = mean + std * random.gaussian();
+                let kept = sparse.is_none_or(|n| random.uniform() < n / outputs);
+                if kept { value } else { 0.0 }
+            })
         }
-        InitKind::Uniform { min, max } => min + (max - min) * random.uniform(),
-        InitKind::Xavier { fan } => (3.0 / fan.of(fan_in, fan_out)).sqrt() * (2.0 * random.uniform() - 1.0),
-        InitKind::Msra { fan } => (2.0 / fan.of(fan_in, fan_out)).sqrt() * random.gaussian(),
+        &InitKind::Uniform { min, max } => Box::new(move || min + (max - min) * random.uniform()),
+        &InitKind::Xavier { fan } => {
+            let limit = (3.0 / fan.of(fan_in, fan_out)).sqrt();
+            Box::new(move || limit * (2.0 * random.uniform() - 1.0))
+        }
+        &InitKind::Msra { fan } => {
+            let std = (2.0 / fan.of(fan_in, fan_out)).sqrt();
+            Box::new(move || std * random.gaussian())
+        }
+        InitKind::File { path, tensor } => return from_file(p, path.into(), tensor.as_deref()),
     };
-    (0..p.spec.shape.elements()).map(|_| draw()).collect()
+    Ok((0..p.spec.shape.elements()).map(|_| draw()).collect())
+}
+
+fn from_file(p: &Parameter, path: PathBuf, tensor: Option<&str>) -> Result<Vec<f64>, InitError> {
+    let s = p.spec.shape;
+    let fits = |values: Vec<f64>| match values.len() == s.elements() {
+        true => Ok(values),
+        false => Err(format!("it has {} values, {} are needed ({}×{}×{}×{})", values.len(), s.elements(), s.n, s.h, s.w, s.c)),
+    };
+    file::read(&path, tensor).and_then(fits).map_err(|what| {
+        let (layer, parameter) = p.name.rsplit_once('.').unwrap_or((&p.name, "weights"));
+        InitError::File { layer: layer.into(), parameter: parameter.into(), bias: p.spec.is_bias(), path, what }
+    })
 }

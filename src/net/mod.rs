@@ -6,7 +6,8 @@ mod plan;
 mod recording;
 
 pub use graph::{Graph, Input, Node, Parameter};
-pub use plan::{Feed, Plan, Purpose};
+pub use init::InitError;
+pub use plan::{Clip, Feed, Plan, Purpose};
 
 use crate::device::{self, Device, Dtype, ImageGeometry, Into, METRICS, Place, Shape, StepValues, Tensor, Update};
 use crate::layer::{Io, ParameterRole, Phase, Role};
@@ -36,6 +37,8 @@ pub struct UpdateRule {
     pub l1_decay: f64,
     /// Nesterov's momentum.
     pub nesterov: bool,
+    /// The largest L2 norm of all gradients together; larger ones are scaled to it.
+    pub clip_norm: Option<f64>,
     /// Updates done before, for the parameters' schedules.
     pub step: u64,
     /// Updates of the whole run.
@@ -129,11 +132,14 @@ impl Net {
         self.graph.images.n
     }
 
-    /// Draws the initial parameters, a function of the seed alone.
-    pub fn initialise(&mut self, seed: u64) -> device::Result<()> {
+    /// Draws the initial parameters, a function of the seed and of the files that the config names for them.
+    ///
+    /// # Errors
+    /// A file that does not have a parameter's values, or the device.
+    pub fn initialise(&mut self, seed: u64) -> Result<(), InitError> {
         for i in 0..self.graph.parameters.len() {
             if self.graph.parameters[i].spec.is_saved() {
-                let values = init::values(&self.graph.parameters[i], i as u32, seed);
+                let values = init::values(&self.graph.parameters[i], i as u32, seed)?;
                 self.write(self.plan.parameters[i], &values)?;
             }
         }
@@ -236,11 +242,21 @@ impl Net {
     /// Queues the update of every parameter that learns.
     pub fn update(&mut self, rule: &UpdateRule) -> device::Result<()> {
         let Self { graph, plan, device, .. } = self;
-        for (k, p) in graph.parameters.iter().enumerate() {
-            let Some((gradient, momentum)) = plan.gradients[k].zip(plan.momenta[k]) else { continue };
-            if !graph.nodes.iter().any(|n| n.learns && n.parameters.contains(&k)) {
-                continue;
+        let reached = |k: usize| graph.nodes.iter().any(|n| n.learns && n.parameters.contains(&k));
+        let updated = |k: usize| plan.gradients[k].zip(plan.momenta[k]).filter(|_| reached(k));
+        let factor = match rule.clip_norm {
+            Some(limit) => {
+                let gradients = (0..graph.parameters.len()).filter_map(updated);
+                for (i, (gradient, _)) in gradients.enumerate() {
+                    device.sum_squares(gradient, plan.clip.sum, if i == 0 { Into::Set } else { Into::Add })?;
+                }
+                device.clip_factor(limit, plan.clip.sum, plan.clip.factor)?;
+                Some(plan.clip.factor)
             }
+            None => None,
+        };
+        for (k, p) in graph.parameters.iter().enumerate() {
+            let Some((gradient, momentum)) = updated(k) else { continue };
             let update = Update {
                 rate: p.rate.rate(rule.step, rule.total_steps),
                 decay: rule.weight_decay * p.decay,
@@ -248,7 +264,10 @@ impl Net {
                 momentum: p.momentum,
                 nesterov: rule.nesterov,
             };
-            device.sgd_update(&update, plan.parameters[k], gradient, momentum)?;
+            device.sgd_update(&update, plan.parameters[k], gradient, momentum, factor)?;
+            if let Some(limit) = p.max_norm {
+                device.limit_norms(limit, plan.parameters[k])?;
+            }
         }
         Ok(())
     }

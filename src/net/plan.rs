@@ -35,6 +35,15 @@ pub struct Feed {
     pub mean: Tensor,
 }
 
+/// Where all gradients' norm is kept; both are one real.
+#[derive(Clone, Copy, Debug)]
+pub struct Clip {
+    /// Σ of the gradients' squares.
+    pub sum: Tensor,
+    /// What the gradients are multiplied by.
+    pub factor: Tensor,
+}
+
 /// Where the net's tensors lie.
 #[derive(Debug)]
 pub struct Plan {
@@ -58,6 +67,8 @@ pub struct Plan {
     pub momenta: Vec<Option<Tensor>>,
     /// The metrics of all costs, one after the other.
     pub metrics: Tensor,
+    /// For `train.clip_norm`.
+    pub clip: Clip,
     /// Mean |w| and mean |v| of each parameter, for `monitor_weights`.
     pub means: Tensor,
     /// Scratch for those means.
@@ -104,6 +115,8 @@ impl Plan {
             mean: p.persist(mean, real),
         };
         let metrics = p.persist(Shape::new(1, 1, 1, graph.costs().map(|i| graph.nodes[i].metrics()).sum()), real);
+        let [sum, factor] = [(); 2].map(|()| p.persist(Shape::new(1, 1, 1, 1), real));
+        let clip = Clip { sum, factor };
         let means = p.persist(Shape::new(graph.parameters.len(), 1, 1, 2), real);
         let largest = shapes().map(|s| s.elements()).max().unwrap_or(0);
         let means_bytes = if train { device.scratch(&Op::MeanAbs(largest)) } else { 0 };
@@ -131,6 +144,7 @@ impl Plan {
             gradients,
             momenta,
             metrics,
+            clip,
             means,
             means_scratch,
         };

@@ -2,11 +2,11 @@
 
 use super::checkpoint::{self, Checkpoint, DataState, HostTensor, State, Tested};
 use super::{Error, Line, Result, Run, Split, WeightLine, cost_lines};
-use crate::config::{DataSpec, Mean, NetSpec, Scale};
+use crate::config::{ConfigError, DataSpec, Mean, NetSpec, Scale};
 use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
 use crate::device::{self, Device, Into, Shape, StepValues};
 use crate::layer::{ParameterRole, Phase};
-use crate::net::{BatchBytes, CostMetrics, Graph, Net, Parameter, Plan, Purpose, UpdateRule};
+use crate::net::{BatchBytes, CostMetrics, Graph, InitError, Net, Parameter, Plan, Purpose, UpdateRule};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -103,6 +103,23 @@ impl Setup {
         }
     }
 
+    /// Draws a net's initial parameters from the seed, or reads them from the files that the config names.
+    ///
+    /// # Errors
+    /// A file that does not have a parameter's values, or the device.
+    pub fn initialise(&self, net: &mut Net) -> Result<()> {
+        net.initialise(self.spec.train.seed).map_err(|e| match e {
+            InitError::Device(e) => e.into(),
+            InitError::File { ref layer, ref parameter, bias, ref path, ref what } => {
+                let Some((_, layer)) = self.spec.layer(layer) else { return ConfigError::new(&e).into() };
+                let message = format!("cannot start its {parameter} from '{}': {what}", path.display());
+                let help = "a .npy file, or a tensor of a .safetensors file, of as many floats; paths are relative to the \
+                            working directory";
+                layer.error(if bias { "init_bias" } else { "init" }, message, "", help).into()
+            }
+        })
+    }
+
     /// Images that go through the net at once.
     pub fn micro_batch(&self) -> usize {
         self.spec.train.micro_batch.unwrap_or(self.spec.train.batch)
@@ -188,10 +205,10 @@ impl Trainer {
     /// A net at step 0, its parameters drawn from the seed.
     ///
     /// # Errors
-    /// What [`Setup::net`] finds.
+    /// What [`Setup::net`] and [`Setup::initialise`] find.
     pub fn new(setup: Setup, device: Box<dyn Device>) -> Result<Self> {
         let mut trainer = Self::at(setup, device, 0)?;
-        trainer.net.initialise(trainer.setup.spec.train.seed)?;
+        trainer.setup.initialise(&mut trainer.net)?;
         Ok(trainer)
     }
 
@@ -271,6 +288,7 @@ impl Trainer {
             weight_decay: t.weight_decay,
             l1_decay: t.l1_decay,
             nesterov: t.nesterov,
+            clip_norm: t.clip_norm,
             step: self.step,
             total_steps: self.total,
         };

@@ -5,9 +5,10 @@ mod binary_cross_entropy;
 mod contrastive;
 mod copy;
 mod hinge;
-mod merge;
-mod soft_cross_entropy;
 mod local;
+mod merge;
+mod norm;
+mod soft_cross_entropy;
 
 use super::operation::Call;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(super) fn all() -> Vec<Arc<dyn Call>> {
         hinge::cases(),
         contrastive::cases(),
         local::cases(),
+        norm::cases(),
     ];
     files.into_iter().flatten().collect()
 }

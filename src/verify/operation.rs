@@ -543,7 +543,7 @@ impl Call for Operation {
             Self::SquaresBackward { into, .. } => d.squares_backward(t[0], t.get(2).copied(), COEFFICIENT, t[1], into),
             Self::Scale { factor, into, .. } => d.scale(factor, t[0], t[1], into),
             Self::Fill { value, .. } => d.fill(t[0], value),
-            Self::SgdUpdate { update, .. } => d.sgd_update(&update, t[0], t[1], t[2]),
+            Self::SgdUpdate { update, .. } => d.sgd_update(&update, t[0], t[1], t[2], None),
             Self::MeanAbs { .. } => d.mean_abs(t[0], t[1], scratch),
         }
     }

@@ -31,7 +31,7 @@ fn unknown_key() {
     ·    ╰── did you mean 'filters'?
     ╰────
   help: known keys: filters, size, stride, padding, name, type, inputs, neuron, init, init_bias, learning_rate,
-        weight_decay, momentum, weight_source, bias_source, gpu
+        weight_decay, momentum, max_norm, weight_source, bias_source, gpu
 "#,
     );
 }
@@ -121,8 +121,8 @@ fn unknown_key_of_a_section() {
    · ──┬──
    ·   ╰── did you mean 'epochs'?
    ╰────
-  help: known keys: batch, micro_batch, epochs, steps, seed, momentum, nesterov, weight_decay, l1_decay, test_every,
-        log_every, checkpoint_every, keep, monitor_weights, learning_rate
+  help: known keys: batch, micro_batch, epochs, steps, seed, momentum, nesterov, weight_decay, l1_decay, clip_norm,
+        test_every, log_every, checkpoint_every, keep, monitor_weights, learning_rate
 "#,
     );
 }
@@ -415,7 +415,7 @@ fn unknown_initialiser() {
     ·                 ────┬────
     ·                     ╰── did you mean 'gaussian'?
     ╰────
-  help: known values: gaussian, uniform, xavier, msra, constant
+  help: known values: gaussian, uniform, xavier, msra, constant, file
 "#,
     );
 }
@@ -1109,8 +1109,8 @@ fn set_of_an_unknown_key() {
    ·             ──┬──
    ·               ╰── did you mean 'batch'?
    ╰────
-  help: known keys: batch, micro_batch, epochs, steps, seed, momentum, nesterov, weight_decay, l1_decay, test_every,
-        log_every, checkpoint_every, keep, monitor_weights, learning_rate
+  help: known keys: batch, micro_batch, epochs, steps, seed, momentum, nesterov, weight_decay, l1_decay, clip_norm,
+        test_every, log_every, checkpoint_every, keep, monitor_weights, learning_rate
 "#,
     );
 }
@@ -1165,7 +1165,7 @@ fn set_of_an_unknown_key_of_a_layer() {
    ·                      ╰── did you mean 'filters'?
    ╰────
   help: known keys: filters, size, stride, padding, name, type, inputs, neuron, init, init_bias, learning_rate,
-        weight_decay, momentum, weight_source, bias_source, gpu
+        weight_decay, momentum, max_norm, weight_source, bias_source, gpu
 "#,
     );
 }

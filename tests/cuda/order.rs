@@ -58,7 +58,7 @@ fn every_step_reads_its_own_values() {
     for i in 0..50 {
         let rate = 1.0 / 2_f64.powi(i % 8);
         d.set_step(step(1, rate)).unwrap();
-        d.sgd_update(&Update::new(1.0, 0.0), w, g, v).unwrap();
+        d.sgd_update(&Update::new(1.0, 0.0), w, g, v, None).unwrap();
         velocity = 0.5 * velocity - rate as f32;
         weight += velocity;
     }
@@ -79,7 +79,7 @@ fn a_recorded_step_is_replayed_with_new_values() {
 
     assert!(d.record().unwrap());
     d.load_labels(fed, labels).unwrap();
-    d.sgd_update(&Update::new(1.0, 0.0), w, g, v).unwrap();
+    d.sgd_update(&Update::new(1.0, 0.0), w, g, v, None).unwrap();
     d.scale(2.0, x, y, Into::Add).unwrap();
     for (what, error) in [
         ("write", d.write(x, &[0; 20]).unwrap_err()),

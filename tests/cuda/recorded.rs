@@ -49,8 +49,14 @@ fn plain_steps(trainer: &mut Trainer, steps: std::ops::Range<u64>) {
             net.backward(if part == 0 { Into::Set } else { Into::Add }).unwrap();
             loader.recycle(batch);
         }
-        let rule =
-            UpdateRule { weight_decay: t.weight_decay, l1_decay: t.l1_decay, nesterov: t.nesterov, step, total_steps: total };
+        let rule = UpdateRule {
+            weight_decay: t.weight_decay,
+            l1_decay: t.l1_decay,
+            nesterov: t.nesterov,
+            clip_norm: None,
+            step,
+            total_steps: total,
+        };
         trainer.net().update(&rule).unwrap();
     }
 }

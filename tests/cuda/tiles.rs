@@ -117,6 +117,30 @@ fn convolutions_in_large_tiles() {
 }
 
 #[test]
+fn local_layers_in_large_tiles() {
+    let mut d = device();
+    // More than 96 images and filters, channels or taps, with partial tiles; single floats in the second case.
+    for (n, few, many) in [(100, 8, 100), (98, 5, 99)] {
+        let g = conv(n, 3, few, many);
+        let shapes = [g.input(), g.local_filters(), g.output()];
+        check("local_forward", &mut d, shapes, g.filters().image(), &Op::LocalForward(g), |d, [x, w, y], scratch| {
+            d.local_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
+        });
+        let g = conv(n, 3, many, few);
+        let shapes = [g.output(), g.local_filters(), g.input()];
+        let terms = (few * g.r * g.s) as usize;
+        check("local_backward_image", &mut d, shapes, terms, &Op::LocalBackwardImage(g), |d, [dy, w, dx], scratch| {
+            d.local_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
+        });
+        let g = conv(n / 4, 3, 26, many);
+        let shapes = [g.input(), g.output(), g.local_filters()];
+        check("local_backward_filters", &mut d, shapes, n / 4, &Op::LocalBackwardFilters(g), |d, [x, dy, dw], scratch| {
+            d.local_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
+        });
+    }
+}
+
+#[test]
 fn products_in_every_tile_and_layout() {
     let mut d = device();
     for [m, n, k] in [[104, 132, 20], [101, 133, 19], [100, 100, 1000], [8, 12, 8], [8, 12, 2000], [7, 9, 1001]] {

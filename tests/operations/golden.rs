@@ -59,6 +59,35 @@ fn convolutions() {
 }
 
 #[test]
+fn local_layers() {
+    fn check<T: Real>() {
+        let all: Value = serde_json::from_str(include_str!("../golden/local.json")).unwrap();
+        for v in all["local"].as_array().unwrap() {
+            let g: ConvGeometry = geometry(&v["geometry"]);
+            let (xs, ws, ys) = (g.input(), g.local_filters(), g.output());
+            let bs = Shape { n: 1, ..ys };
+            let mut m = Machine::<T>::new();
+            let (x, w) = (m.put(xs, &numbers(&v["x"])), m.put(ws, &numbers(&v["w"])));
+            let (b, dy) = (m.put(bs, &numbers(&v["b"])), m.put(ys, &numbers(&v["dy"])));
+            let (y, dx, dw, db) = (m.room(ys), m.room(xs), m.room(ws), m.room(bs));
+            let scratch = m.scratch(&Op::LocalForward(g));
+            m.device.local_forward(&g, x, w, Some(b), Neuron::NONE, y, scratch).unwrap();
+            let scratch = m.scratch(&Op::LocalBackwardImage(g));
+            m.device.local_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
+            let scratch = m.scratch(&Op::LocalBackwardFilters(g));
+            m.device.local_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
+            let scratch = m.scratch(&Op::BiasBackward(ys, bs));
+            m.device.bias_backward(dy, db, Into::Set, scratch).unwrap();
+            for (name, t) in [("y", y), ("dx", dx), ("dw", dw), ("db", db)] {
+                assert_near(&format!("{name} of {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
 fn pools() {
     fn check<T: Real>() {
         for v in golden("pool") {
@@ -264,7 +293,7 @@ fn momentum_updates() {
             let (gradients, after) = (v["gradients"].as_array().unwrap(), v["after"].as_array().unwrap());
             for (i, (g, after)) in gradients.iter().zip(after).enumerate() {
                 let g = m.put(shape, &numbers(g));
-                m.device.sgd_update(&update, w, g, velocity).unwrap();
+                m.device.sgd_update(&update, w, g, velocity, None).unwrap();
                 assert_near(&format!("weights after step {i}"), &m.get(w), &numbers(after), bound::<T>());
             }
         }

@@ -368,7 +368,7 @@ fn sums_and_updates() {
     assert_near("mean |x|", &m.get(mean), &[dy.iter().map(|v| v.abs()).sum::<f64>() / 420.0], BOUND);
 
     let (tw, tv) = (m.put(shape, &w), m.put(shape, &v));
-    m.device.sgd_update(&Update::new(2.0, 0.01), tw, t, tv).unwrap();
+    m.device.sgd_update(&Update::new(2.0, 0.01), tw, t, tv, None).unwrap();
     let new: Vec<f64> = (0..420).map(|i| 0.9 * v[i] - 0.1 * 2.0 * (dy[i] + 0.01 * w[i])).collect();
     assert_near("momentum", &m.get(tv), &new, BOUND);
     let moved: Vec<f64> = (0..420).map(|i| w[i] + new[i]).collect();

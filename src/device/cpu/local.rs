@@ -193,6 +193,7 @@ impl Local {
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn forward(
         &self,
         workers: &Workers,

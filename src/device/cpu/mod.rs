@@ -19,6 +19,7 @@ mod local;
 mod math;
 mod merge;
 mod neuron;
+mod norm;
 mod one_hot;
 mod pool;
 mod real;
@@ -550,9 +551,28 @@ impl<T: Real> Device for CpuDevice<T> {
         Ok(())
     }
 
-    fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor) -> Result<()> {
+    fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor, factor: Option<Tensor>) -> Result<()> {
         let mut b = self.arena.borrow();
-        sgd::update::<T>(&self.workers, &self.step, u, b.write(w), b.read(g), b.write(v));
+        let factor = factor.map_or(T::ONE, |factor| b.read::<T>(factor)[0]);
+        sgd::update::<T>(&self.workers, &self.step, u, b.write(w), b.read(g), b.write(v), factor);
+        Ok(())
+    }
+
+    fn sum_squares(&mut self, x: Tensor, sum: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        norm::sum_squares::<T>(&self.workers, b.read(x), b.write(sum), into);
+        Ok(())
+    }
+
+    fn clip_factor(&mut self, limit: f64, sum: Tensor, factor: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        norm::clip_factor::<T>(limit, b.read(sum), b.write(factor));
+        Ok(())
+    }
+
+    fn limit_norms(&mut self, limit: f64, w: Tensor) -> Result<()> {
+        let length = w.shape.image();
+        norm::limit_norms::<T>(&self.workers, limit, length, self.arena.borrow().write(w));
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! The momentum update in one pass: s = lr·rate·(g + decay·w + l1·sign w), v ← momentum·v − s, w ← w + v, or by Nesterov's
-//! rule w ← w + momentum·v − s. Cost: w, g and v are read, w and v written.
+//! The momentum update in one pass: s = lr·rate·(f·g + decay·w + l1·sign w), v ← momentum·v − s, w ← w + v, or by Nesterov's
+//! rule w ← w + momentum·v − s; f is 1 or what clips the gradient. Cost: w, g and v are read, w and v written.
 
 use super::dispatch::simd;
 use super::elementwise::PIECE;
@@ -13,6 +13,7 @@ struct Rule<T> {
     rate: T,
     decay: T,
     l1: T,
+    factor: T,
     nesterov: bool,
 }
 
@@ -21,7 +22,7 @@ simd! {
     fn piece<T: Real>(r: Rule<T>, w: &mut [T], g: &[T], v: &mut [T]) {
         for ((w, &g), v) in w.iter_mut().zip(g).zip(v) {
             let sign = if *w > T::ZERO { r.l1 } else if *w < T::ZERO { -r.l1 } else { T::ZERO };
-            let step = r.rate * (g + r.decay * *w + sign);
+            let step = r.rate * (r.factor * g + r.decay * *w + sign);
             let update = r.momentum * *v - step;
             *v = update;
             *w += if r.nesterov { r.momentum * update - step } else { update };
@@ -30,13 +31,14 @@ simd! {
 }
 
 /// The momentum update of one parameter tensor.
-pub(super) fn update<T: Real>(workers: &Workers, step: &StepValues, u: &Update, w: &mut [T], g: &[T], v: &mut [T]) {
+pub(super) fn update<T: Real>(workers: &Workers, step: &StepValues, u: &Update, w: &mut [T], g: &[T], v: &mut [T], factor: T) {
     assert!(w.len() == g.len() && w.len() == v.len());
     let rule = Rule {
         momentum: T::of(u.momentum.unwrap_or(step.momentum)),
         rate: T::of(step.learning_rate * u.rate),
         decay: T::of(u.decay),
         l1: T::of(u.l1_decay),
+        factor,
         nesterov: u.nesterov,
     };
     workers.pieces2(w.len() / 2, PIECE, w, v, |i, w, v| piece(rule, w, &g[i * PIECE..][..w.len()], v));

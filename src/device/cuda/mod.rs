@@ -20,9 +20,10 @@ mod feed;
 mod gemm;
 mod hinge;
 mod images;
-mod merge;
 mod local;
+mod merge;
 mod neuron;
+mod norm;
 mod parts;
 mod pool;
 mod sgd;
@@ -68,6 +69,7 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("merge", merge::KERNELS),
     ("local", local::KERNELS),
     ("neuron", neuron::KERNELS),
+    ("norm", norm::KERNELS),
     ("parts", parts::KERNELS),
     ("pool", pool::KERNELS),
     ("sgd", sgd::KERNELS),
@@ -647,8 +649,20 @@ impl Device for CudaDevice {
         elementwise::fill(self, x, value)
     }
 
-    fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor) -> Result<()> {
-        sgd::update(self, u, w, g, v)
+    fn sgd_update(&mut self, u: &Update, w: Tensor, g: Tensor, v: Tensor, factor: Option<Tensor>) -> Result<()> {
+        sgd::update(self, u, w, g, v, factor)
+    }
+
+    fn sum_squares(&mut self, x: Tensor, sum: Tensor, into: Into) -> Result<()> {
+        norm::sum_squares(self, x, sum, into)
+    }
+
+    fn clip_factor(&mut self, limit: f64, sum: Tensor, factor: Tensor) -> Result<()> {
+        norm::clip_factor(self, limit, sum, factor)
+    }
+
+    fn limit_norms(&mut self, limit: f64, w: Tensor) -> Result<()> {
+        norm::limit_norms(self, limit, w)
     }
 
     fn mean_abs(&mut self, x: Tensor, mean: Tensor, _scratch: Tensor) -> Result<()> {
