@@ -8,7 +8,8 @@ use super::keys::{File, Given, KINDS, Kind, Layer, Pair};
 use super::notes::Notes;
 use super::rates::{Learning, Weights};
 use File::{Layers, Params};
-use std::collections::{HashMap, HashSet};
+use indexmap::IndexMap;
+use std::collections::HashSet;
 
 /// One of our layers.
 pub struct Made {
@@ -76,7 +77,7 @@ pub struct Builder<'a> {
     /// Our layers.
     pub layers: Vec<Made>,
     /// The pair's layers by name.
-    pub known: HashMap<&'a str, Known>,
+    pub known: IndexMap<&'a str, Known>,
     /// Every name that is in use.
     names: HashSet<String>,
     /// Where the first layer is that reads images.
@@ -89,7 +90,7 @@ impl<'a> Builder<'a> {
     /// No layers yet.
     pub fn new(pair: &'a Pair, notes: Notes) -> Self {
         let names = pair.layers.sections.keys().cloned().chain(["data".into(), "labels".into()]).collect();
-        Self { pair, notes, layers: Vec::new(), known: HashMap::new(), names, images: None, periods: Vec::new() }
+        Self { pair, notes, layers: Vec::new(), known: IndexMap::new(), names, images: None, periods: Vec::new() }
     }
 
     /// Checks that both files are about the same layers, and adds them all.

@@ -134,10 +134,8 @@ impl<'a> Builder<'a> {
                 (sum(|i| i.channels), sum(|i| i.values))
             }
             "eltsum" => {
+                // The first version has them with the layers, the second with the parameters.
                 for file in [Layers, Params] {
-                    if file == Params && layer.params.is_none() {
-                        continue;
-                    }
                     if let Some(coefficients) = layer.floats(file, "coeffs", inputs.len())? {
                         put_list(&mut draft, "coefficients", &coefficients);
                     }
@@ -146,7 +144,7 @@ impl<'a> Builder<'a> {
             }
             "sum" => {
                 let span = layer.required(Layers, "type")?.span();
-                let help = "a pool of pool=avg over all of the image is the sum divided by the places";
+                let help = "cuda-convnet2 only reads such layers and does not run them; remove it";
                 return Err(layer.error(span, "there is no layer that sums its inputs' values".into(), "", help));
             }
             "neuron" => {

@@ -2,6 +2,8 @@
 //! they mean here is checked always; that they are the published ones, where those were fetched.
 
 use convnet::config::{InitKind, NetSpec, Schedule, ScheduleKind};
+use convnet::device::Shape;
+use convnet::net::Graph;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -271,6 +273,34 @@ fn layers_and_training_of_the_six() {
         assert_eq!((&train.learning_rate, train.weight_decay, train.batch), (&constant(rate), decay, 128), "{name}");
         assert_eq!(train.momentum, constant(0.9), "{name}");
         assert_eq!((spec.data.source.as_str(), spec.data.mean), ("none", convnet::config::Mean::Pixel), "{name}");
+    }
+}
+
+/// The parameters and multiply-adds of AlexNet: of two towers (Krizhevsky 2012) 60,965,224 and 724,406,816, as Caffe's bvlc_alexnet
+/// has, and of one (2014) 61,100,840 and 714,188,480, as torchvision's has; the fully connected layers of the hybrid read what
+/// all of its parts make. Normalisations have none, and are left out here.
+#[test]
+fn parameters_are_the_published_ones() {
+    for (name, parameters, multiply_adds) in [
+        ("imagenet-1gpu", 61_100_840, 714_188_480),
+        ("imagenet-2gpu-data", 61_100_840, 714_188_480),
+        ("imagenet-2gpu-model", 60_965_224, 724_406_816),
+        ("imagenet-4gpu-data", 61_100_840, 714_188_480),
+        ("imagenet-4gpu-data-model", 61_100_840, 714_188_480),
+    ] {
+        let mut config: toml::Table = of(name).to_toml().parse().unwrap();
+        for layer in config["layer"].as_array_mut().unwrap().iter_mut().map(|l| l.as_table_mut().unwrap()) {
+            if layer["type"].as_str() == Some("lrn") {
+                let kept = ["name", "inputs"].map(|key| (key.to_owned(), layer[key].clone()));
+                *layer = kept.into_iter().collect();
+                layer.extend(
+                    ["type", "neuron"].map(|k| (k.to_owned(), toml::Value::from(if k == "type" { "neuron" } else { "linear" }))),
+                );
+            }
+        }
+        let spec = NetSpec::from_toml(&config.to_string(), name, &[]).unwrap();
+        let graph = Graph::new(&spec, Shape::new(1, 224, 224, 3), 1000).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        assert_eq!((graph.parameter_count(), graph.multiply_adds()), (parameters, multiply_adds), "{name}");
     }
 }
 
