@@ -56,18 +56,19 @@ struct StepValues {
 };
 static_assert(sizeof(StepValues) == 40, "as in src/device/cuda/step.rs");
 
-// What a product's result goes through before it is stored: a·x + b, held between low and high. It covers no neuron,
-// linear, relu and brelu without a branch; the other neurons are a pass of their own.
+// What a product's result goes through before it is stored: a·x + b, times `below` where that is below 0, held between low
+// and high. It covers no neuron, linear, relu, leaky and brelu without a branch; the other neurons are a pass of their own.
 struct Finish {
-    float a, b, low, high;
+    float a, b, below, low, high;
 
     __device__ float operator()(float x) const {
         x = a * x + b;
+        x = x < 0 ? x * below : x;
         x = x < low ? low : x;  // not fmaxf: what is no number stays so, and shows
         return x > high ? high : x;
     }
 };
-static_assert(sizeof(Finish) == 16, "as in src/device/cuda/product.rs");
+static_assert(sizeof(Finish) == 20, "as in src/device/cuda/parts.rs");
 
 // W neighbouring floats, moved by one access.
 template <int W>

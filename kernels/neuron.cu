@@ -42,6 +42,11 @@ __device__ __forceinline__ void backward(const Neuron& f, long long count, int v
         case ABS: call(ABS); break;         \
         case SQUARE: call(SQUARE); break;   \
         case SQRT: call(SQRT); break;       \
+        case LOG: call(LOG); break;         \
+        case DRELU: call(DRELU); break;     \
+        case LEAKY: call(LEAKY); break;     \
+        case ELU: call(ELU); break;         \
+        case SWISH: call(SWISH); break;     \
     }
 
 extern "C" __global__ void __launch_bounds__(256, 4)

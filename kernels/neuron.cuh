@@ -1,14 +1,15 @@
-// The neurons of src/device/mod.rs and their gradients. A gradient is a function of dy and of what is seen: the input of abs
-// and square, the output of the others (linear sees nothing). It is 0 at the corners of relu, brelu and abs, and of sqrt at 0.
+// The neurons of src/device/mod.rs and their gradients. A gradient is a function of dy and of what is seen: the input of abs,
+// square, drelu and swish, the output of the others (linear sees nothing). It is 0 at the corners of relu, brelu and abs, and of
+// sqrt at 0; at leaky's it is a.
 #pragma once
 
 struct Neuron {
     int kind;
-    float a, b, unit;  // unit: 1/a of tanh
+    float a, b, unit;  // unit: 1/a of tanh and drelu
 };
 static_assert(sizeof(Neuron) == 16, "as in src/device/cuda/neuron.rs");
 
-enum NeuronKind { LINEAR, RELU, BRELU, SOFTRELU, TANH, LOGISTIC, ABS, SQUARE, SQRT };
+enum NeuronKind { LINEAR, RELU, BRELU, SOFTRELU, TANH, LOGISTIC, ABS, SQUARE, SQRT, LOG, DRELU, LEAKY, ELU, SWISH };
 
 template <int KIND>
 __device__ __forceinline__ float neuron_value(const Neuron& f, float x) {
@@ -21,6 +22,11 @@ __device__ __forceinline__ float neuron_value(const Neuron& f, float x) {
     if constexpr (KIND == ABS) return fabsf(x);
     if constexpr (KIND == SQUARE) return x * x;
     if constexpr (KIND == SQRT) return sqrtf(x);
+    if constexpr (KIND == LOG) return logf(f.a + x);
+    if constexpr (KIND == DRELU) return x - f.a * tanhf(x * f.unit);
+    if constexpr (KIND == LEAKY) return x < 0 ? f.a * x : x;
+    if constexpr (KIND == ELU) return x < 0 ? f.a * expm1f(x) : x;
+    if constexpr (KIND == SWISH) return x / (1 + expf(-x));
 }
 
 template <int KIND>
@@ -37,4 +43,15 @@ __device__ __forceinline__ float neuron_gradient(const Neuron& f, float seen, fl
     if constexpr (KIND == ABS) return seen > 0 ? dy : seen < 0 ? -dy : 0.0f;
     if constexpr (KIND == SQUARE) return dy * (seen + seen);
     if constexpr (KIND == SQRT) return seen > 0 ? dy / (seen + seen) : 0.0f;
+    if constexpr (KIND == LOG) return dy * expf(-seen);
+    if constexpr (KIND == DRELU) {
+        const float t = tanhf(seen * f.unit);
+        return dy * (t * t);
+    }
+    if constexpr (KIND == LEAKY) return seen > 0 ? dy : dy * f.a;
+    if constexpr (KIND == ELU) return seen > 0 ? dy : dy * (seen + f.a);
+    if constexpr (KIND == SWISH) {
+        const float s = 1 / (1 + expf(-seen));
+        return dy * (s * (1 + seen * (1 - s)));
+    }
 }

@@ -4,7 +4,7 @@
 // A thread makes four neighbours. Bytes: parts + 1 times the result's; nothing else to count.
 #include "common.cuh"
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 sum_parts(int parts, long long elements, int vector, const float* __restrict__ part, const float* __restrict__ bias,
           int columns, Finish finish, float* __restrict__ out, int add) {
     for_each(elements, vector, [&](auto width, long long i) {

@@ -27,6 +27,18 @@ __device__ __forceinline__ PhiloxBlock philox_block(unsigned long long seed, uns
                   (unsigned)(seed >> 32) ^ (purpose << 28));
 }
 
+// Four standard normal numbers of a block (Box and Muller 1958), as src/device/philox.rs makes them.
+__device__ __forceinline__ void philox_gaussians(const PhiloxBlock& block, float normal[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        const float radius = sqrtf(-2 * logf(((block.v[i] >> 8) + 1) * (1.0f / 16777216.0f)));
+        float sine, cosine;
+        sincospif(2 * ((block.v[i + 1] >> 8) * (1.0f / 16777216.0f)), &sine, &cosine);
+        normal[i] = radius * cosine;
+        normal[i + 1] = radius * sine;
+    }
+}
+
 // A 32-bit number as a uniform float in [0, 1): its upper 24 bits.
 __device__ __forceinline__ float philox_uniform(unsigned bits) {
     return (bits >> 8) * (1.0f / 16777216.0f);

@@ -184,6 +184,13 @@ fn neurons_are_names_names_with_numbers_or_tables() {
         ("\"linear\"", Neuron::Linear { a: 1.0, b: 0.0 }),
         ("\"brelu[6]\"", Neuron::Brelu { a: 6.0 }),
         ("{ type = \"relu\" }", Neuron::Relu),
+        ("\"log[0.5]\"", Neuron::Log { a: 0.5 }),
+        ("\"drelu[2]\"", Neuron::Drelu { a: 2.0 }),
+        ("\"nrelu\"", Neuron::Nrelu),
+        ("\"leaky\"", Neuron::Leaky { a: 0.01 }),
+        ("\"leaky[0.1]\"", Neuron::Leaky { a: 0.1 }),
+        ("\"elu\"", Neuron::Elu { a: 1.0 }),
+        ("\"swish\"", Neuron::Swish),
     ];
     for (written, neuron) in table {
         assert_eq!(one_layer(&format!("neuron = {written}")).layers[0].neuron, Some(neuron), "{written}");

@@ -1,6 +1,6 @@
 //! Neurons as configs write them: `"relu"`, `"tanh[1.7159, 0.6667]"` as cuda-convnet does, or `{ type = "tanh", a = 1.7159 }`.
 
-use super::types::{finite, one, positive};
+use super::types::{finite, non_negative, one, positive};
 use crate::device::Neuron;
 use serde::{Deserialize, Deserializer};
 
@@ -29,6 +29,28 @@ enum Written {
     Abs,
     Square,
     Sqrt,
+    Log {
+        #[serde(deserialize_with = "finite")]
+        a: f64,
+    },
+    Drelu {
+        #[serde(deserialize_with = "positive")]
+        a: f64,
+    },
+    Nrelu,
+    Leaky {
+        #[serde(default = "hundredth", deserialize_with = "non_negative")]
+        a: f64,
+    },
+    Elu {
+        #[serde(default = "one", deserialize_with = "non_negative")]
+        a: f64,
+    },
+    Swish,
+}
+
+fn hundredth() -> f64 {
+    0.01
 }
 
 impl<'de> Deserialize<'de> for Neuron {
@@ -43,6 +65,12 @@ impl<'de> Deserialize<'de> for Neuron {
             Written::Abs => Self::Abs,
             Written::Square => Self::Square,
             Written::Sqrt => Self::Sqrt,
+            Written::Log { a } => Self::Log { a },
+            Written::Drelu { a } => Self::Drelu { a },
+            Written::Nrelu => Self::Nrelu,
+            Written::Leaky { a } => Self::Leaky { a },
+            Written::Elu { a } => Self::Elu { a },
+            Written::Swish => Self::Swish,
         })
     }
 }

@@ -199,6 +199,31 @@ pub enum Neuron {
     Square,
     /// √x
     Sqrt,
+    /// log(a + x)
+    Log {
+        /// Added to x.
+        a: f64,
+    },
+    /// x − a·tanh(x/a): flat around 0.
+    Drelu {
+        /// How far from 0.
+        a: f64,
+    },
+    /// max(0, x + noise), the noise of [`Device::noisy_relu_forward`], which the neuron's layer calls in training; else, and to
+    /// [`Device::neuron_forward`], it is relu.
+    Nrelu,
+    /// x, or a·x where x is below 0
+    Leaky {
+        /// The slope below 0, at least 0.
+        a: f64,
+    },
+    /// x, or a·(eˣ − 1) where x is below 0
+    Elu {
+        /// The limit is −a; at least 0.
+        a: f64,
+    },
+    /// x/(1 + e⁻ˣ)
+    Swish,
 }
 
 impl Neuron {
@@ -208,7 +233,7 @@ impl Neuron {
     /// Whether the derivative is computed from the neuron's input x; otherwise its output y is enough (or nothing is
     /// needed), and the neuron may overwrite its input.
     pub const fn derivative_reads_input(self) -> bool {
-        matches!(self, Self::Abs | Self::Square)
+        matches!(self, Self::Abs | Self::Square | Self::Drelu { .. } | Self::Nrelu | Self::Swish)
     }
 }
 
@@ -337,6 +362,8 @@ pub enum Op {
     Product(Product),
     /// [`Device::bias_backward`], of a gradient dy of this shape into biases of that shape.
     BiasBackward(Shape, Shape),
+    /// [`Device::prelu_backward_slope`] of x of this shape and slopes of that.
+    PreluBackwardSlope(Shape, Shape),
     /// [`Device::mean_abs`] of so many elements.
     MeanAbs(usize),
 }
@@ -504,6 +531,22 @@ pub trait Device {
     /// dx ← dy · neuron′; dx may be dy. `seen` is the neuron's input where
     /// [`derivative_reads_input`](Neuron::derivative_reads_input) says so, its output otherwise.
     fn neuron_backward(&mut self, neuron: Neuron, seen: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
+
+    /// y ← max(0, x + √σ(x)·g), where σ is the logistic function and g, of element i of image j, a standard normal number of
+    /// (seed, step, layer, first_image + j, i) ([`philox::gaussians`]): relu with noise of variance σ(x) (Nair and Hinton 2010).
+    fn noisy_relu_forward(&mut self, layer: u32, x: Tensor, y: Tensor) -> Result<()>;
+
+    /// dx ← the gradient of [`noisy_relu_forward`](Device::noisy_relu_forward), whose numbers are drawn again; dx may be dy.
+    fn noisy_relu_backward(&mut self, layer: u32, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
+
+    /// y ← x where that is above 0, else slope·x: a slope for each channel, or one. y may be x.
+    fn prelu_forward(&mut self, x: Tensor, slope: Tensor, y: Tensor) -> Result<()>;
+
+    /// dx ← dy where x is above 0, else slope·dy; dx may be dy.
+    fn prelu_backward(&mut self, x: Tensor, slope: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
+
+    /// dslope ← Σ min(0, x)·dy over what a slope is shared by.
+    fn prelu_backward_slope(&mut self, x: Tensor, dy: Tensor, dslope: Tensor, into: Into, scratch: Tensor) -> Result<()>;
 
     /// y ← x·mask/keep; y may be x. Element i of image j is kept where the Philox number of (seed, step, layer,
     /// first_image + j, i) is below keep ([`philox::uniform`]); the backward pass is the same call on the gradients.

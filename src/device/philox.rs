@@ -26,6 +26,8 @@ pub enum Purpose {
     Augment = 3,
     /// Synthetic data, and the inputs of gradient checks.
     Data = 4,
+    /// Noise that layers add.
+    Noise = 5,
 }
 
 /// Four numbers of the stream (seed, purpose, a, b) at position `block`. `a` is, by purpose, the layer, the parameter or
@@ -38,6 +40,18 @@ pub fn block(seed: u64, purpose: Purpose, a: u32, b: u64, block: u64) -> [u32; 4
 /// A 32-bit number as a uniform real in [0, 1): its upper 24 bits, exact in f32.
 pub fn uniform(bits: u32) -> f32 {
     (bits >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// Four standard normal numbers of a block (Box and Muller 1958): a pair of each two of its numbers.
+pub fn gaussians(block: [u32; 4]) -> [f64; 4] {
+    let pair = |a: u32, b: u32| {
+        // From 2⁻²⁴ to 1, so that the logarithm is finite.
+        let radius = (-2.0 * (f64::from((a >> 8) + 1) / 16_777_216.0).ln()).sqrt();
+        let (sin, cos) = (std::f64::consts::TAU * f64::from(uniform(b))).sin_cos();
+        [radius * cos, radius * sin]
+    };
+    let ([a, b], [c, d]) = (pair(block[0], block[1]), pair(block[2], block[3]));
+    [a, b, c, d]
 }
 
 /// A sequential reader of one stream, for work on the host.

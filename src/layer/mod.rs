@@ -19,6 +19,7 @@ mod local;
 mod neuron;
 mod one_hot;
 mod pool;
+mod prelu;
 mod reflect;
 mod slice;
 mod softmax;
@@ -110,6 +111,7 @@ pub const KINDS: &[Kind] = &[
     reflect::KIND,
     flatten::KIND,
     neuron::KIND,
+    prelu::KIND,
     dropout::KIND,
     softmax::KIND,
     one_hot::KIND,

@@ -1,8 +1,9 @@
 //! An elementwise nonlinearity as a layer of its own, or riding on another layer (`neuron = "relu"`), where the net makes
-//! this layer behind it and, if the other layer can, computes it there. Backward reads the output, or for abs and square
-//! the input.
+//! this layer behind it and, if the other layer can, computes it there. Backward reads the output, or for abs, square, drelu,
+//! nrelu and swish the input. Nrelu's noise is drawn in training, a function of (seed, step, layer, image, element) that
+//! backward draws again; in testing it is relu.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Reads, Role};
+use super::{Doc, Io, Kind, Layer, Misfit, Phase, Reads, Role};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Neuron, Shape};
 use serde::Deserialize;
@@ -15,8 +16,11 @@ pub(super) const KIND: Kind = Kind {
         keys: &[],
         shape: "as its input",
         formula: "linear[a,b] a·x + b; relu max(0, x); brelu[a] min(a, max(0, x)); softrelu log(1 + eˣ); tanh[a,b] a·tanh(b·x); \
-                  logistic 1/(1 + e⁻ˣ); abs |x|; square x²; sqrt √x",
-        source: "cuda-convnet's neurons",
+                  logistic 1/(1 + e⁻ˣ); abs |x|; square x²; sqrt √x; log[a] log(a + x); drelu[a] x − a·tanh(x/a); nrelu \
+                  max(0, x + g·√logistic(x)) with g a standard normal number in training and 0 in testing; leaky[a = 0.01] x, \
+                  below 0 a·x; elu[a = 1] x, below 0 a·(eˣ − 1); swish x·logistic(x)",
+        source: "cuda-convnet's neurons; nrelu: Nair and Hinton 2010; leaky: Maas et al. 2013; elu: Clevert et al. 2015; swish, \
+                 also called silu: Ramachandran et al. 2017",
     },
     build,
 };
@@ -62,11 +66,17 @@ impl Layer for NeuronLayer {
     }
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.neuron_forward(self.neuron, io.input(0), io.output())
+        match (self.neuron, io.phase) {
+            (Neuron::Nrelu, Phase::Train) => device.noisy_relu_forward(io.layer, io.input(0), io.output()),
+            _ => device.neuron_forward(self.neuron, io.input(0), io.output()),
+        }
     }
 
     fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
+        if (self.neuron, io.phase) == (Neuron::Nrelu, Phase::Train) {
+            return device.noisy_relu_backward(io.layer, io.input(0), io.output_gradient(), dx, into);
+        }
         let seen = if self.neuron.derivative_reads_input() { io.input(0) } else { io.output() };
         device.neuron_backward(self.neuron, seen, io.output_gradient(), dx, into)
     }

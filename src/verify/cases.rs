@@ -7,7 +7,9 @@ mod copy;
 mod hinge;
 mod local;
 mod merge;
+mod noisy_relu;
 mod norm;
+mod prelu;
 mod soft_cross_entropy;
 
 use super::operation::Call;
@@ -18,6 +20,8 @@ pub(super) fn all() -> Vec<Arc<dyn Call>> {
     let files = [
         copy::cases(),
         merge::cases(),
+        noisy_relu::cases(),
+        prelu::cases(),
         soft_cross_entropy::cases(),
         binary_cross_entropy::cases(),
         hinge::cases(),

@@ -199,6 +199,12 @@ pub(super) fn neuron_name(n: Neuron) -> String {
         Neuron::Abs => " abs".into(),
         Neuron::Square => " square".into(),
         Neuron::Sqrt => " sqrt".into(),
+        Neuron::Log { a } => format!(" log[{a}]"),
+        Neuron::Drelu { a } => format!(" drelu[{a}]"),
+        Neuron::Nrelu => " nrelu".into(),
+        Neuron::Leaky { a } => format!(" leaky[{a}]"),
+        Neuron::Elu { a } => format!(" elu[{a}]"),
+        Neuron::Swish => " swish".into(),
     }
 }
 
@@ -215,6 +221,7 @@ pub(super) fn slope(neuron: Neuron) -> f64 {
     match neuron {
         Neuron::Linear { a, .. } => a.abs(),
         Neuron::Tanh { a, b } => (a * b).abs(),
+        Neuron::Leaky { a } | Neuron::Elu { a } => a.max(1.0),
         _ => 1.0,
     }
 }
@@ -222,13 +229,17 @@ pub(super) fn slope(neuron: Neuron) -> f64 {
 /// The neuron's outputs, or inputs where its derivative takes those.
 fn seen(neuron: Neuron) -> Start {
     match neuron {
-        Neuron::Linear { .. } | Neuron::Abs | Neuron::Square => Start::Clipped(-2.0, 2.0, -1.75, 1.75),
-        Neuron::Relu => Start::Clipped(-1.0, 1.0, 0.0, 1.0),
+        Neuron::Linear { .. } | Neuron::Abs | Neuron::Square | Neuron::Drelu { .. } => Start::Clipped(-2.0, 2.0, -1.75, 1.75),
+        Neuron::Relu | Neuron::Nrelu => Start::Clipped(-1.0, 1.0, 0.0, 1.0),
         Neuron::Brelu { a } => Start::Clipped(-a, 2.0 * a, 0.0, a),
         Neuron::Softrelu => Start::Uniform(0.0, 5.0),
         Neuron::Tanh { a, .. } => Start::Uniform(-a, a),
         Neuron::Logistic => Start::Uniform(0.0, 1.0),
         Neuron::Sqrt => Start::Clipped(-0.1, 2.0, 0.0, 2.0),
+        Neuron::Log { .. } => Start::Uniform(-1.0, 3.0),
+        Neuron::Leaky { .. } => Start::Clipped(-1.0, 1.0, -0.75, 0.75),
+        Neuron::Elu { a } => Start::Clipped(-a, a, -0.75 * a, 0.75 * a),
+        Neuron::Swish => Start::Uniform(-20.0, 20.0),
     }
 }
 
@@ -427,7 +438,8 @@ impl Call for Operation {
             Self::NeuronForward { neuron, shape, in_place } => {
                 let start = match neuron {
                     Neuron::Sqrt => Start::Clipped(-0.1, 4.0, 0.0, 4.0),
-                    Neuron::Softrelu | Neuron::Logistic => Start::Uniform(-20.0, 20.0),
+                    Neuron::Softrelu | Neuron::Logistic | Neuron::Elu { .. } | Neuron::Swish => Start::Uniform(-20.0, 20.0),
+                    Neuron::Log { a } => Start::Uniform(0.001 - a, 4.0),
                     _ => Start::Clipped(-3.0, 3.0, -2.75, 2.75),
                 };
                 if in_place {
@@ -610,6 +622,11 @@ impl Call for Operation {
                 for (i, sum) in sums[y].iter_mut().enumerate() {
                     *sum = match neuron {
                         Neuron::Linear { a, b } => (a * start[0][i]).abs() + b.abs(),
+                        // A sum's rounding is one of the logarithm's size or of 1.
+                        Neuron::Log { .. } => 1.0 + result[y][i].abs(),
+                        Neuron::Drelu { a } => start[0][i].abs() + (a * (start[0][i] / a).tanh()).abs(),
+                        // A quotient of two tanh.
+                        Neuron::Elu { .. } => 2.0 * result[y][i].abs(),
                         _ => result[y][i].abs(),
                     };
                 }
@@ -620,11 +637,17 @@ impl Call for Operation {
                     let s = start[0][i];
                     let slope = match neuron {
                         Neuron::Linear { a, .. } => a.abs(),
-                        Neuron::Relu | Neuron::Brelu { .. } | Neuron::Abs => 1.0,
+                        Neuron::Relu | Neuron::Nrelu | Neuron::Brelu { .. } | Neuron::Abs => 1.0,
                         Neuron::Softrelu => 1.0 + (-s).exp(),
                         Neuron::Tanh { a, b } => (a * b).abs() * (1.0 + (s / a) * (s / a)),
                         Neuron::Logistic => s * (1.0 + s),
                         Neuron::Square => 2.0 * s.abs(),
+                        Neuron::Log { .. } => (-s).exp() * (1.0 + s.abs()),
+                        // Twice: a square.
+                        Neuron::Drelu { a } => 2.0 * (s / a).tanh().powi(2),
+                        Neuron::Leaky { a } => a.max(1.0),
+                        Neuron::Elu { a } => s.abs() + a.max(1.0),
+                        Neuron::Swish => (1.0 + s.abs()) / (1.0 + (-s).exp()),
                         Neuron::Sqrt => {
                             if s > 0.0 {
                                 0.5 / s

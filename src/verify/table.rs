@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub(super) const INTOS: [Into; 2] = [Into::Set, Into::Add];
 const KINDS: [PoolKind; 2] = [PoolKind::Max, PoolKind::Avg];
-const NEURONS: [Neuron; 10] = [
+const NEURONS: [Neuron; 15] = [
     Neuron::NONE,
     Neuron::Linear { a: -1.5, b: 0.25 },
     Neuron::Relu,
@@ -22,9 +22,21 @@ const NEURONS: [Neuron; 10] = [
     Neuron::Abs,
     Neuron::Square,
     Neuron::Sqrt,
+    Neuron::Log { a: 0.5 },
+    Neuron::Drelu { a: 1.25 },
+    Neuron::Leaky { a: 0.125 },
+    Neuron::Elu { a: 0.75 },
+    Neuron::Swish,
 ];
 /// Neurons that ride on convolutions and products.
-pub(super) const FUSED: [Neuron; 4] = [Neuron::NONE, Neuron::Relu, Neuron::Tanh { a: 1.75, b: 0.625 }, Neuron::Logistic];
+pub(super) const FUSED: [Neuron; 6] = [
+    Neuron::NONE,
+    Neuron::Relu,
+    Neuron::Tanh { a: 1.75, b: 0.625 },
+    Neuron::Logistic,
+    Neuron::Leaky { a: 0.125 },
+    Neuron::Elu { a: 0.75 },
+];
 
 /// A convolution's input, filters and windows, [rows, columns].
 #[derive(Clone, Copy)]
@@ -194,7 +206,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for (i, g) in CONVS.iter().filter_map(|c| c.geometry()).enumerate() {
         let bias = [Bias::Shared, Bias::None, Bias::Untied][i % 3];
-        all.push(O::ConvForward { g, bias, neuron: FUSED[i % 4] });
+        all.push(O::ConvForward { g, bias, neuron: FUSED[i % FUSED.len()] });
         if bias != Bias::None {
             all.push(O::ConvForward { g, bias: Bias::None, neuron: Neuron::NONE });
         }
@@ -206,7 +218,7 @@ pub fn cases() -> Vec<Case> {
     for (i, [m, n, k]) in PRODUCTS.into_iter().enumerate() {
         for (transpose_a, transpose_b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let p = Product { m, n, k, transpose_a, transpose_b };
-            all.push(O::Product { p, bias: i % 2 == 0, neuron: FUSED[i % 4], into: Into::Set });
+            all.push(O::Product { p, bias: i % 2 == 0, neuron: FUSED[i % FUSED.len()], into: Into::Set });
             all.push(O::Product { p, bias: false, neuron: Neuron::NONE, into: Into::Add });
         }
     }
@@ -296,7 +308,7 @@ pub fn random_case(seed: u64) -> Case {
                     rounding: [Rounding::Floor, Rounding::Ceil][draw(0, 1)],
                 };
                 let bias = [Bias::None, Bias::Shared, Bias::Untied][draw(0, 2)];
-                let (which, neuron) = (draw(0, 2), FUSED[draw(0, 3)]);
+                let (which, neuron) = (draw(0, 2), FUSED[draw(0, 5)]);
                 conv.geometry().map(|g| match which {
                     0 => O::ConvForward { g, bias, neuron },
                     1 => O::ConvBackwardImage { g, into },
@@ -316,12 +328,12 @@ pub fn random_case(seed: u64) -> Case {
                 let [m, n, k] = [draw(1, 70), draw(1, 70), draw(0, 200)].map(|v| v as i32);
                 let [transpose_a, transpose_b] = [draw(0, 1), draw(0, 1)].map(|v| v as i32);
                 let p = Product { m, n, k, transpose_a, transpose_b };
-                let (set, neuron) = (into == Into::Set, FUSED[draw(0, 3)]);
+                let (set, neuron) = (into == Into::Set, FUSED[draw(0, 5)]);
                 let neuron = if set { neuron } else { Neuron::NONE };
                 Some(O::Product { p, bias: set && draw(0, 1) == 1, neuron, into })
             }
             11 => Some(O::BiasBackward { dy: shape, untied: draw(0, 1) == 1, into }),
-            12 => Some(O::NeuronBackward { neuron: NEURONS[draw(0, 9)], shape, into, in_place: false }),
+            12 => Some(O::NeuronBackward { neuron: NEURONS[draw(0, 14)], shape, into, in_place: false }),
             13 => {
                 let keep = draw(1, 99) as f64 / 100.0;
                 Some(O::Dropout { shape, layer: draw(0, 40) as u32, keep, into, in_place: false })

@@ -127,6 +127,23 @@ def sgd(elements, steps, rate, momentum, decay):
     return {"rate": rate, "momentum": momentum, "decay": decay, "w": start, "gradients": gradients, "after": after}
 
 
+def neuron(name, a, f):
+    x = random(3, 5, 4, 6).requires_grad_()
+    y = f(x)
+    dy = random(*y.shape)
+    y.backward(dy)
+    return {"neuron": name, "a": a, "x": values(x), "y": values(y), "dy": values(dy), "dx": values(x.grad)}
+
+
+def prelu(n, c, h, w, slopes):
+    x, slope = random(n, c, h, w).requires_grad_(), random(slopes).requires_grad_()
+    y = F.prelu(x, slope)
+    dy = random(*y.shape)
+    y.backward(dy)
+    tensors = dict(x=x, slope=slope, y=y, dy=dy, dx=x.grad, dslope=slope.grad)
+    return {"shape": [n, h, w, c], **{name: values(t) for name, t in tensors.items()}}
+
+
 out = {
     "made_with": f"torch {torch.__version__}",
     "conv": [
@@ -155,6 +172,12 @@ out = {
     "binary": [binary(5, 7, 2.0, 1.0), binary(2, 33, 4.0, 3.0)],
     "hinge": [hinge(6, 10, norm, margin) for norm in (1, 2) for margin in (1.0, 0.5)],
     "contrastive": [contrastive(8, 5, 3.0), contrastive(6, 37, 9.0)],
+    "neuron": [
+        neuron("leaky", 0.125, lambda x: F.leaky_relu(x, 0.125)),
+        neuron("elu", 0.75, lambda x: F.elu(x, 0.75)),
+        neuron("swish", 0, F.silu),
+    ],
+    "prelu": [prelu(3, 5, 4, 6, 5), prelu(2, 3, 7, 5, 1)],
 }
 path = pathlib.Path(__file__).with_name("operations.json")
 path.write_text(json.dumps(out, separators=(",", ":")) + "\n")

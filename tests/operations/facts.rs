@@ -53,6 +53,57 @@ fn dropout_masks_are_functions_of_their_keys() {
     }
 }
 
+/// Far above 0, where its deviation is 1 and the relu does nothing, noisy relu adds standard normal numbers: mean, variance and
+/// the share below −1 of 200,000, within five standard deviations. At 0 the variance is ½, and the mean of what is left
+/// √(½/2π).
+#[test]
+fn noisy_relu_adds_normal_numbers() {
+    let (shape, elements) = (Shape::new(20, 10, 10, 100), 200_000);
+    let noisy = |at: f64| {
+        let mut m = Machine::<f64>::new();
+        m.device.set_step(step()).unwrap();
+        let (x, y) = (m.put(shape, &vec![at; elements]), m.room(shape));
+        m.device.noisy_relu_forward(0, x, y).unwrap();
+        m.get(y)
+    };
+    let near = |what: &str, got: f64, expected: f64, deviation: f64| {
+        let bound = 5.0 * deviation / (elements as f64).sqrt();
+        assert!((got - expected).abs() < bound, "{what}: {got}, expected {expected} within {bound}");
+    };
+    let mean = |values: &[f64], f: &dyn Fn(f64) -> f64| values.iter().map(|&v| f(v)).sum::<f64>() / elements as f64;
+    let high = noisy(100.0);
+    near("mean", mean(&high, &|y| y - 100.0), 0.0, 1.0);
+    near("variance", mean(&high, &|y| (y - 100.0).powi(2)), 1.0, 2f64.sqrt());
+    near("share below −1", mean(&high, &|y| f64::from(u8::from(y < 99.0))), 0.158_655, 0.37);
+    // Neighbours are independent, those of one pair of Box and Muller's among them.
+    let products: Vec<f64> = high.windows(2).map(|y| (y[0] - 100.0) * (y[1] - 100.0)).collect();
+    near("correlation", mean(&products, &|p| p), 0.0, 1.0);
+    near("mean at 0", mean(&noisy(0.0), &|y| y), (0.5 / std::f64::consts::TAU).sqrt(), 0.5);
+}
+
+/// As dropout's masks: the noise depends on seed, step, layer and the image's place in its batch, and on nothing else.
+#[test]
+fn noise_is_a_function_of_its_keys() {
+    let (shape, half) = (Shape::new(8, 1, 1, 1001), Shape::new(4, 1, 1, 1001));
+    let noise = |shape: Shape, seed: u64, at: u64, layer: u32, first_image: u32| {
+        let mut m = Machine::<f32>::new();
+        let mut values = step();
+        (values.seed, values.step, values.first_image) = (seed, at, first_image);
+        m.device.set_step(values).unwrap();
+        let (x, y) = (m.put(shape, &vec![20.0; shape.elements()]), m.room(shape));
+        m.device.noisy_relu_forward(layer, x, y).unwrap();
+        m.get(y)
+    };
+    let whole = noise(shape, 1, 2, 3, 0);
+    assert_eq!(whole, noise(shape, 1, 2, 3, 0));
+    assert_eq!(whole[..4004], noise(half, 1, 2, 3, 0));
+    assert_eq!(whole[4004..], noise(half, 1, 2, 3, 4));
+    for other in [noise(shape, 2, 2, 3, 0), noise(shape, 1, 3, 3, 0), noise(shape, 1, 2, 4, 0), noise(shape, 1, 2, 3, 1)] {
+        let equal = whole.iter().zip(&other).filter(|(a, b)| a == b).count();
+        assert!(equal < 10, "{equal} of 8008 equal");
+    }
+}
+
 /// Logits of ±1e4: the loss is 2e4 where the label is the lowest, 0 where it is the highest; gradients are ±1 and 0.
 #[test]
 fn logreg_is_stable_for_large_logits() {
@@ -250,6 +301,10 @@ fn neurons_at_the_ends() {
         (Neuron::Softrelu, [0.0, 1e30, 0.0, 200.0]),
         (Neuron::Tanh { a: 1.0, b: 1.0 }, [-1.0, 1.0, -1.0, 1.0]),
         (Neuron::Logistic, [0.0, 1.0, 0.0, 1.0]),
+        (Neuron::Drelu { a: 2.0 }, [-1e30, 1e30, -198.0, 198.0]),
+        (Neuron::Leaky { a: 0.25 }, [-0.25e30, 1e30, -50.0, 200.0]),
+        (Neuron::Elu { a: 0.5 }, [-0.5, 1e30, -0.5, 200.0]),
+        (Neuron::Swish, [0.0, 1e30, 0.0, 200.0]),
     ] {
         m.device.neuron_forward(neuron, x, y).unwrap();
         let got = m.get(y);

@@ -278,6 +278,56 @@ fn contrastive_losses() {
 }
 
 #[test]
+fn neurons() {
+    fn check<T: Real>() {
+        for v in golden("neuron") {
+            let a = v["a"].as_f64().unwrap();
+            let neuron = match v["neuron"].as_str().unwrap() {
+                "leaky" => Neuron::Leaky { a },
+                "elu" => Neuron::Elu { a },
+                _ => Neuron::Swish,
+            };
+            let (x, dy) = (numbers(&v["x"]), numbers(&v["dy"]));
+            let mut m = Machine::<T>::new();
+            let shape = vector(x.len());
+            let (x, dy, y, dx) = (m.put(shape, &x), m.put(shape, &dy), m.room(shape), m.room(shape));
+            m.device.neuron_forward(neuron, x, y).unwrap();
+            let seen = if neuron.derivative_reads_input() { x } else { y };
+            m.device.neuron_backward(neuron, seen, dy, dx, Into::Set).unwrap();
+            for (name, t) in [("y", y), ("dx", dx)] {
+                assert_near(&format!("{name} of {neuron:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
+fn parametric_relu() {
+    fn check<T: Real>() {
+        for v in golden("prelu") {
+            let shape = numbers(&v["shape"]);
+            let [n, h, w, c] = [0, 1, 2, 3].map(|i| shape[i] as usize);
+            let (shape, slopes) = (Shape::new(n, h, w, c), numbers(&v["slope"]));
+            let mut m = Machine::<T>::new();
+            let (x, dy) = (m.put(shape, &numbers(&v["x"])), m.put(shape, &numbers(&v["dy"])));
+            let slope = m.put(vector(slopes.len()), &slopes);
+            let (y, dx, dslope) = (m.room(shape), m.room(shape), m.room(slope.shape));
+            m.device.prelu_forward(x, slope, y).unwrap();
+            m.device.prelu_backward(x, slope, dy, dx, Into::Set).unwrap();
+            let scratch = m.scratch(&Op::PreluBackwardSlope(shape, slope.shape));
+            m.device.prelu_backward_slope(x, dy, dslope, Into::Set, scratch).unwrap();
+            for (name, t) in [("y", y), ("dx", dx), ("dslope", dslope)] {
+                assert_near(&format!("{name} of {} slopes", slopes.len()), &m.get(t), &numbers(&v[name]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
 fn momentum_updates() {
     fn check<T: Real>() {
         for v in golden("sgd") {

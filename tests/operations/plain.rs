@@ -2,7 +2,9 @@
 
 use super::{Machine, assert_near, step};
 use convnet::device::philox::{self, Purpose, Stream};
-use convnet::device::{ConvGeometry, Device, Into, Neuron, Op, PoolGeometry, PoolKind, Product, Shape, Update};
+use convnet::device::{
+    ConvGeometry, CopyGeometry, Device, Into, Merge, Neuron, Op, PoolGeometry, PoolKind, Product, Shape, Update,
+};
 
 const BOUND: f64 = 1e-12;
 
@@ -239,7 +241,7 @@ fn pools() {
 #[test]
 fn neurons() {
     type F = fn(f64) -> f64;
-    let neurons: [(Neuron, F); 9] = [
+    let neurons: [(Neuron, F); 14] = [
         (Neuron::Linear { a: -1.5, b: 0.25 }, |x| -1.5 * x + 0.25),
         (Neuron::Relu, |x| x.max(0.0)),
         (Neuron::Brelu { a: 1.5 }, |x| x.clamp(0.0, 1.5)),
@@ -249,11 +251,16 @@ fn neurons() {
         (Neuron::Abs, f64::abs),
         (Neuron::Square, |x| x * x),
         (Neuron::Sqrt, f64::sqrt),
+        (Neuron::Log { a: 0.5 }, |x| (0.5 + x).ln()),
+        (Neuron::Drelu { a: 1.25 }, |x| x - 1.25 * (x / 1.25).tanh()),
+        (Neuron::Leaky { a: 0.125 }, |x| if x < 0.0 { 0.125 * x } else { x }),
+        (Neuron::Elu { a: 0.75 }, |x| if x < 0.0 { 0.75 * x.exp_m1() } else { x }),
+        (Neuron::Swish, |x| x / (1.0 + (-x).exp())),
     ];
     let shape = Shape::new(2, 3, 4, 5);
     let dy = random(2, 120);
     for (neuron, f) in neurons {
-        let positive = neuron == Neuron::Sqrt;
+        let positive = matches!(neuron, Neuron::Sqrt | Neuron::Log { .. });
         let x: Vec<f64> = random(1, 120).iter().map(|x| if positive { 0.1 + x.abs() } else { x * 3.0 }).collect();
         let y: Vec<f64> = x.iter().map(|&x| f(x)).collect();
         let slope = |x: f64| (f(x + 1e-6) - f(x - 1e-6)) / 2e-6;
@@ -395,4 +402,138 @@ fn dropout() {
     };
     let y: Vec<f64> = (0..126).map(|i| if kept(i) { x[i] / keep } else { 0.0 }).collect();
     assert_near("dropout", &m.get(ty), &y, BOUND);
+}
+
+/// Every cell of the box in a loop: mirrored or not, out of x or not, channels joined into runs or not, set and added; and the
+/// way back of boxes that are all of y.
+#[test]
+fn copies() {
+    let boxes = [
+        // Shapes [rows, columns, channels] of x, y and the box, where it starts in both.
+        ([4, 5, 6], [5, 6, 9], [3, 4, 5], [0, 1, 1], [2, 1, 3]),
+        ([4, 5, 6], [3, 4, 6], [3, 4, 6], [1, 1, 0], [0, 0, 0]),
+        ([4, 5, 6], [6, 9, 6], [6, 9, 6], [-1, -2, 0], [0, 0, 0]),
+        ([4, 5, 6], [4, 5, 6], [4, 5, 6], [0, 0, 0], [0, 0, 0]),
+        ([4, 5, 6], [2, 5, 6], [2, 5, 6], [2, 0, 0], [0, 0, 0]),
+        ([4, 5, 6], [4, 5, 2], [4, 5, 2], [0, 0, 3], [0, 0, 0]),
+        ([4, 5, 2], [4, 5, 6], [4, 5, 2], [0, 0, 0], [0, 0, 3]),
+    ];
+    for (shape, [x_shape, y_shape, size, from, to]) in boxes.map(|(x, y, size, from, to)| ((x, y), [x, y, size, from, to])) {
+        for mirror in [0, 1] {
+            let ([h, w, c], [p, q, k]) = shape;
+            let ([rows, columns, channels], [from_h, from_w, from_c], [to_h, to_w, to_c]) = (size, from, to);
+            let g = CopyGeometry {
+                n: 2,
+                h,
+                w,
+                c,
+                p,
+                q,
+                k,
+                rows,
+                columns,
+                channels,
+                from_h,
+                from_w,
+                from_c,
+                to_h,
+                to_w,
+                to_c,
+                mirror,
+            };
+            let (x, y) = (random(1, g.input().elements()), random(2, g.output().elements()));
+            // Calls with the index in y of every cell of the box, and that in x where there is one.
+            let each = |call: &mut dyn FnMut(usize, Option<usize>)| {
+                for n in 0..2 {
+                    for i in 0..rows {
+                        for j in 0..columns {
+                            for o in 0..channels {
+                                let column = if mirror == 1 { columns - 1 - j } else { j };
+                                let at = [from_h + i, from_w + column, from_c + o];
+                                let inside = at.iter().zip(x_shape).all(|(&at, cells)| (0..cells).contains(&at));
+                                let source = ((n * h + at[0]) * w + at[1]) * c + at[2];
+                                let target = ((n * p + to_h + i) * q + to_w + j) * k + to_c + o;
+                                call(target as usize, inside.then_some(source as usize));
+                            }
+                        }
+                    }
+                }
+            };
+            let mut m = Machine::<f64>::new();
+            let (tx, ty) = (m.put(g.input(), &x), m.put(g.output(), &y));
+            m.device.copy_box(&g, tx, ty, Into::Set).unwrap();
+            let mut expected = y.clone();
+            each(&mut |to, from| expected[to] = from.map_or(0.0, |from| x[from]));
+            assert_eq!(m.get(ty), expected, "{g:?}");
+            m.device.copy_box(&g, tx, ty, Into::Add).unwrap();
+            each(&mut |to, from| expected[to] += from.map_or(0.0, |from| x[from]));
+            assert_eq!(m.get(ty), expected, "{g:?} added");
+            if size == y_shape || size == x_shape {
+                let (tdy, tdx) = (m.put(g.output(), &y), m.room(g.input()));
+                m.device.copy_box(&g.back(), tdy, tdx, Into::Set).unwrap();
+                let mut dx = vec![0.0; x.len()];
+                each(&mut |to, from| from.into_iter().for_each(|from| dx[from] += y[to]));
+                assert_eq!(m.get(tdx), dx, "{g:?} back");
+            }
+        }
+    }
+}
+
+#[test]
+fn merged_tensors() {
+    let shape = Shape::new(2, 3, 4, 5);
+    let quarters = |seed: u64| -> Vec<f64> { random(seed, 120).iter().map(|x| (x * 4.0).round() / 4.0).collect() };
+    let (a, b, c, y) = (quarters(1), quarters(2), quarters(3), random(4, 120));
+    let mut m = Machine::<f64>::new();
+    let [ta, tb, tc] = [&a, &b, &c].map(|x| m.put(shape, x));
+    for (merge, f) in
+        [(Merge::Sum { a: 0.5, b: -2.0 }, (|a, b| 0.5 * a - 2.0 * b) as fn(f64, f64) -> f64), (Merge::Product, |a, b| a * b)]
+    {
+        let set: Vec<f64> = (0..120).map(|i| f(a[i], b[i])).collect();
+        let sum: Vec<f64> = (0..120).map(|i| y[i] + set[i]).collect();
+        let (ty, over_a, over_b) = (m.put(shape, &y), m.put(shape, &a), m.put(shape, &b));
+        m.device.merge(merge, ta, tb, ty, Into::Add).unwrap();
+        assert_near(&format!("{merge:?} added"), &m.get(ty), &sum, BOUND);
+        m.device.merge(merge, ta, tb, ty, Into::Set).unwrap();
+        m.device.merge(merge, over_a, tb, over_a, Into::Set).unwrap();
+        m.device.merge(merge, ta, over_b, over_b, Into::Set).unwrap();
+        for (place, t) in [("apart", ty), ("over a", over_a), ("over b", over_b)] {
+            assert_near(&format!("{merge:?} {place}"), &m.get(t), &set, BOUND);
+        }
+    }
+    // The first of the largest takes all of the gradient; a third of the values are equal to another's.
+    let (ty, which, tdy) = (m.room(shape), m.room(shape), m.put(shape, &y));
+    m.device.max_forward(1, ta, tb, ty, which).unwrap();
+    m.device.max_forward(2, ty, tc, ty, which).unwrap();
+    let inputs = [&a, &b, &c];
+    let first_largest = |i: usize| (0..3).rev().max_by(|&j, &k| inputs[j][i].partial_cmp(&inputs[k][i]).unwrap()).unwrap();
+    let largest: Vec<f64> = (0..120).map(|i| inputs[first_largest(i)][i]).collect();
+    assert_eq!(m.get(ty), largest);
+    for input in 0..3 {
+        let dx: Vec<f64> = (0..120).map(|i| if first_largest(i) == input { y[i] } else { 0.0 }).collect();
+        let tdx = m.room(shape);
+        m.device.max_backward(input as u32, which, tdy, tdx, Into::Set).unwrap();
+        assert_eq!(m.get(tdx), dx, "gradient of input {input}");
+        m.device.max_backward(input as u32, which, tdy, tdx, Into::Add).unwrap();
+        assert_eq!(m.get(tdx), dx.iter().map(|d| 2.0 * d).collect::<Vec<_>>(), "gradient of input {input} added");
+    }
+}
+
+/// max(0, x + √σ(x)·g) with g the normal number of (seed, step, layer, image, element), in lane i % 4 of block (j << 32) | i / 4.
+#[test]
+fn noisy_relu() {
+    let shape = Shape::new(3, 2, 3, 7);
+    let x = random(1, 126);
+    let mut values = step();
+    (values.seed, values.step, values.first_image) = (0xfeed_0000_beef, 1 << 33 | 77, 10);
+    let mut m = Machine::<f64>::new();
+    m.device.set_step(values).unwrap();
+    let (tx, ty) = (m.put(shape, &x), m.room(shape));
+    m.device.noisy_relu_forward(9, tx, ty).unwrap();
+    let noisy = |i: usize| {
+        let (image, element) = (10 + i / 42, i % 42);
+        let block = philox::block(values.seed, Purpose::Noise, 9, values.step, (image as u64) << 32 | (element / 4) as u64);
+        (x[i] + (1.0 / (1.0 + (-x[i]).exp())).sqrt() * philox::gaussians(block)[element % 4]).max(0.0)
+    };
+    assert_near("noisy relu", &m.get(ty), &(0..126).map(noisy).collect::<Vec<f64>>(), BOUND);
 }

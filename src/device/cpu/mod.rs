@@ -19,9 +19,11 @@ mod local;
 mod math;
 mod merge;
 mod neuron;
+mod noisy_relu;
 mod norm;
 mod one_hot;
 mod pool;
+mod prelu;
 mod real;
 mod sgd;
 mod simd;
@@ -127,6 +129,7 @@ impl<T: Real> Device for CpuDevice<T> {
             Op::LocalBackwardFilters(g) => local::backward_filters_scratch::<T>(g),
             Op::Product(p) => gemm::scratch::<T>(p),
             Op::BiasBackward(dy, db) => bias::scratch::<T>(*dy, *db),
+            Op::PreluBackwardSlope(x, _) => prelu::scratch::<T>(*x),
             Op::MeanAbs(_) => 0,
         }
     }
@@ -303,6 +306,47 @@ impl<T: Real> Device for CpuDevice<T> {
         let seen: &[T] = if matches!(neuron, Neuron::Linear { .. }) { &[] } else { b.read(seen) };
         let (dy, dx) = in_place(&mut b, dy, dx);
         neuron::backward(&self.workers, neuron, seen, dy, dx, into);
+        Ok(())
+    }
+
+    fn noisy_relu_forward(&mut self, layer: u32, x: Tensor, y: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        noisy_relu::forward::<T>(&self.workers, &self.step, layer, y.shape.image(), b.read(x), b.write(y));
+        Ok(())
+    }
+
+    fn noisy_relu_backward(&mut self, layer: u32, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        let image = dx.shape.image();
+        let mut b = self.arena.borrow();
+        let x = b.read::<T>(x);
+        let (dy, dx) = in_place(&mut b, dy, dx);
+        noisy_relu::backward(&self.workers, &self.step, layer, image, x, dy, dx, into);
+        Ok(())
+    }
+
+    fn prelu_forward(&mut self, x: Tensor, slope: Tensor, y: Tensor) -> Result<()> {
+        let channels = y.shape.c;
+        let mut b = self.arena.borrow();
+        let slope = b.read::<T>(slope);
+        let (x, y) = in_place(&mut b, x, y);
+        prelu::forward(&self.workers, channels, x, slope, y);
+        Ok(())
+    }
+
+    fn prelu_backward(&mut self, x: Tensor, slope: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        let channels = dx.shape.c;
+        let mut b = self.arena.borrow();
+        let (x, slope) = (b.read::<T>(x), b.read(slope));
+        let (dy, dx) = in_place(&mut b, dy, dx);
+        prelu::backward(&self.workers, channels, x, slope, dy, dx, into);
+        Ok(())
+    }
+
+    fn prelu_backward_slope(&mut self, x: Tensor, dy: Tensor, dslope: Tensor, into: Into, scratch: Tensor) -> Result<()> {
+        let shape = x.shape;
+        let mut b = self.arena.borrow();
+        let (x, dy, dslope) = (b.read::<T>(x), b.read(dy), b.write(dslope));
+        prelu::backward_slope(&self.workers, shape, x, dy, dslope, into, scratch_of(&mut b, scratch));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! the forward pass may overwrite its input. Cost: forward reads x and writes y; backward reads what it sees and dy, and
 //! writes dx; the f32 exponentials are vectors too (`math.rs`).
 //!
-//! f′ is 0 at the corners of relu, brelu and abs, and of sqrt at 0.
+//! f′ is 0 at the corners of relu, brelu and abs, and of sqrt at 0; at leaky's it is a.
 
 use super::elementwise::{PIECE, map, zip, zip2};
 use super::{Real, Workers};
@@ -17,7 +17,7 @@ macro_rules! with_function {
                 let $f = move |x: T| a * x + b;
                 $then
             }
-            Neuron::Relu => {
+            Neuron::Relu | Neuron::Nrelu => {
                 let $f = |x: T| if x < T::ZERO { T::ZERO } else { x };
                 $then
             }
@@ -55,12 +55,40 @@ macro_rules! with_function {
                 let $f = |x: T| x.sqrt();
                 $then
             }
+            Neuron::Log { a } => {
+                let a = T::of(a);
+                let $f = move |x: T| (a + x).ln();
+                $then
+            }
+            Neuron::Drelu { a } => {
+                let (unit, a) = (T::of(1.0 / a), T::of(a));
+                let $f = move |x: T| x - a * (x * unit).tanh();
+                $then
+            }
+            Neuron::Leaky { a } => {
+                let a = T::of(a);
+                let $f = move |x: T| if x < T::ZERO { a * x } else { x };
+                $then
+            }
+            // eˣ − 1 = 2t/(1 − t) with t = tanh(x/2), exact to a few units where eˣ is near 1; x is below 0 there.
+            Neuron::Elu { a } => {
+                let (a, half) = (T::of(a), T::of(0.5));
+                let $f = move |x: T| {
+                    let t = (x * half).tanh();
+                    if x < T::ZERO { a * ((t + t) / (T::ONE - t)) } else { x }
+                };
+                $then
+            }
+            Neuron::Swish => {
+                let $f = |x: T| x / (T::ONE + (-x).exp());
+                $then
+            }
         }
     };
 }
 
-/// As [`with_function`], of the gradient as a function of dy and of what is seen (the input of abs and square, the output
-/// of the others). Linear sees nothing and is not here.
+/// As [`with_function`], of the gradient as a function of dy and of what is seen: the neuron's input where
+/// [`Neuron::derivative_reads_input`] says so, else its output. Linear sees nothing and is not here.
 macro_rules! with_gradient {
     ($neuron:expr, |$f:ident| $then:expr) => {
         match $neuron {
@@ -69,7 +97,7 @@ macro_rules! with_gradient {
                 let $f = move |_: T, dy: T| dy * a;
                 $then
             }
-            Neuron::Relu => {
+            Neuron::Relu | Neuron::Nrelu => {
                 let $f = |y: T, dy: T| if y > T::ZERO { dy } else { T::ZERO };
                 $then
             }
@@ -111,6 +139,38 @@ macro_rules! with_gradient {
                 let $f = |y: T, dy: T| if y > T::ZERO { dy / (y + y) } else { T::ZERO };
                 $then
             }
+            // f′ = 1/(a + x) = e^−y
+            Neuron::Log { .. } => {
+                let $f = |y: T, dy: T| dy * (-y).exp();
+                $then
+            }
+            Neuron::Drelu { a } => {
+                let unit = T::of(1.0 / a);
+                let $f = move |x: T, dy: T| {
+                    let t = (x * unit).tanh();
+                    dy * (t * t)
+                };
+                $then
+            }
+            Neuron::Leaky { a } => {
+                let a = T::of(a);
+                let $f = move |y: T, dy: T| if y > T::ZERO { dy } else { dy * a };
+                $then
+            }
+            // f′ = a·eˣ = y + a
+            Neuron::Elu { a } => {
+                let a = T::of(a);
+                let $f = move |y: T, dy: T| if y > T::ZERO { dy } else { dy * (y + a) };
+                $then
+            }
+            // f′ = s + x·s·(1 − s) with s = 1/(1 + e⁻ˣ)
+            Neuron::Swish => {
+                let $f = |x: T, dy: T| {
+                    let s = T::ONE / (T::ONE + (-x).exp());
+                    dy * (s * (T::ONE + x * (T::ONE - s)))
+                };
+                $then
+            }
         }
     };
 }
@@ -125,8 +185,8 @@ pub(super) fn apply<T: Real>(neuron: Neuron, y: &mut [T]) {
 /// Nanoseconds that so many elements take one core, roughly.
 fn nanoseconds(neuron: Neuron, elements: usize) -> usize {
     match neuron {
-        Neuron::Softrelu => elements * 8,
-        Neuron::Tanh { .. } | Neuron::Logistic => elements,
+        Neuron::Softrelu | Neuron::Log { .. } => elements * 8,
+        Neuron::Tanh { .. } | Neuron::Logistic | Neuron::Drelu { .. } | Neuron::Elu { .. } | Neuron::Swish => elements,
         _ => elements / 4,
     }
 }

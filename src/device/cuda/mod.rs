@@ -23,9 +23,11 @@ mod images;
 mod local;
 mod merge;
 mod neuron;
+mod noisy_relu;
 mod norm;
 mod parts;
 mod pool;
+mod prelu;
 mod sgd;
 mod soft_cross_entropy;
 mod softmax;
@@ -69,9 +71,11 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("merge", merge::KERNELS),
     ("local", local::KERNELS),
     ("neuron", neuron::KERNELS),
+    ("noisy_relu", noisy_relu::KERNELS),
     ("norm", norm::KERNELS),
     ("parts", parts::KERNELS),
     ("pool", pool::KERNELS),
+    ("prelu", prelu::KERNELS),
     ("sgd", sgd::KERNELS),
     ("soft_cross_entropy", soft_cross_entropy::KERNELS),
     ("softmax", softmax::KERNELS),
@@ -287,6 +291,7 @@ impl Device for CudaDevice {
             Op::LocalBackwardImage(g) => local::backward_image_scratch(self, g),
             Op::ConvBackwardFilters(g) => conv::backward_filters_scratch(self, g),
             Op::Product(p) => gemm::scratch(self, p),
+            Op::PreluBackwardSlope(x, _) => prelu::scratch(self, *x),
             Op::BiasBackward(dy, db) => bias::scratch(self, *dy, *db),
         }
     }
@@ -484,6 +489,26 @@ impl Device for CudaDevice {
 
     fn neuron_backward(&mut self, neuron: Neuron, seen: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
         neuron::backward(self, neuron, seen, dy, dx, into)
+    }
+
+    fn noisy_relu_forward(&mut self, layer: u32, x: Tensor, y: Tensor) -> Result<()> {
+        noisy_relu::forward(self, layer, x, y)
+    }
+
+    fn noisy_relu_backward(&mut self, layer: u32, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        noisy_relu::backward(self, layer, x, dy, dx, into)
+    }
+
+    fn prelu_forward(&mut self, x: Tensor, slope: Tensor, y: Tensor) -> Result<()> {
+        prelu::forward(self, x, slope, y)
+    }
+
+    fn prelu_backward(&mut self, x: Tensor, slope: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        prelu::backward(self, x, slope, dy, dx, into)
+    }
+
+    fn prelu_backward_slope(&mut self, x: Tensor, dy: Tensor, dslope: Tensor, into: Into, scratch: Tensor) -> Result<()> {
+        prelu::backward_slope(self, x, dy, dslope, into, scratch)
     }
 
     fn dropout(&mut self, layer: u32, keep: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {

@@ -12,7 +12,7 @@ struct Kind {
     kind: i32,
     a: f32,
     b: f32,
-    /// 1/a of tanh.
+    /// 1/a of tanh and drelu.
     unit: f32,
 }
 const _: () = assert!(size_of::<Kind>() == 16);
@@ -23,7 +23,7 @@ impl From<Neuron> for Kind {
     fn from(neuron: Neuron) -> Self {
         let (kind, a, b) = match neuron {
             Neuron::Linear { a, b } => (0, a, b),
-            Neuron::Relu => (1, 0.0, 0.0),
+            Neuron::Relu | Neuron::Nrelu => (1, 0.0, 0.0),
             Neuron::Brelu { a } => (2, a, 0.0),
             Neuron::Softrelu => (3, 0.0, 0.0),
             Neuron::Tanh { a, b } => (4, a, b),
@@ -31,6 +31,11 @@ impl From<Neuron> for Kind {
             Neuron::Abs => (6, 0.0, 0.0),
             Neuron::Square => (7, 0.0, 0.0),
             Neuron::Sqrt => (8, 0.0, 0.0),
+            Neuron::Log { a } => (9, a, 0.0),
+            Neuron::Drelu { a } => (10, a, 0.0),
+            Neuron::Leaky { a } => (11, a, 0.0),
+            Neuron::Elu { a } => (12, a, 0.0),
+            Neuron::Swish => (13, 0.0, 0.0),
         };
         let unit = if a == 0.0 { 0.0 } else { 1.0 / a };
         Self { kind, a: a as f32, b: b as f32, unit: unit as f32 }

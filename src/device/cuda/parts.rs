@@ -6,28 +6,30 @@ use crate::device::{Into, Neuron, Result, Tensor};
 
 pub(super) const KERNELS: &[&str] = &["sum_parts"];
 
-/// a·x + b held between low and high: `Finish` in kernels/common.cuh.
+/// a·x + b, times `below` where that is below 0, held between low and high: `Finish` in kernels/common.cuh.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 pub(super) struct Finish {
     a: f32,
     b: f32,
+    below: f32,
     low: f32,
     high: f32,
 }
-const _: () = assert!(size_of::<Finish>() == 16);
-// SAFETY: #[repr(C)] of four floats, as in kernels/common.cuh, which checks the size too.
+const _: () = assert!(size_of::<Finish>() == 20);
+// SAFETY: #[repr(C)] of five floats, as in kernels/common.cuh, which checks the size too.
 unsafe impl Argument for Finish {}
 
 impl Finish {
     /// Changes nothing.
-    pub(super) const NONE: Self = Self { a: 1.0, b: 0.0, low: f32::NEG_INFINITY, high: f32::INFINITY };
+    pub(super) const NONE: Self = Self { a: 1.0, b: 0.0, below: 1.0, low: f32::NEG_INFINITY, high: f32::INFINITY };
 
     /// What a neuron does, where this can do it.
     fn of(neuron: Neuron) -> Option<Self> {
         match neuron {
             Neuron::Linear { a, b } => Some(Self { a: a as f32, b: b as f32, ..Self::NONE }),
             Neuron::Relu => Some(Self { low: 0.0, ..Self::NONE }),
+            Neuron::Leaky { a } => Some(Self { below: a as f32, ..Self::NONE }),
             Neuron::Brelu { a } => Some(Self { low: 0.0, high: a as f32, ..Self::NONE }),
             _ => None,
         }

@@ -30,7 +30,7 @@ pub(super) fn cases() -> Vec<Arc<dyn Call>> {
     let calls = geometries.enumerate().flat_map(|(i, g)| {
         let bias = [Bias::Untied, Bias::None, Bias::Shared][i % 3];
         let gradients = INTOS.map(|into| [Local::BackwardImage { g, into }, Local::BackwardFilters { g, into }]);
-        std::iter::once(Local::Forward { g, bias, neuron: FUSED[i % 4] }).chain(gradients.into_iter().flatten())
+        std::iter::once(Local::Forward { g, bias, neuron: FUSED[i % FUSED.len()] }).chain(gradients.into_iter().flatten())
     });
     calls.map(|call| Arc::new(call) as Arc<dyn Call>).collect()
 }
