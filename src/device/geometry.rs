@@ -137,7 +137,7 @@ impl PoolGeometry {
     }
 }
 
-/// Images of h × w × c out of which p × q × c are taken, each at its own place.
+/// Images of h × w × c out of which p × q × c are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 #[allow(missing_docs)]
@@ -148,6 +148,18 @@ pub struct ImageGeometry {
     pub c: i32,
     pub p: i32,
     pub q: i32,
+}
+
+impl ImageGeometry {
+    /// The input's shape.
+    pub const fn input(&self) -> Shape {
+        Shape::new(self.n as usize, self.h as usize, self.w as usize, self.c as usize)
+    }
+
+    /// The output's shape.
+    pub const fn output(&self) -> Shape {
+        Shape::new(self.n as usize, self.p as usize, self.q as usize, self.c as usize)
+    }
 }
 
 /// A box of rows × columns × channels that is copied, image by image, from x `[n, h, w, c]` to y `[n, p, q, k]`. Cell

@@ -691,6 +691,25 @@ pub trait Device {
     /// stays as it is.
     fn copy_box(&mut self, g: &CopyGeometry, x: Tensor, y: Tensor, into: Into) -> Result<()>;
 
+    /// y ← x at other places, bilinearly: y's cell (i, j) is x at row a + i·b and column c + j·d, held between x's first and last
+    /// cell; the fraction between two cells is the share of the second. window: the reals a, b, c, d; b and d are above 0.
+    fn resample_forward(&mut self, g: &ImageGeometry, window: Tensor, x: Tensor, y: Tensor) -> Result<()>;
+
+    /// dx ← the gradient of [`resample_forward`](Device::resample_forward).
+    fn resample_backward(&mut self, g: &ImageGeometry, window: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
+
+    /// window ← that of [`resample_forward`](Device::resample_forward) which scales all of x to r·p × r·q cells and takes p × q of
+    /// them at a random place. r, from 1 to `most`, has a probability of (p·(r − 1) + 1)², about as many as there are such places
+    /// (cuda-convnet2's); r and the place are of the numbers of (seed, step, layer).
+    fn random_window(&mut self, layer: u32, g: &ImageGeometry, most: f64, window: Tensor) -> Result<()>;
+
+    /// y ← L*a*b* of x, both of 3 channels: with (X, Y, Z) of the linear (R, G, B) and f(t) = ∛t above 0.0088564517, else
+    /// 7.787037·t + 0.13793103, the channels 116·f(Y) − 16 − `centre`, 500·(f(X) − f(Y)) and 200·(f(Y) − f(Z)).
+    fn lab_forward(&mut self, centre: f64, x: Tensor, y: Tensor) -> Result<()>;
+
+    /// dx ← the gradient of [`lab_forward`](Device::lab_forward).
+    fn lab_backward(&mut self, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
+
     /// y ← a and b merged, or y += …; y may be a or b where it is set.
     fn merge(&mut self, merge: Merge, a: Tensor, b: Tensor, y: Tensor, into: Into) -> Result<()>;
 

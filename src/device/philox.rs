@@ -26,7 +26,7 @@ pub enum Purpose {
     Augment = 3,
     /// Synthetic data, and the inputs of gradient checks.
     Data = 4,
-    /// Noise that layers add.
+    /// Noise and scales that layers draw.
     Noise = 5,
 }
 

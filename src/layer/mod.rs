@@ -2,6 +2,7 @@
 //! the [`Device`] trait. To add one, write its file and name it in [`KINDS`].
 
 mod binary_cross_entropy;
+mod blur;
 mod concat;
 mod contrastive;
 mod conv;
@@ -16,11 +17,16 @@ mod fc;
 mod flatten;
 mod hinge;
 mod local;
+mod nailbed;
 mod neuron;
 mod one_hot;
 mod pool;
 mod prelu;
+mod random_scale;
 mod reflect;
+mod resize;
+mod rgb2lab;
+mod rgb2yuv;
 mod slice;
 mod softmax;
 
@@ -110,6 +116,12 @@ pub const KINDS: &[Kind] = &[
     crop::KIND,
     reflect::KIND,
     flatten::KIND,
+    nailbed::KIND,
+    resize::KIND,
+    random_scale::KIND,
+    blur::KIND,
+    rgb2yuv::KIND,
+    rgb2lab::KIND,
     neuron::KIND,
     prelu::KIND,
     dropout::KIND,
@@ -212,6 +224,12 @@ impl ParameterSpec {
     /// Biases, by default 0.
     pub fn bias(shape: Shape, fan_in: usize, fan_out: usize) -> Self {
         Self { name: "bias".into(), role: ParameterRole::Bias, shape, fan_in, fan_out, init: Init::constant(0.0) }
+    }
+
+    /// A tensor of given values, which nothing changes.
+    pub fn fixed(name: &'static str, shape: Shape, values: Vec<f64>) -> Self {
+        let role = ParameterRole::Fixed(values);
+        Self { name: name.into(), role, shape, fan_in: 1, fan_out: 1, init: Init::constant(0.0) }
     }
 
     /// Whether the biases' learning rate, decay and initialiser apply.

@@ -5,11 +5,13 @@ mod binary_cross_entropy;
 mod contrastive;
 mod copy;
 mod hinge;
+mod lab;
 mod local;
 mod merge;
 mod noisy_relu;
 mod norm;
 mod prelu;
+mod resample;
 mod soft_cross_entropy;
 
 use super::operation::Call;
@@ -28,6 +30,8 @@ pub(super) fn all() -> Vec<Arc<dyn Call>> {
         contrastive::cases(),
         local::cases(),
         norm::cases(),
+        resample::cases(),
+        lab::cases(),
     ];
     files.into_iter().flatten().collect()
 }

@@ -136,6 +136,8 @@ pub(super) enum Start {
     Ties,
     /// Integers from 0 on, below the bound.
     Whole(u32),
+    /// A window of a resampling: first cells from −2 to 2, steps from 1/16 to 5/2, all multiples of 1/16, so that places are exact.
+    Window,
     /// Places around sources of so many rows and columns.
     Places(i32, i32),
 }
@@ -257,6 +259,10 @@ pub(super) fn start(call: &dyn Call, seed: u64) -> Vec<Vec<f64>> {
             }
             (_, Start::Ties) => (0..elements).map(|_| (uniform(-1.0, 1.0) * 4.0).round() / 4.0).collect(),
             (_, Start::Whole(bound)) => (0..elements).map(|_| uniform(0.0, f64::from(bound)).floor()).collect(),
+            (_, Start::Window) => (0..elements)
+                .map(|i| if i % 2 == 0 { uniform(-32.0, 32.0) } else { uniform(1.0, 40.0) })
+                .map(|sixteenths| sixteenths.round() / 16.0)
+                .collect(),
             (_, Start::Places(rows, columns)) => (0..elements)
                 .map(|i| match i % 3 {
                     0 => uniform(-3.0, f64::from(rows) + 4.0).floor(),

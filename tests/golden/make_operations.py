@@ -144,6 +144,14 @@ def prelu(n, c, h, w, slopes):
     return {"shape": [n, h, w, c], **{name: values(t) for name, t in tensors.items()}}
 
 
+def resize(n, h, w, c, p, q):
+    x = random(n, c, h, w).requires_grad_()
+    y = F.interpolate(x, (p, q), mode="bilinear", align_corners=False)
+    dy = random(*y.shape)
+    y.backward(dy)
+    return {"geometry": [n, h, w, c, p, q], "x": values(x), "y": values(y), "dy": values(dy), "dx": values(x.grad)}
+
+
 out = {
     "made_with": f"torch {torch.__version__}",
     "conv": [
@@ -177,6 +185,7 @@ out = {
         neuron("elu", 0.75, lambda x: F.elu(x, 0.75)),
         neuron("swish", 0, F.silu),
     ],
+    "resize": [resize(2, 5, 7, 3, 10, 9), resize(1, 9, 8, 4, 4, 3), resize(2, 3, 4, 2, 7, 1), resize(1, 6, 6, 3, 6, 6)],
     "prelu": [prelu(3, 5, 4, 6, 5), prelu(2, 3, 7, 5, 1)],
 }
 path = pathlib.Path(__file__).with_name("operations.json")

@@ -104,6 +104,56 @@ fn noise_is_a_function_of_its_keys() {
     }
 }
 
+/// Over 4,000 steps: the window lies in the image, scales are between 1 and the largest, and below the middle one as often as
+/// the cubes of the numbers of places say; an image and a batch do not matter.
+#[test]
+fn random_windows_lie_in_the_image() {
+    let g = ImageGeometry { n: 1, h: 40, w: 30, c: 1, p: 20, q: 12 };
+    let (most, steps) = (1.5, 4000);
+    let mut m = Machine::<f64>::new();
+    let t = m.room(vector(4));
+    let mut window = |at: u64, layer: u32, first_image: u32| {
+        let mut values = step();
+        (values.step, values.first_image) = (at, first_image);
+        m.device.set_step(values).unwrap();
+        m.device.random_window(layer, &g, most, t).unwrap();
+        m.get(t)
+    };
+    let (mut low, mut ends) = (0, [f64::INFINITY, f64::NEG_INFINITY]);
+    for at in 0..steps {
+        let w = window(at, 3, 0);
+        for ([first, step], cells, size) in [([w[0], w[1]], 40.0, 20.0), ([w[2], w[3]], 30.0, 12.0)] {
+            // The edges of the first and the last cell.
+            let (begin, end) = (first + 0.5 - step / 2.0, first + 0.5 + (size - 0.5) * step);
+            assert!(begin > -1e-9 && end < cells + 1e-9, "step {at}: from {begin} to {end} of {cells}");
+        }
+        let (scale, also) = (40.0 / (20.0 * w[1]), 30.0 / (12.0 * w[3]));
+        assert!((scale - also).abs() < 1e-9 && (1.0..=most).contains(&scale), "{scale} {also}");
+        low += usize::from(scale < 1.25);
+        ends = [ends[0].min(scale), ends[1].max(scale)];
+    }
+    let share = (6f64.powi(3) - 1.0) / (11f64.powi(3) - 1.0);
+    let (expected, deviation) = (steps as f64 * share, (steps as f64 * share * (1.0 - share)).sqrt());
+    assert!((low as f64 - expected).abs() < 5.0 * deviation, "{low} scales below the middle, {expected} expected");
+    assert!(ends[0] < 1.05 && ends[1] > 1.499, "{ends:?}");
+    assert_eq!(window(7, 3, 0), window(7, 3, 64));
+    assert_ne!(window(7, 3, 0), window(7, 4, 0));
+}
+
+/// White and black of L*a*b*, and white's YUV, to the coefficients' four digits: L* is 100 and 0, colours are 0.
+#[test]
+fn white_has_no_colour() {
+    let mut m = Machine::<f64>::new();
+    let shape = Shape::new(1, 1, 3, 3);
+    let x = m.put(shape, &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.2, 0.2, 0.2]);
+    let y = m.room(shape);
+    m.device.lab_forward(0.0, x, y).unwrap();
+    // Grey of a fifth: L* = 116·∛0.2 − 16.
+    assert_near("L*a*b*", &m.get(y), &[100.0, 0.0, 0.0, 0.0, 0.0, 0.0, 51.837, 0.0, 0.0], 1e-3);
+    m.device.lab_forward(50.0, x, y).unwrap();
+    assert_near("centred", &m.get(y)[..3], &[50.0, 0.0, 0.0], 1e-3);
+}
+
 /// Logits of ±1e4: the loss is 2e4 where the label is the lowest, 0 where it is the highest; gradients are ±1 and 0.
 #[test]
 fn logreg_is_stable_for_large_logits() {

@@ -3,7 +3,8 @@
 use super::{Machine, assert_near, step};
 use convnet::device::cpu::Real;
 use convnet::device::{
-    Binary, ConvGeometry, Device, Hinge, Into, Neuron, Op, PoolGeometry, PoolKind, Shape, StepValues, Tensor, Update,
+    Binary, ConvGeometry, Device, Hinge, ImageGeometry, Into, Neuron, Op, PoolGeometry, PoolKind, Shape, StepValues, Tensor,
+    Update,
 };
 use serde_json::Value;
 
@@ -296,6 +297,30 @@ fn neurons() {
             m.device.neuron_backward(neuron, seen, dy, dx, Into::Set).unwrap();
             for (name, t) in [("y", y), ("dx", dx)] {
                 assert_near(&format!("{name} of {neuron:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
+fn resizing() {
+    fn check<T: Real>() {
+        for v in golden("resize") {
+            let g: ImageGeometry = geometry(&v["geometry"]);
+            let axis = |cells: i32, outputs: i32| {
+                let step = f64::from(cells) / f64::from(outputs);
+                [(step - 1.0) / 2.0, step]
+            };
+            let window = [axis(g.h, g.p), axis(g.w, g.q)].concat();
+            let mut m = Machine::<T>::new();
+            let (x, dy) = (m.put(g.input(), &numbers(&v["x"])), m.put(g.output(), &numbers(&v["dy"])));
+            let (window, y, dx) = (m.put(vector(4), &window), m.room(g.output()), m.room(g.input()));
+            m.device.resample_forward(&g, window, x, y).unwrap();
+            m.device.resample_backward(&g, window, dy, dx, Into::Set).unwrap();
+            for (name, t) in [("y", y), ("dx", dx)] {
+                assert_near(&format!("{name} of {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
         }
     }

@@ -15,6 +15,7 @@ mod elementwise;
 mod gemm;
 mod hinge;
 mod images;
+mod lab;
 mod local;
 mod math;
 mod merge;
@@ -25,6 +26,7 @@ mod one_hot;
 mod pool;
 mod prelu;
 mod real;
+mod resample;
 mod sgd;
 mod simd;
 mod soft_cross_entropy;
@@ -566,6 +568,35 @@ impl<T: Real> Device for CpuDevice<T> {
     fn copy_box(&mut self, g: &CopyGeometry, x: Tensor, y: Tensor, into: Into) -> Result<()> {
         let mut b = self.arena.borrow();
         copy::copy_box::<T>(&self.workers, g, b.read(x), b.write(y), into);
+        Ok(())
+    }
+
+    fn resample_forward(&mut self, g: &ImageGeometry, window: Tensor, x: Tensor, y: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        resample::forward::<T>(&self.workers, g, b.read(window), b.read(x), b.write(y));
+        Ok(())
+    }
+
+    fn resample_backward(&mut self, g: &ImageGeometry, window: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        resample::backward::<T>(&self.workers, g, b.read(window), b.read(dy), b.write(dx), into);
+        Ok(())
+    }
+
+    fn random_window(&mut self, layer: u32, g: &ImageGeometry, most: f64, window: Tensor) -> Result<()> {
+        resample::random_window::<T>(&self.step, layer, g, most, self.arena.borrow().write(window));
+        Ok(())
+    }
+
+    fn lab_forward(&mut self, centre: f64, x: Tensor, y: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        lab::forward::<T>(&self.workers, centre, b.read(x), b.write(y));
+        Ok(())
+    }
+
+    fn lab_backward(&mut self, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        let mut b = self.arena.borrow();
+        lab::backward::<T>(&self.workers, b.read(x), b.read(dy), b.write(dx), into);
         Ok(())
     }
 

@@ -40,6 +40,8 @@ pub trait Real:
     fn ln_1p(self) -> Self;
     /// √x.
     fn sqrt(self) -> Self;
+    /// ∛x.
+    fn cbrt(self) -> Self;
     /// tanh x.
     fn tanh(self) -> Self;
     /// |x|.
@@ -81,6 +83,10 @@ macro_rules! real {
             #[inline(always)]
             fn sqrt(self) -> Self {
                 $t::sqrt(self)
+            }
+            #[inline(always)]
+            fn cbrt(self) -> Self {
+                $t::cbrt(self)
             }
             #[inline(always)]
             fn tanh(self) -> Self {

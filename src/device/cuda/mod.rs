@@ -20,6 +20,7 @@ mod feed;
 mod gemm;
 mod hinge;
 mod images;
+mod lab;
 mod local;
 mod merge;
 mod neuron;
@@ -28,6 +29,7 @@ mod norm;
 mod parts;
 mod pool;
 mod prelu;
+mod resample;
 mod sgd;
 mod soft_cross_entropy;
 mod softmax;
@@ -68,6 +70,7 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("gemm", gemm::KERNELS),
     ("hinge", hinge::KERNELS),
     ("images", images::KERNELS),
+    ("lab", lab::KERNELS),
     ("merge", merge::KERNELS),
     ("local", local::KERNELS),
     ("neuron", neuron::KERNELS),
@@ -76,6 +79,7 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("parts", parts::KERNELS),
     ("pool", pool::KERNELS),
     ("prelu", prelu::KERNELS),
+    ("resample", resample::KERNELS),
     ("sgd", sgd::KERNELS),
     ("soft_cross_entropy", soft_cross_entropy::KERNELS),
     ("softmax", softmax::KERNELS),
@@ -656,6 +660,26 @@ impl Device for CudaDevice {
 
     fn copy_box(&mut self, g: &CopyGeometry, x: Tensor, y: Tensor, into: Into) -> Result<()> {
         copy::copy_box(self, g, x, y, into)
+    }
+
+    fn resample_forward(&mut self, g: &ImageGeometry, window: Tensor, x: Tensor, y: Tensor) -> Result<()> {
+        resample::forward(self, g, window, x, y)
+    }
+
+    fn resample_backward(&mut self, g: &ImageGeometry, window: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        resample::backward(self, g, window, dy, dx, into)
+    }
+
+    fn random_window(&mut self, layer: u32, g: &ImageGeometry, most: f64, window: Tensor) -> Result<()> {
+        resample::random_window(self, layer, g, most, window)
+    }
+
+    fn lab_forward(&mut self, centre: f64, x: Tensor, y: Tensor) -> Result<()> {
+        lab::forward(self, centre, x, y)
+    }
+
+    fn lab_backward(&mut self, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        lab::backward(self, x, dy, dx, into)
     }
 
     fn merge(&mut self, merge: Merge, a: Tensor, b: Tensor, y: Tensor, into: Into) -> Result<()> {
