@@ -230,3 +230,72 @@ fn hinge_losses_learn_64_images_by_heart() {
         assert_eq!(metrics[0].1.error, 0.0, "{kind} of norm {norm}: {:?}", metrics[0].1);
     }
 }
+
+const SIAMESE: &str = r#"
+name = "siamese"
+[data]
+source = "mnist-10k"
+train_images = 2000
+test_images = 500
+pairs = true
+[train]
+batch = 50
+epochs = 5
+learning_rate = 0.01
+momentum = 0.9
+[[layer]]
+name = "left"
+type = "slice"
+inputs = ["data"]
+channels = [0, 1]
+[[layer]]
+name = "a1"
+type = "fc"
+outputs = 64
+neuron = "relu"
+[[layer]]
+name = "a"
+type = "fc"
+outputs = 8
+[[layer]]
+name = "right"
+type = "slice"
+inputs = ["data"]
+channels = [1, 2]
+[[layer]]
+name = "b1"
+type = "fc"
+outputs = 64
+neuron = "relu"
+weight_source = "a1"
+bias_source = "a1"
+[[layer]]
+name = "b"
+type = "fc"
+outputs = 8
+weight_source = "a"
+bias_source = "a"
+[[layer]]
+name = "cost"
+type = "contrastive"
+inputs = ["a", "b"]
+margin = 2.0
+"#;
+
+/// A net that sees two images by the same weights learns whether they are of one class: of the test's pairs, half of one class,
+/// less than a quarter is on the wrong side after five epochs of pairs drawn anew. The test's pairs stay the same.
+#[test]
+fn a_siamese_net_learns_pairs() {
+    let folder = Folder::new(SIAMESE);
+    folder.train(&[]).ended(0);
+    let lines = lines(&folder);
+    let last = lines.iter().rfind(|l| l.split == Split::Test).unwrap();
+    assert!(last.error < 0.25, "{last:?}");
+    let report = folder.convnet(&["test", "run", "--json", "--device", "cpu"]).ended(0);
+    let report: Value = serde_json::from_str(&report.stdout).unwrap();
+    assert_eq!((report["loss"].as_f64(), report["images"].as_u64()), (Some(last.loss), Some(500)));
+    folder.convnet(&["predict", "run", "net.toml"]).failed(1, &["trained on pairs of images"]);
+    // Without pairs the labels are digits.
+    let single = ["--set", "data.pairs=false", "--set", "layer.right.channels=[0, 1]", "--out", "single"];
+    folder.convnet(&[&["train", "net.toml"], &single[..]].concat()).failed(2, &["labels of 10 classes", "pairs = true"]);
+}

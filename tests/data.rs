@@ -3,8 +3,8 @@
 
 use convnet::data::order::{Order, shuffle};
 use convnet::data::{
-    Augment, Batch, DataSet, Error, ImageShape, Images, Loader, Mean, Normalisation, Options, Result, Source, Synthetic, augment,
-    open,
+    Augment, Batch, DataSet, Error, ImageShape, Images, Loader, Mean, Normalisation, Options, Pairs, Result, Source, Synthetic,
+    augment, open,
 };
 use convnet::device::Place;
 use std::collections::HashSet;
@@ -232,7 +232,8 @@ fn a_limit_takes_the_first_images_and_keeps_the_classes() {
 #[test]
 fn synthetic_images_are_of_any_shape_and_number_and_repeat() {
     let shape = ImageShape::new(224, 224, 3);
-    let asked = Options { shape: Some(shape), train: Some(1_281_167), test: Some(50_000), classes: Some(1000), seed: 5 };
+    let asked =
+        Options { shape: Some(shape), train: Some(1_281_167), test: Some(50_000), classes: Some(1000), seed: 5, pairs: false };
     let set = open("synthetic", &asked).unwrap();
     assert_eq!((set.train.len(), set.test.len(), set.classes, set.shape()), (1_281_167, 50_000, 1000, shape));
     assert!(set.train.distinct() * shape.bytes() <= 16 << 20);
@@ -627,6 +628,105 @@ fn normalisation_does_not_depend_on_threads_and_survives_a_checkpoint() {
     }
     let flat = Images::new("flat", ImageShape::new(2, 2, 1), vec![9; 8], vec![0, 1]).unwrap();
     assert_eq!(Normalisation::of(&flat, Mean::Channel).unwrap(), Normalisation { mean: vec![9.0], scale: 1.0 });
+}
+
+// ---- pairs ----
+
+/// mnist-10k in pairs: each half of a sample's channels is an image of the set, the label says whether both are of one class,
+/// about half are, no image is its own partner, and each other image of the class, and of the other classes, can be.
+#[test]
+fn pairs_are_two_images_and_whether_they_are_of_one_class() {
+    let single = open("mnist-10k", &options()).unwrap();
+    let set = open("mnist-10k", &Options { pairs: true, seed: 7, ..options() }).unwrap();
+    assert_eq!((set.classes, set.class_names.len(), set.shape()), (2, 2, ImageShape::new(28, 28, 2)));
+    let pairs = Pairs::new(single.train.clone(), 7).unwrap();
+    assert_eq!((set.train.len(), set.test.len()), (single.train.len(), single.test.len()));
+    let (mut pixels, mut one) = (vec![0; 2 * 784], vec![0; 784]);
+    let mut same = 0;
+    for i in 0..2000 {
+        let partner = pairs.partner(i, 3);
+        assert_ne!(partner, i);
+        let label = set.train.sample(i, 3, &mut pixels).unwrap();
+        assert_eq!(label, i32::from(single.train.label(i) == single.train.label(partner)));
+        same += label;
+        for (half, image) in [i, partner].into_iter().enumerate() {
+            single.train.read(image, &mut one).unwrap();
+            assert!(pixels.iter().skip(half).step_by(2).eq(&one), "half {half} of pair {i} is not image {image}");
+        }
+    }
+    // Within five standard deviations of a half.
+    assert!((888..=1112).contains(&same), "{same} of 2000");
+    // Epochs differ, and what has no epoch is that of epoch 0.
+    let partners = |epoch| (0..100).map(|i| pairs.partner(i, epoch)).collect::<Vec<_>>();
+    assert!(partners(0) != partners(1) && partners(1) == partners(1));
+    set.train.read(5, &mut pixels).unwrap();
+    let read = pixels.clone();
+    assert_eq!(set.train.sample(5, 0, &mut pixels).unwrap(), set.train.label(5));
+    assert_eq!(read, pixels);
+    assert_ne!(partners(0), (0..100).map(|i| Pairs::new(single.train.clone(), 8).unwrap().partner(i, 0)).collect::<Vec<_>>());
+}
+
+/// Nine images, four of class 2, three of class 0, one of class 1 and one of class 3, in no order: over many epochs each partner of
+/// an image comes as often as it should, within five standard deviations.
+#[test]
+fn partners_are_fair() {
+    const LABELS: [i32; 9] = [2, 0, 2, 1, 0, 2, 3, 2, 0];
+    let shape = ImageShape::new(1, 1, 1);
+    let single = Arc::new(Images::new("nine", shape, (0..9).collect(), LABELS.to_vec()).unwrap());
+    let pairs = Pairs::new(single, 1).unwrap();
+    const EPOCHS: usize = 40_000;
+    for i in 0..9 {
+        let mut counts = [0usize; 9];
+        (0..EPOCHS).for_each(|epoch| counts[pairs.partner(i, epoch as u64)] += 1);
+        let mates = LABELS.iter().filter(|&&l| l == LABELS[i]).count();
+        for (j, &count) in counts.iter().enumerate() {
+            let p = match (LABELS[i] == LABELS[j], i == j, mates) {
+                (true, true, 1) => 0.5, // alone in its class
+                (true, true, _) => 0.0,
+                (true, false, _) => 0.5 / (mates - 1) as f64,
+                (false, ..) => 0.5 / (9 - mates) as f64,
+            };
+            let (mean, deviation) = (p * EPOCHS as f64, (p * (1.0 - p) * EPOCHS as f64).sqrt());
+            assert!((count as f64 - mean).abs() <= 5.0 * deviation, "{i} with {j}: {count} times, {mean} expected");
+        }
+    }
+    let alike = Images::new("alike", shape, vec![1; 4], vec![3; 4]).unwrap();
+    let message = Pairs::new(Arc::new(alike), 1).err().unwrap().to_string();
+    assert_eq!(message, "cannot make pairs: all images, such as image 0 of alike, are of one class");
+}
+
+/// Both images of a pair are normalised as single ones.
+#[test]
+fn pairs_are_normalised_as_their_images() {
+    let cifar = cifar_10();
+    let one = open_at(cifar.path(), &options()).unwrap().train;
+    let two = Pairs::new(one.clone(), 1).unwrap();
+    for mean in [Mean::Channel, Mean::Pixel] {
+        let (one, two) = (Normalisation::of(&*one, mean).unwrap(), Normalisation::of(&two, mean).unwrap());
+        assert_eq!((one.scale, 2 * one.mean.len()), (two.scale, two.mean.len()));
+        for (single, pair) in one.mean.chunks(3).zip(two.mean.chunks(6)) {
+            assert!(&pair[..3] == single && &pair[3..] == single);
+        }
+    }
+}
+
+/// The loader draws each epoch's pairs anew, from the position alone.
+#[test]
+fn a_loader_of_pairs_resumes_anywhere() {
+    let shape = ImageShape::new(1, 2, 1);
+    let single = Arc::new(Images::new("ten", shape, (0..20).collect(), (0..10).map(|i| i % 3).collect()).unwrap());
+    let pairs = Arc::new(Pairs::new(single, 3).unwrap());
+    let from = |start| Loader::train(pairs.clone(), 4, 3, Augment::default(), start).unwrap();
+    let whole = take(&mut from(0), 15, Duration::ZERO);
+    assert_eq!(take(&mut from(24), 9, Duration::ZERO), whole[6..]);
+    let mut order = Order::new(3, NonZeroU32::new(10).unwrap());
+    for (p, (pixels, label)) in whole.iter().flat_map(|b| b.images.chunks(4).zip(&b.labels)).enumerate() {
+        let (image, epoch) = (order.at(p as u64), p as u64 / 10);
+        let partner = pairs.partner(image, epoch);
+        // Image i is the bytes 2·i and 2·i + 1.
+        let [a, b] = [image as u8, partner as u8].map(|i| 2 * i);
+        assert_eq!((pixels, *label), ([a, b, a + 1, b + 1].as_slice(), i32::from(image % 3 == partner % 3)), "position {p}");
+    }
 }
 
 // ---- the loader ----

@@ -84,6 +84,9 @@ pub(super) fn run(a: Arguments) -> Result {
     let spec = super::config::load_run(&Run::config(&a.run)?, &[])?;
     let (found, path) = a.which.load(&a.run)?;
     let normalisation = train::normalisation_of(&found, &path)?;
+    if spec.data.pairs {
+        return Err(Failure::new("the net was trained on pairs of images, and an image file is one; `convnet test` tests it"));
+    }
     let [h, w, c] = found.state.data.shape;
     if !(1..=4).contains(&c) {
         return Err(Failure::new(format!("the net sees images of {c} channels; image files have 1 to 4")));

@@ -25,6 +25,10 @@ pub struct DataSpec {
     pub test_images: Option<usize>,
     /// How training images are varied. Default: not at all.
     pub augment: Augment,
+    /// Whether two images at a time make a sample, one's channels behind the other's, with the label 1 when they are of one
+    /// class. Default no.
+    #[serde(skip_serializing_if = "is_false")]
+    pub pairs: bool,
     /// What the source `synthetic` makes; there whenever that is the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<SyntheticSpec>,
@@ -45,9 +49,14 @@ impl Default for DataSpec {
             train_images: None,
             test_images: None,
             augment: Augment::default(),
+            pairs: false,
             synthetic: None,
         }
     }
+}
+
+fn is_false(v: &bool) -> bool {
+    !v
 }
 
 /// What is subtracted from the pixels.

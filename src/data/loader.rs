@@ -48,7 +48,7 @@ impl Loader {
             let images = source.len();
             return Err(Error::Setting(format!("cannot train on {images} images; an epoch has 1 to {} images", u32::MAX)));
         };
-        let (mut order, mut position) = (Order::new(seed, images), start_position);
+        let (mut order, mut position, epoch) = (Order::new(seed, images), start_position, u64::from(images.get()));
         Self::start(source, batch, move |source, batch, closing| {
             batch.count = batch.labels.len();
             batch.first_position = position;
@@ -58,8 +58,7 @@ impl Loader {
                     break;
                 }
                 let image = order.at(position);
-                source.read(image, pixels)?;
-                batch.labels[k] = source.label(image);
+                batch.labels[k] = source.sample(image, position / epoch, pixels)?;
                 batch.places[k] = augment.place(seed, position, [0, 0]);
                 position = position.wrapping_add(1);
             }

@@ -25,6 +25,7 @@ mod images;
 pub mod loader;
 pub mod normalise;
 pub mod order;
+mod pairs;
 mod synthetic;
 
 pub use augment::Augment;
@@ -32,6 +33,7 @@ pub use error::{Error, Result};
 pub use images::Images;
 pub use loader::{Batch, Loader};
 pub use normalise::{Mean, Normalisation};
+pub use pairs::Pairs;
 pub use synthetic::Synthetic;
 
 use std::fmt;
@@ -94,6 +96,19 @@ pub trait Source: Send + Sync {
     /// Where image `i` comes from, for people: `image 17 of data_batch_1.bin`.
     fn origin(&self, i: usize) -> String;
 
+    /// Writes image `i` as it is in an epoch into `pixels`, and returns its label: what is drawn anew each epoch is drawn
+    /// here. [`label`](Source::label) and [`read`](Source::read) are those of epoch 0.
+    fn sample(&self, i: usize, _epoch: u64, pixels: &mut [u8]) -> Result<i32> {
+        self.read(i, pixels)?;
+        Ok(self.label(i))
+    }
+
+    /// The source of the single images that this one's are pairs of, one's channels behind the other's: statistics are
+    /// theirs.
+    fn single(&self) -> Option<&dyn Source> {
+        None
+    }
+
     /// How many images differ: image `i` has the pixels and the label of image `i mod distinct()`. Statistics and checks
     /// read these alone.
     fn distinct(&self) -> usize {
@@ -152,8 +167,10 @@ pub struct Options {
     pub classes: Option<usize>,
     /// The shape of a synthetic set's images; for any other source, the shape that its images must have.
     pub shape: Option<ImageShape>,
-    /// The seed of a synthetic set's pixels.
+    /// The seed of a synthetic set's pixels, and of pairs.
     pub seed: u64,
+    /// Make [`Pairs`] of the images.
+    pub pairs: bool,
 }
 
 /// Opens a built-in data set ([`BUILT_IN`]) or the folder at a path: idx files, CIFAR-10 or CIFAR-100 binary batches,
@@ -184,6 +201,12 @@ pub fn open(source: &str, options: &Options) -> Result<DataSet> {
         set.classes = classes;
     }
     set.check_labels(set.classes)?;
+    if options.pairs {
+        set.train = Arc::new(Pairs::new(set.train, options.seed)?);
+        set.test = Arc::new(Pairs::new(set.test, options.seed)?);
+        set.classes = pairs::NAMES.len();
+        set.class_names = pairs::NAMES.map(str::to_owned).to_vec();
+    }
     Ok(set)
 }
 

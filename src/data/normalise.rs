@@ -37,8 +37,14 @@ struct Sums {
 }
 
 impl Normalisation {
-    /// The normalisation that makes a source's pixels 0 on average, with a standard deviation of 1.
+    /// The normalisation that makes a source's pixels 0 on average, with a standard deviation of 1. Both images of a pair have
+    /// that of single images.
     pub fn of(source: &dyn Source, mean: Mean) -> Result<Self> {
+        if let Some(single) = source.single() {
+            let of_one = Self::of(single, mean)?;
+            let twice = of_one.mean.chunks_exact(single.shape().c).flat_map(|pixel| [pixel, pixel]).flatten();
+            return Ok(Self { mean: twice.copied().collect(), ..of_one });
+        }
         let (images, shape) = (source.distinct(), source.shape());
         let values = match mean {
             Mean::Channel => shape.c,

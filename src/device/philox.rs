@@ -28,6 +28,8 @@ pub enum Purpose {
     Data = 4,
     /// Noise and scales that layers draw.
     Noise = 5,
+    /// Which images make a pair.
+    Pairs = 6,
 }
 
 /// Four numbers of the stream (seed, purpose, a, b) at position `block`. `a` is, by purpose, the layer, the parameter or

@@ -145,6 +145,7 @@ pub fn open_data(spec: &NetSpec) -> Result<DataSet> {
         classes: synthetic.map(|s| s.classes),
         shape: synthetic.map(|s| ImageShape { h: s.shape[0], w: s.shape[1], c: s.shape[2] }),
         seed: spec.train.seed,
+        pairs: d.pairs,
     };
     Ok(data::open(&d.source, &options)?)
 }

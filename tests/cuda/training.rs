@@ -1,6 +1,6 @@
 //! Whole training on the CUDA device: it learns, its bits are its own, and its checkpoints are the CPU's.
 
-use super::common::{Folder, LENET, SMALL, parameters, setup, trainer};
+use super::common::{COSTS, Folder, LENET, SMALL, parameters, setup, trainer};
 use super::device;
 use convnet::data::Loader;
 use convnet::train::checkpoint::Checkpoint;
@@ -45,6 +45,22 @@ fn twenty_steps_lose_what_the_cpu_loses() {
     let (gpu, cpu) = (loss(cuda(&lenet, &[])), loss(trainer(setup(&lenet, &[]), 1)));
     println!("cuda {gpu}, cpu {cpu}");
     assert!((gpu - cpu).abs() < 1e-4, "cuda {gpu}, cpu {cpu}");
+}
+
+/// Five costs of as many kinds, over six steps, most of them replayed: each loses and counts here what it does on the CPU.
+#[test]
+fn costs_count_what_they_count_on_the_cpu() {
+    let counted = |mut trainer: Trainer| {
+        steps(&mut trainer, 6);
+        trainer.net().metrics().unwrap()
+    };
+    let (gpu, cpu) = (counted(cuda(COSTS, &[])), counted(trainer(setup(COSTS, &[]), 1)));
+    assert_eq!((gpu.len(), cpu.len()), (5, 5));
+    for ((name, gpu), (_, cpu)) in gpu.iter().zip(&cpu) {
+        println!("{name}: cuda {gpu:?}, cpu {cpu:?}");
+        super::common::close(&[gpu.loss, gpu.error, gpu.error_top5], &[cpu.loss, cpu.error, cpu.error_top5], 1e-4);
+        assert_eq!((&gpu.counts, gpu.images), (&cpu.counts, 192.0), "{name}");
+    }
 }
 
 /// A checkpoint of the CPU goes on on the card, to within rounding.
