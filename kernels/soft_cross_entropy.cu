@@ -60,7 +60,8 @@ __device__ __forceinline__ void forward(const StepValues* step, int images, int 
     add_metrics(loss, errors, errors_top5, counted, metrics);
 }
 
-extern "C" __global__ void __launch_bounds__(1024)
+// The 1: ptxas would leave registers for a second block, and spill.
+extern "C" __global__ void __launch_bounds__(1024, 1)
 soft_cross_entropy_forward(const StepValues* step, int images, int elements, int softmax, const float* __restrict__ x,
                            const float* __restrict__ target, float* __restrict__ metrics) {
     if (softmax)
