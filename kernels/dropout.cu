@@ -1,4 +1,4 @@
-// Dropout: y = x/keep where the element is kept, 0 elsewhere. Element i of image j is kept where number i mod 4 of the Philox
+// Dropout: y = factor·x where the element is kept, 0 elsewhere. Element i of image j is kept where number i mod 4 of the Philox
 // block (seed, layer, step, image first_image + j, i/4) is below keep: the same bits as on the CPU, in both passes.
 //
 // One thread makes the four elements of one Philox block: about 70 integer operations for 32 bytes moved, so that memory is

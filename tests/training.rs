@@ -494,3 +494,56 @@ impl Memory {
         assert!(other.is_none(), "node {by} reads {owner:?} at {t:?}, where {other:?} has written");
     }
 }
+
+/// What is random in training has the mean that testing computes: dropout, either way, noise, and DropConnect's outputs, over
+/// 400 steps, within six standard errors of every element.
+#[test]
+fn testing_computes_the_mean_of_training() {
+    let config = r#"
+        layer = [
+        { name = "first", type = "fc", outputs = 40, neuron = "tanh" },
+        { name = "dropout", inputs = "first", type = "dropout", keep = 0.7 },
+        { name = "dropout2", inputs = "first", type = "dropout", keep = 0.6, at_test = "scale" },
+        { name = "noise", inputs = "first", type = "noise", std = 0.4 },
+        { name = "connect", inputs = "first", type = "fc", outputs = 30, drop_connect = 0.5 },
+        { name = "a", type = "sum-of-squares", inputs = "dropout" },
+        { name = "b", type = "sum-of-squares", inputs = "dropout2" },
+        { name = "c", type = "sum-of-squares", inputs = "noise" },
+        { name = "d", type = "sum-of-squares", inputs = "connect" },
+        ]
+"#;
+    let setup = setup(&format!("{config}\n{}", SMALL.split("[[layer]]").next().unwrap()), &["train.batch=2"]);
+    let mut net = setup.net(2, f64_device(), Purpose::Train).unwrap();
+    net.initialise(7).unwrap();
+    let b = Loader::test(setup.data.train.clone(), 2).unwrap().next().unwrap();
+    let steps = 400;
+    for name in ["dropout", "dropout2", "noise", "connect"] {
+        let output = net.graph.nodes.iter().position(|n| n.name == name).unwrap();
+        let mut run = |step: u64, phase: Phase| {
+            net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels }).unwrap();
+            let rates = (0.5, 0.0, 0.0);
+            let (gradient_scale, learning_rate, momentum) = rates;
+            net.set_step(StepValues { seed: 1, step, first_image: 0, images: 2, gradient_scale, learning_rate, momentum })
+                .unwrap();
+            // Layer by layer: what is made is read before another layer takes its place.
+            net.forward(phase).unwrap();
+            for i in 0..=output {
+                net.forward_layer(i, phase).unwrap();
+            }
+            net.read(net.plan.nodes[output].output.unwrap()).unwrap()
+        };
+        let tested = run(0, Phase::Test);
+        let samples: Vec<Vec<f64>> = (0..steps).map(|step| run(step, Phase::Train)).collect();
+        assert_ne!(samples[0], samples[1], "{name} is not random");
+        for (i, expected) in tested.iter().enumerate() {
+            let mean = samples.iter().map(|s| s[i]).sum::<f64>() / steps as f64;
+            let variance = samples.iter().map(|s| (s[i] - mean).powi(2)).sum::<f64>() / (steps - 1) as f64;
+            let bound = 6.0 * (variance / steps as f64).sqrt() + 1e-12;
+            assert!(
+                (mean - expected).abs() <= bound,
+                "{name}: element {i} is {mean} on average, {expected} tested, bound {bound}"
+            );
+        }
+        assert!(tested.iter().zip(&samples[0]).filter(|(a, b)| (*a - *b).abs() > 1e-3).count() > tested.len() / 4, "{name}");
+    }
+}

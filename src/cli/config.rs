@@ -30,15 +30,21 @@ impl ConfigArguments {
     /// Reads the config with its changes and `more` of them, says what of it has no effect here, and checks that its layers
     /// are of known types.
     pub fn load(&self, more: impl IntoIterator<Item = String>) -> Result<NetSpec> {
+        let spec = self.read(more)?;
+        for note in &spec.notes {
+            eprintln!("note: {note}");
+        }
+        Ok(spec)
+    }
+
+    /// As [`load`](Self::load), saying nothing.
+    pub fn read(&self, more: impl IntoIterator<Item = String>) -> Result<NetSpec> {
         let data = self.data.iter().map(|data| set_text("data.source", data));
         let sets: Vec<String> = self.sets.iter().cloned().chain(data).chain(more).collect();
         let spec = match (&self.config, &self.layer_def, &self.layer_params) {
             (None, Some(layers), Some(params)) => NetSpec::load_pair(layers, params, &sets)?,
             (config, ..) => NetSpec::load(config.as_deref().unwrap_or(Path::new("")), &sets)?,
         };
-        for note in &spec.notes {
-            eprintln!("note: {note}");
-        }
         check_kinds(&spec)?;
         Ok(spec)
     }

@@ -1,9 +1,12 @@
 //! `convnet train`.
 
 use super::{DeviceArguments, Failure, Result, config::ConfigArguments, progress::Progress};
-use crate::config::DataSpec;
+use crate::config::{DataSpec, NetSpec};
 use crate::device::Device;
+use crate::net::Graph;
+use crate::train::checkpoint::Checkpoint;
 use crate::train::pretrain::Learned;
+use crate::train::start::{self, Started};
 use crate::train::{Outcome, Run, Setup, Trainer};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -29,13 +32,95 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
+    start: StartArguments,
+    #[command(flatten)]
     device: DeviceArguments,
+}
+
+/// Where the parameters start, if not as the config says.
+#[derive(Args)]
+struct StartArguments {
+    /// Start with the parameters of another run, of the same names and sizes: its newest checkpoint, or a checkpoint's folder
+    #[arg(long, value_name = "RUN")]
+    init_from: Option<PathBuf>,
+    /// Make a conv layer locally connected, and those that share its filters; every place starts with a copy of them
+    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
+    conv_to_local: Vec<String>,
+    /// Give a layer a copy of the weights that it shares; LAYER[1]: of those of its second input
+    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
+    unshare_weights: Vec<String>,
+}
+
+impl StartArguments {
+    fn are_given(&self) -> bool {
+        self.init_from.is_some() || !self.conv_to_local.is_empty() || !self.unshare_weights.is_empty()
+    }
+
+    /// What they change of a config, as arguments of `--set`.
+    fn changes(&self, spec: &NetSpec) -> Result<Vec<String>> {
+        let mut changes = Vec::new();
+        for layer in &self.conv_to_local {
+            changes.extend(start::to_local(spec, layer)?);
+        }
+        for layer in &self.unshare_weights {
+            let own = start::unshared(spec, layer)?;
+            if own.is_empty() {
+                eprintln!("note: '{layer}' has weights of its own already");
+            }
+            changes.extend(own);
+        }
+        Ok(changes)
+    }
+}
+
+/// What a net starts from in place of its initial parameters.
+struct Start {
+    /// The config before filters were made local and weights unshared.
+    before: NetSpec,
+    /// The run that has the parameters, and its checkpoint.
+    from: Option<(PathBuf, Checkpoint)>,
+}
+
+impl Start {
+    /// Gives the net its parameters; returns what is to be said of it.
+    fn apply(&self, trainer: &mut Trainer) -> Result<Vec<String>> {
+        let setup = trainer.setup();
+        let before = Graph::new(&self.before, setup.images(1), setup.data.classes)?;
+        let from = self.from.as_ref().map(|(_, checkpoint)| checkpoint);
+        let Started { copied, spread, missing } = trainer.start_from(&before, from)?;
+        let mut said = Vec::new();
+        if let Some((run, checkpoint)) = &self.from {
+            if copied.is_empty() && spread.is_empty() {
+                let message = format!("no parameter of {} fits this net: {}", run.display(), missing.join(", "));
+                return Err(crate::train::Error::Argument(message).into());
+            }
+            let number = copied.len() + spread.len();
+            said.push(format!("started with {number} parameters of {}, step {}", run.display(), checkpoint.state.step));
+            if !missing.is_empty() {
+                said.push(format!("not there, and started as the config says: {}", missing.join(", ")));
+            }
+        }
+        if !spread.is_empty() {
+            said.push(format!("copied to each place: {}", spread.join(", ")));
+        }
+        Ok(said)
+    }
 }
 
 pub(super) fn run(a: Arguments) -> Result {
     let epochs = a.epochs.map(|epochs| format!("train.epochs={epochs}"));
     let seed = a.seed.map(|seed| format!("train.seed={}", seed as i64));
-    let mut spec = a.config.load(epochs.into_iter().chain(seed))?;
+    let mut sets: Vec<String> = epochs.into_iter().chain(seed).collect();
+    let start = match a.start.are_given() {
+        true => {
+            let before = a.config.read(sets.clone())?;
+            sets.extend(a.start.changes(&before)?);
+            let load = |run: PathBuf| start::load(&run, |w| eprintln!("warning: {w}")).map(|found| (run.clone(), found));
+            Some(Start { before, from: a.start.init_from.map(load).transpose()? })
+        }
+        false => None,
+    };
+    let mut spec = a.config.load(sets)?;
     if let Ok(path) = Path::new(&spec.data.source).canonicalize()
         && !crate::data::BUILT_IN.contains(&spec.data.source.as_str())
         && spec.data.source != DataSpec::NONE
@@ -49,16 +134,25 @@ pub(super) fn run(a: Arguments) -> Result {
     }
     let stop = stop_on_signals()?;
     let config = spec.to_toml();
-    let setup = Setup::new(spec)?;
+    let mut setup = Setup::new(spec)?;
     // Shapes are checked before a device is opened, so that a config's mistake is what is told.
     setup.graph(1)?;
     let mut said = Vec::new();
+    if setup.spec.pretrain.is_some() && start.as_ref().is_some_and(|s| s.from.is_some()) {
+        eprintln!("note: there is no pretraining where the parameters are another run's");
+        setup.spec.pretrain = None;
+    }
     let Some((device, learned)) = pretrain(&setup, a.device.open()?, &stop, &mut said)? else {
         eprintln!("stopped in pretraining: nothing was saved");
         return Ok(ExitCode::from(130));
     };
     let mut trainer = Trainer::new(setup, device)?;
     crate::train::pretrain::load(trainer.net(), &learned)?;
+    if let Some(start) = start {
+        let told = start.apply(&mut trainer)?;
+        told.iter().for_each(|line| eprintln!("{line}"));
+        said.extend(told);
+    }
     eprintln!("{}", introduction(&mut trainer));
     let first = trainer.checkpoint(None, 0)?;
     let run = Run::create(&out, &config, &first)?;

@@ -271,6 +271,23 @@ pub struct StepValues {
     pub momentum: f64,
 }
 
+/// The masks of [`Device::drop_connect_forward`]: weight e = output·inputs + input has the factor 1/keep for image j where the
+/// Philox number of (seed, step, stream, first_image + j, e) is below keep, and 0 where it is not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DropConnect {
+    /// Stands for the layer, and keeps its inputs apart.
+    pub stream: u32,
+    /// The probability that a weight is kept, above 0.
+    pub keep: f64,
+}
+
+impl DropConnect {
+    /// Of 2²⁴ equally likely numbers, those below it are kept.
+    pub fn threshold(&self) -> u32 {
+        (self.keep * 16_777_216.0).ceil() as u32
+    }
+}
+
 /// One parameter tensor's part of the update, [`Device::sgd_update`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
@@ -548,9 +565,32 @@ pub trait Device {
     /// dslope ← Σ min(0, x)·dy over what a slope is shared by.
     fn prelu_backward_slope(&mut self, x: Tensor, dy: Tensor, dslope: Tensor, into: Into, scratch: Tensor) -> Result<()>;
 
-    /// y ← x·mask/keep; y may be x. Element i of image j is kept where the Philox number of (seed, step, layer,
+    /// y ← x·mask·factor; y may be x. Element i of image j is kept where the Philox number of (seed, step, layer,
     /// first_image + j, i) is below keep ([`philox::uniform`]); the backward pass is the same call on the gradients.
-    fn dropout(&mut self, layer: u32, keep: f64, x: Tensor, y: Tensor, into: Into) -> Result<()>;
+    fn dropout(&mut self, layer: u32, keep: f64, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()>;
+
+    /// y ← Σ m·w·x + b over the inputs, or y += …: a fully connected layer whose weights are masked for each image by itself
+    /// ([`DropConnect`]; Wan et al. 2013). x: `[n, in]`, w: `[out, in]`, b: out values, y: `[n, out]`. The masks are made
+    /// anew in each of the three passes.
+    fn drop_connect_forward(
+        &mut self,
+        m: &DropConnect,
+        x: Tensor,
+        w: Tensor,
+        b: Option<Tensor>,
+        y: Tensor,
+        into: Into,
+    ) -> Result<()>;
+
+    /// dx ← Σ m·w·dy over the outputs (or dx += …).
+    fn drop_connect_backward_input(&mut self, m: &DropConnect, dy: Tensor, w: Tensor, dx: Tensor, into: Into) -> Result<()>;
+
+    /// dw ← Σ m·dy·x over the images (or dw += …).
+    fn drop_connect_backward_weights(&mut self, m: &DropConnect, x: Tensor, dy: Tensor, dw: Tensor, into: Into) -> Result<()>;
+
+    /// y ← x + std·g; y may be x. g is the standard normal number of (seed, step, layer, first_image + j, i) for element i of
+    /// image j ([`philox::gaussians`]).
+    fn noise(&mut self, layer: u32, std: f64, x: Tensor, y: Tensor) -> Result<()>;
 
     /// y ← eˣ/Σeˣ over the elements of each image.
     fn softmax_forward(&mut self, x: Tensor, y: Tensor) -> Result<()>;

@@ -1,10 +1,11 @@
 //! Dropout (Srivastava et al. 2014), inverted: in training each element is kept with probability `keep` and divided by it,
-//! else 0; in testing nothing changes. The mask is a function of (seed, step, layer, image, element), drawn again in
+//! else 0; in testing nothing changes. Or as it was first (cuda-convnet2's dropout2): what is kept stays as it is, and in
+//! testing everything is multiplied by `keep`. The mask is a function of (seed, step, layer, image, element), drawn again in
 //! backward instead of being stored.
 
 use super::{Doc, Io, Kind, Layer, Misfit, Phase, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Into, Shape};
+use crate::device::{self, Device, Into, Neuron, Shape, Tensor};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -12,10 +13,13 @@ pub(super) const KIND: Kind = Kind {
     labels: None,
     doc: Doc {
         about: "in training, sets random elements to 0",
-        keys: &[key("keep", "0.5", "the probability that an element is kept")],
+        keys: &[
+            key("keep", "0.5", "the probability that an element is kept"),
+            key("at_test", "nothing", "\"scale\": x·keep in testing, and in training what is kept is not divided by it"),
+        ],
         shape: "as its input",
         formula: "training: y = x/keep with probability keep, else 0; testing: y = x",
-        source: "Srivastava et al. 2014",
+        source: "Srivastava et al. 2014; cuda-convnet2's dropout and dropout2",
     },
     build,
 };
@@ -25,6 +29,19 @@ pub(super) const KIND: Kind = Kind {
 struct Keys {
     #[serde(default = "half")]
     keep: f64,
+    #[serde(default)]
+    at_test: AtTest,
+}
+
+/// What testing does, so that an element's mean is the same in both.
+#[derive(Deserialize, Clone, Copy, Debug, Default, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum AtTest {
+    /// Training divided by `keep` already.
+    #[default]
+    Nothing,
+    /// Multiplies by `keep`.
+    Scale,
 }
 
 fn half() -> f64 {
@@ -34,6 +51,7 @@ fn half() -> f64 {
 #[derive(Debug)]
 struct Dropout {
     keep: f64,
+    at_test: AtTest,
     shape: Shape,
 }
 
@@ -44,7 +62,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         let message = format!("keep is a probability, {} is none", keys.keep);
         return Err(Misfit::shape("keep", message, "use 0 < keep ≤ 1: the fraction that is kept"));
     }
-    Ok(Box::new(Dropout { keep: keys.keep, shape }))
+    Ok(Box::new(Dropout { keep: keys.keep, at_test: keys.at_test, shape }))
 }
 
 impl Layer for Dropout {
@@ -57,21 +75,28 @@ impl Layer for Dropout {
     }
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, y) = (io.input(0), io.output());
-        match io.phase {
-            Phase::Train => device.dropout(io.layer, self.keep, x, y, Into::Set),
-            Phase::Test if x.slot == y.slot => Ok(()),
-            Phase::Test => device.scale(1.0, x, y, Into::Set),
-        }
+        self.pass(device, io, io.input(0), io.output(), Into::Set)
     }
 
     fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let dy = io.output_gradient();
-        match io.phase {
-            Phase::Train => device.dropout(io.layer, self.keep, dy, dx, into),
-            Phase::Test if dx.slot == dy.slot => Ok(()),
-            Phase::Test => device.scale(1.0, dy, dx, into),
+        self.pass(device, io, io.output_gradient(), dx, into)
+    }
+}
+
+impl Dropout {
+    /// Both passes: the gradient goes through the same mask.
+    fn pass(&self, device: &mut dyn Device, io: &Io, x: Tensor, y: Tensor, into: Into) -> device::Result<()> {
+        match (io.phase, self.at_test) {
+            (Phase::Train, AtTest::Nothing) => device.dropout(io.layer, self.keep, 1.0 / self.keep, x, y, into),
+            (Phase::Train, AtTest::Scale) => device.dropout(io.layer, self.keep, 1.0, x, y, into),
+            (Phase::Test, AtTest::Nothing) if x.slot == y.slot => Ok(()),
+            (Phase::Test, AtTest::Nothing) => device.scale(1.0, x, y, into),
+            // A scale does not work in place; a neuron does.
+            (Phase::Test, AtTest::Scale) if x.slot == y.slot => {
+                device.neuron_forward(Neuron::Linear { a: self.keep, b: 0.0 }, x, y)
+            }
+            (Phase::Test, AtTest::Scale) => device.scale(self.keep, x, y, into),
         }
     }
 }

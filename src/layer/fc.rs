@@ -1,11 +1,12 @@
 //! Fully connected: y = W·x + b over all elements of an image, W `[out][in]`. In groups, each output sees the channels of its
 //! group alone, of all pixels, W `[out][in/groups]`: cuda-convnet2's split fc layer, and a locally connected layer of one
-//! place. Several inputs have weights of their own each, and their products are added up. Cost: out·in/groups multiply-adds an
-//! image, and as many for each gradient. Backward reads x.
+//! place. Several inputs have weights of their own each, and their products are added up. With `drop_connect` (Wan et al. 2013)
+//! every weight is kept with that probability for each image of a training step by itself, and divided by it; testing has the
+//! plain weights. Cost: out·in/groups multiply-adds an image, and as many for each gradient. Backward reads x.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Reads, key};
+use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Phase, Reads, key};
 use crate::config::LayerSpec;
-use crate::device::{self, ConvGeometry, Device, Dtype, Into, Neuron, Op, Product, Shape, Tensor};
+use crate::device::{self, ConvGeometry, Device, DropConnect, Dtype, Into, Neuron, Op, Product, Shape, Tensor};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -17,10 +18,11 @@ pub(super) const KIND: Kind = Kind {
             key("outputs", "required", "output channels"),
             key("bias", "true", "false: no biases"),
             key("groups", "1", "groups of input channels and outputs that do not see each other"),
+            key("drop_connect", "1", "in training, the probability that a weight is kept, for each image by itself"),
         ],
         shape: "1 × 1 × outputs",
         formula: "y[o] = b[o] + Σ W[o,i]·x[i], the elements i (of o's group) in the order row, column, channel",
-        source: "cuda-convnet's fc and sfc, Caffe's InnerProduct",
+        source: "cuda-convnet's fc and sfc, Caffe's InnerProduct; drop_connect: Wan et al. 2013",
     },
     build,
 };
@@ -33,10 +35,16 @@ struct Keys {
     bias: bool,
     #[serde(default = "one")]
     groups: std::num::NonZeroU32,
+    #[serde(default = "all")]
+    drop_connect: f64,
 }
 
 fn yes() -> bool {
     true
+}
+
+fn all() -> f64 {
+    1.0
 }
 
 fn one() -> std::num::NonZeroU32 {
@@ -47,6 +55,8 @@ fn one() -> std::num::NonZeroU32 {
 struct Fc {
     output: Shape,
     groups: usize,
+    /// The probability that a weight is kept.
+    keep: f64,
     bias: bool,
     neuron: Neuron,
     /// One for each input.
@@ -119,12 +129,29 @@ impl Map {
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
     let (outputs, groups) = (keys.outputs.get() as usize, keys.groups.get() as usize);
+    let keep = keys.drop_connect;
+    if !(keep > 0.0 && keep <= 1.0) {
+        let message = format!("drop_connect is a probability, {keep} is none");
+        return Err(Misfit::shape("drop_connect", message, "use 0 < drop_connect ≤ 1: the fraction that is kept"));
+    }
+    if keep < 1.0 && groups > 1 {
+        return Err(Misfit::shape("drop_connect", "drop_connect does not go with groups", "use several fc layers and a concat"));
+    }
+    // The masks' numbers have 34 bits for a weight's place, and the products' sizes are checked when its parameters are made.
+    if keep < 1.0 && inputs.iter().any(|x| x.image().saturating_mul(outputs) > 1 << 34) {
+        return Err(Misfit::shape("drop_connect", "more than 2³⁴ weights have no masks of their own", "use fewer outputs"));
+    }
     let maps = inputs.iter().map(|&x| Map::new(x, outputs, groups)).collect::<Result<_, Misfit>>()?;
     let output = Shape::new(inputs[0].n, 1, 1, outputs);
-    Ok(Box::new(Fc { output, groups, bias: keys.bias, neuron: Neuron::NONE, maps }))
+    Ok(Box::new(Fc { output, groups, keep, bias: keys.bias, neuron: Neuron::NONE, maps }))
 }
 
 impl Fc {
+    /// The masks of input `i`'s weights.
+    fn masks(&self, io: &Io, i: usize) -> DropConnect {
+        DropConnect { stream: io.layer ^ (i as u32) << 24, keep: self.keep }
+    }
+
     fn bias_shape(&self) -> Shape {
         Shape { n: 1, ..self.output }
     }
@@ -172,8 +199,8 @@ impl Layer for Fc {
     }
 
     fn fuse(&mut self, neuron: Neuron) -> bool {
-        if self.maps.len() > 1 {
-            return false; // it comes after the sum
+        if self.maps.len() > 1 || self.keep < 1.0 {
+            return false; // it comes after the sum, and a masked product ends with none
         }
         self.neuron = neuron;
         true
@@ -188,6 +215,9 @@ impl Layer for Fc {
             let bias = (i == 0 && self.bias).then(|| io.parameter(self.maps.len()));
             let (neuron, into) = if i == 0 { (self.neuron, Into::Set) } else { (Neuron::NONE, Into::Add) };
             match map {
+                Map::Whole(_) if self.keep < 1.0 && io.phase == Phase::Train => {
+                    device.drop_connect_forward(&self.masks(io, i), x, w, bias, y, into)?;
+                }
                 Map::Whole(p) => device.product(&p.forward, x, w, bias, neuron, y, into, scratch)?,
                 Map::Groups(g) if i == 0 => device.local_forward(g, x, w, bias, neuron, y, scratch)?,
                 Map::Groups(g) => {
@@ -205,6 +235,9 @@ impl Layer for Fc {
             if let Some((dw, into)) = io.parameter_gradient(i) {
                 let x = io.input(i);
                 match map {
+                    Map::Whole(_) if self.keep < 1.0 => {
+                        device.drop_connect_backward_weights(&self.masks(io, i), x, dy, dw, into)?;
+                    }
                     Map::Whole(p) => device.product(&p.weight_gradient, dy, x, None, Neuron::NONE, dw, into, scratch)?,
                     Map::Groups(g) => device.local_backward_filters(g, x, dy, dw, into, scratch)?,
                 }
@@ -219,6 +252,9 @@ impl Layer for Fc {
             if let Some((dx, into)) = io.input_gradient(i) {
                 let w = io.parameter(i);
                 match map {
+                    Map::Whole(_) if self.keep < 1.0 => {
+                        device.drop_connect_backward_input(&self.masks(io, i), dy, w, dx, into)?;
+                    }
                     Map::Whole(p) => device.product(&p.input_gradient, dy, w, None, Neuron::NONE, dx, into, scratch)?,
                     Map::Groups(g) => device.local_backward_image(g, dy, w, dx, into, scratch)?,
                 }

@@ -19,6 +19,7 @@ mod hinge;
 mod local;
 mod nailbed;
 mod neuron;
+mod noise;
 mod one_hot;
 mod pool;
 mod prelu;
@@ -125,6 +126,7 @@ pub const KINDS: &[Kind] = &[
     neuron::KIND,
     prelu::KIND,
     dropout::KIND,
+    noise::KIND,
     softmax::KIND,
     one_hot::KIND,
     cost::LOGISTIC_REGRESSION,

@@ -6,7 +6,7 @@ mod plan;
 mod recording;
 
 pub use graph::{Graph, Input, Node, Parameter};
-pub use init::InitError;
+pub use init::{InitError, values as initial_values};
 pub use plan::{Clip, Feed, Plan, Purpose};
 
 use crate::device::{self, Device, Dtype, ImageGeometry, Into, METRICS, Place, Shape, StepValues, Tensor, Update};

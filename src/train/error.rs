@@ -69,6 +69,9 @@ pub enum Error {
         /// The first difference.
         what: String,
     },
+    /// An argument that does not fit the config.
+    #[error("{0}")]
+    Argument(String),
     /// A setting that a run cannot change once it has begun.
     #[error("--set {key}: a run cannot change this when it is resumed; train a new one")]
     Fixed {
@@ -98,6 +101,10 @@ impl Error {
 
     /// The exit status of the command that ends with this error: 2 for arguments and configs, 1 for the rest.
     pub fn exit_status(&self) -> u8 {
-        if matches!(self, Self::Config(_) | Self::Fixed { .. } | Self::Device(device::Error::Unknown(_))) { 2 } else { 1 }
+        if matches!(self, Self::Config(_) | Self::Argument(_) | Self::Fixed { .. } | Self::Device(device::Error::Unknown(_))) {
+            2
+        } else {
+            1
+        }
     }
 }

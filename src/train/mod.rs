@@ -6,6 +6,7 @@ pub(crate) mod files;
 mod metrics;
 pub mod pretrain;
 mod run;
+pub mod start;
 mod trainer;
 
 pub use error::Error;

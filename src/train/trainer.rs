@@ -1,12 +1,13 @@
 //! The loop: steps, tests, metrics and checkpoints.
 
 use super::checkpoint::{self, Checkpoint, DataState, HostTensor, State, Tested};
+use super::start::{self, Started};
 use super::{Error, Line, Result, Run, Split, WeightLine, cost_lines};
 use crate::config::{ConfigError, DataSpec, Mean, NetSpec, Scale};
 use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
 use crate::device::{self, Device, Into, Shape, StepValues};
 use crate::layer::{ParameterRole, Phase};
-use crate::net::{BatchBytes, CostMetrics, Graph, InitError, Net, Parameter, Plan, Purpose, UpdateRule};
+use crate::net::{BatchBytes, CostMetrics, Graph, InitError, Net, Parameter, Plan, Purpose, UpdateRule, initial_values};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -108,7 +109,12 @@ impl Setup {
     /// # Errors
     /// A file that does not have a parameter's values, or the device.
     pub fn initialise(&self, net: &mut Net) -> Result<()> {
-        net.initialise(self.spec.train.seed).map_err(|e| match e {
+        net.initialise(self.spec.train.seed).map_err(|e| self.explain(e))
+    }
+
+    /// The error with the place in the config that it is about.
+    fn explain(&self, e: InitError) -> Error {
+        match e {
             InitError::Device(e) => e.into(),
             InitError::File { ref layer, ref parameter, bias, ref path, ref what } => {
                 let Some((_, layer)) = self.spec.layer(layer) else { return ConfigError::new(&e).into() };
@@ -117,7 +123,7 @@ impl Setup {
                             working directory";
                 layer.error(if bias { "init_bias" } else { "init" }, message, "", help).into()
             }
-        })
+        }
     }
 
     /// Images that go through the net at once.
@@ -211,6 +217,21 @@ impl Trainer {
         let mut trainer = Self::at(setup, device, 0)?;
         trainer.setup.initialise(&mut trainer.net)?;
         Ok(trainer)
+    }
+
+    /// Gives the net, at step 0, other parameters to start from: a checkpoint's, or without one the initial parameters of the
+    /// graph before filters were made local and weights unshared.
+    ///
+    /// # Errors
+    /// A file that does not have a parameter's values, or the device.
+    pub fn start_from(&mut self, before: &Graph, found: Option<&Checkpoint>) -> Result<Started> {
+        if let Some(found) = found {
+            return start::from_checkpoint(&mut self.net, before, found);
+        }
+        let seed = self.setup.spec.train.seed;
+        let values = |(i, p)| initial_values(p, i, seed).map_err(|e| self.setup.explain(e));
+        let values: Vec<Vec<f64>> = (0..).zip(&before.parameters).map(values).collect::<Result<_>>()?;
+        start::from_values(&mut self.net, before, &values)
     }
 
     /// A net as a checkpoint left it.

@@ -4,10 +4,12 @@
 mod binary_cross_entropy;
 mod contrastive;
 mod copy;
+mod drop_connect;
 mod hinge;
 mod lab;
 mod local;
 mod merge;
+mod noise;
 mod noisy_relu;
 mod norm;
 mod prelu;
@@ -30,6 +32,8 @@ pub(super) fn all() -> Vec<Arc<dyn Call>> {
         contrastive::cases(),
         local::cases(),
         norm::cases(),
+        drop_connect::cases(),
+        noise::cases(),
         resample::cases(),
         lab::cases(),
     ];

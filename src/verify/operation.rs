@@ -98,7 +98,7 @@ pub(super) enum Operation {
     PoolBackward { g: PoolGeometry, kind: PoolKind, into: Into },
     NeuronForward { neuron: Neuron, shape: Shape, in_place: bool },
     NeuronBackward { neuron: Neuron, shape: Shape, into: Into, in_place: bool },
-    Dropout { shape: Shape, layer: u32, keep: f64, into: Into, in_place: bool },
+    Dropout { shape: Shape, layer: u32, keep: f64, factor: f64, into: Into, in_place: bool },
     SoftmaxForward { shape: Shape },
     SoftmaxBackward { shape: Shape, into: Into },
     OneHot { shape: Shape, smoothing: f64 },
@@ -355,8 +355,8 @@ impl Call for Operation {
             Self::NeuronBackward { neuron, shape, into, in_place } => {
                 format!("{}{}{}{}", batch(shape), neuron_name(neuron), added(into), placed(in_place))
             }
-            Self::Dropout { shape, layer, keep, into, in_place } => {
-                format!("{} layer {layer} keep {keep}{}{}", batch(shape), added(into), placed(in_place))
+            Self::Dropout { shape, layer, keep, factor, into, in_place } => {
+                format!("{} layer {layer} keep {keep} times {factor}{}{}", batch(shape), added(into), placed(in_place))
             }
             Self::SoftmaxForward { shape } => batch(shape),
             Self::SoftmaxBackward { shape, into } => format!("{}{}", batch(shape), added(into)),
@@ -547,7 +547,7 @@ impl Call for Operation {
             Self::PoolBackward { g, kind, into } => d.pool_backward(&g, kind, t[0], t[1], t[2], into),
             Self::NeuronForward { neuron, .. } => d.neuron_forward(neuron, t[0], t[t.len() - 1]),
             Self::NeuronBackward { neuron, into, .. } => d.neuron_backward(neuron, t[0], t[1], t[t.len() - 1], into),
-            Self::Dropout { layer, keep, into, .. } => d.dropout(layer, keep, t[0], t[t.len() - 1], into),
+            Self::Dropout { layer, keep, factor, into, .. } => d.dropout(layer, keep, factor, t[0], t[t.len() - 1], into),
             Self::SoftmaxForward { .. } => d.softmax_forward(t[0], t[1]),
             Self::SoftmaxBackward { into, .. } => d.softmax_backward(t[0], t[1], t[2], into),
             Self::OneHot { smoothing, .. } => d.one_hot(t[0], smoothing, t[1]),

@@ -238,9 +238,9 @@ pub fn cases() -> Vec<Case> {
     }
     for (i, shape) in SHAPES.into_iter().enumerate() {
         let (layer, keep) = (i as u32 * 7, [0.5, 0.7, 0.1, 1.0, 0.9][i]);
-        all.push(O::Dropout { shape, layer, keep, into: Into::Set, in_place: false });
-        all.push(O::Dropout { shape, layer, keep, into: Into::Set, in_place: true });
-        all.push(O::Dropout { shape, layer, keep: 0.3, into: Into::Add, in_place: false });
+        all.push(O::Dropout { shape, layer, keep, factor: 1.0 / keep, into: Into::Set, in_place: false });
+        all.push(O::Dropout { shape, layer, keep, factor: 1.0, into: Into::Set, in_place: true });
+        all.push(O::Dropout { shape, layer, keep: 0.3, factor: 1.0 / 0.3, into: Into::Add, in_place: false });
         all.extend(INTOS.map(|into| O::Scale { shape, factor: -1.25, into }));
         all.push(O::Fill { shape, value: 0.375 });
         all.push(O::MeanAbs { shape });
@@ -336,7 +336,7 @@ pub fn random_case(seed: u64) -> Case {
             12 => Some(O::NeuronBackward { neuron: NEURONS[draw(0, 14)], shape, into, in_place: false }),
             13 => {
                 let keep = draw(1, 99) as f64 / 100.0;
-                Some(O::Dropout { shape, layer: draw(0, 40) as u32, keep, into, in_place: false })
+                Some(O::Dropout { shape, layer: draw(0, 40) as u32, keep, factor: 1.0 / keep, into, in_place: false })
             }
             14 => Some(O::LogregBackward { shape, images, largest: draw(1, 100) as f64, smoothing: 0.0, into }),
             _ => Some(O::LogregForward { shape, images, largest: draw(1, 100) as f64, smoothing: draw(0, 3) as f64 / 4.0 }),

@@ -73,3 +73,55 @@ fn a_failing_driver_loses_no_run() {
         }
     }
 }
+
+/// A frozen layer has no gradient computed, only passes on the one that layers before it need; and those before which nothing
+/// learns have none at all. By the kernels that one step and its test launch, as the emulator counts them.
+#[test]
+fn a_frozen_layer_queues_no_gradient() {
+    if on_a_card() {
+        return; // only the emulator counts
+    }
+    let layers = r#"
+[[layer]]
+name = "a"
+type = "conv"
+filters = 4
+size = 6
+stride = 3
+[[layer]]
+name = "b"
+type = "local"
+filters = 4
+size = 3
+stride = 3
+[[layer]]
+name = "c"
+type = "fc"
+outputs = 12
+[[layer]]
+name = "probabilities""#;
+    let (head, tail) = (SMALL.split("[[layer]]").next().unwrap(), SMALL.split("name = \"probabilities\"").nth(1).unwrap());
+    let folder = Folder::new(&format!("{head}{layers}{tail}"));
+    let backward = ["conv_backward_filters", "conv_backward_image", "local_backward_filters", "local_backward_image"];
+    let counted = [&backward[..], &["gemm_tn", "gemm_nn", "bias_backward", "sgd_update"]].concat();
+    let mut out = 0;
+    let mut launches = |frozen: &[&str]| -> Vec<u64> {
+        out += 1;
+        let (out, profile) = (format!("run{out}"), folder.path(&format!("profile{out}")));
+        let sets: Vec<String> = frozen.iter().map(|layer| format!("layer.{layer}.learning_rate=0")).collect();
+        let mut arguments = vec!["train", "net.toml", "--epochs", "0.05", "--out", &out];
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        run(&folder, &arguments, &[("CONVNET_EMULATOR_PROFILE", profile.to_str().unwrap())]).ended(0);
+        let kernels: serde_json::Value = serde_json::from_slice(&std::fs::read(&profile).unwrap()).unwrap();
+        let of = |prefix: &str| {
+            let named = kernels.as_object().unwrap().iter().filter(|(name, _)| name.starts_with(prefix));
+            named.map(|(_, counts)| counts["launches"].as_u64().unwrap()).sum()
+        };
+        assert!(of("local_forward") > 0, "the profile has what ran: {kernels}");
+        counted.iter().map(|prefix| of(prefix)).collect()
+    };
+    //                                  conv: filters, image; local: filters, image; fc: weights, input; biases; updates
+    assert_eq!(launches(&[]), [1, 0, 1, 1, 1, 1, 3, 6], "{counted:?}");
+    assert_eq!(launches(&["b", "c"]), [1, 0, 0, 1, 0, 1, 1, 2], "{counted:?}, two frozen behind one that learns");
+    assert_eq!(launches(&["a", "b"]), [0, 0, 0, 0, 1, 0, 1, 2], "{counted:?}, two frozen before one that learns");
+}

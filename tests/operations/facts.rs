@@ -19,7 +19,7 @@ fn dropout_keeps_its_share() {
         let mut m = Machine::<f32>::new();
         m.device.set_step(step()).unwrap();
         let (x, y) = (m.put(shape, &vec![1.0; elements]), m.room(shape));
-        m.device.dropout(0, keep, x, y, Into::Set).unwrap();
+        m.device.dropout(0, keep, 1.0 / keep, x, y, Into::Set).unwrap();
         let y = m.get(y);
         let kept = y.iter().filter(|&&y| y != 0.0).count() as f64;
         assert!(y.iter().all(|&y| y == 0.0 || y == f64::from((1.0 / keep) as f32)));
@@ -40,7 +40,7 @@ fn dropout_masks_are_functions_of_their_keys() {
         (values.seed, values.step, values.first_image) = (seed, at, first_image);
         m.device.set_step(values).unwrap();
         let x = m.put(shape, &vec![1.0; shape.elements()]);
-        m.device.dropout(layer, 0.5, x, x, Into::Set).unwrap();
+        m.device.dropout(layer, 0.5, 2.0, x, x, Into::Set).unwrap();
         m.get(x)
     };
     let whole = mask(shape, 1, 2, 3, 0);

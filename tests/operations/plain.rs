@@ -3,7 +3,8 @@
 use super::{Machine, assert_near, step};
 use convnet::device::philox::{self, Purpose, Stream};
 use convnet::device::{
-    ConvGeometry, CopyGeometry, Device, Into, Merge, Neuron, Op, PoolGeometry, PoolKind, Product, Shape, Update,
+    ConvGeometry, CopyGeometry, Device, DropConnect, Into, Merge, Neuron, Op, PoolGeometry, PoolKind, Product, Shape, StepValues,
+    Update,
 };
 
 const BOUND: f64 = 1e-12;
@@ -144,6 +145,65 @@ fn local_layers() {
             assert_near(&format!("filter gradient {g:?} {into:?}"), &m.get(tdw), &dw, BOUND);
         }
     }
+}
+
+/// y, dx and dw of a fully connected layer whose weight e has, for image j, the factor 1/keep or 0 that number e mod 4 of the
+/// Philox block (seed, stream, step, image first_image + j, e/4) decides.
+#[test]
+fn drop_connect() {
+    let (n, out, inputs) = (3, 5, 7);
+    let masks = DropConnect { stream: 9, keep: 0.6 };
+    let (x, w, b, dy) = (random(1, n * inputs), random(2, out * inputs), random(3, out), random(4, n * out));
+    let mut m = Machine::<f64>::new();
+    m.device.set_step(StepValues { seed: 77, step: 5, first_image: 2, ..step() }).unwrap();
+    let factor = |image: usize, e: usize| {
+        let block = philox::block(77, Purpose::Dropout, 9, 5, ((image as u64 + 2) << 32) | (e as u64 / 4));
+        if f64::from(philox::uniform(block[e % 4])) < 0.6 { 1.0 / 0.6 } else { 0.0 }
+    };
+    let (mut y, mut dx, mut dw) = (random(5, n * out), random(6, n * inputs), random(7, out * inputs));
+    let vectors = |n: usize, c: usize| Shape::new(n, 1, 1, c);
+    let (tx, tw, tb) = (m.put(vectors(n, inputs), &x), m.put(vectors(out, inputs), &w), m.put(vectors(1, out), &b));
+    let tdy = m.put(vectors(n, out), &dy);
+    let (ty, tdx, tdw) = (m.put(vectors(n, out), &y), m.put(vectors(n, inputs), &dx), m.put(vectors(out, inputs), &dw));
+    let mut kept = 0;
+    for (image, o, i) in (0..n * out * inputs).map(|k| (k / inputs / out, k / inputs % out, k % inputs)) {
+        let f = factor(image, o * inputs + i);
+        kept += usize::from(f > 0.0);
+        y[image * out + o] += f * w[o * inputs + i] * x[image * inputs + i];
+        dx[image * inputs + i] += f * w[o * inputs + i] * dy[image * out + o];
+        dw[o * inputs + i] += f * x[image * inputs + i] * dy[image * out + o];
+    }
+    assert!((40..90).contains(&kept), "{kept} of 105 kept");
+    m.device.drop_connect_forward(&masks, tx, tw, None, ty, Into::Add).unwrap();
+    m.device.drop_connect_backward_input(&masks, tdy, tw, tdx, Into::Add).unwrap();
+    m.device.drop_connect_backward_weights(&masks, tx, tdy, tdw, Into::Add).unwrap();
+    for (what, t, expected) in [("y", ty, &y), ("dx", tdx, &dx), ("dw", tdw, &dw)] {
+        assert_near(what, &m.get(t), expected, BOUND);
+    }
+    let (start, biased) = (random(5, n * out), m.room(vectors(n, out)));
+    m.device.drop_connect_forward(&masks, tx, tw, Some(tb), biased, Into::Set).unwrap();
+    let expected: Vec<f64> = (0..n * out).map(|i| y[i] - start[i] + b[i % out]).collect();
+    assert_near("with biases", &m.get(biased), &expected, BOUND);
+}
+
+/// y = x + std·g, of the gaussians of the block that an element's place names; each image by its number alone.
+#[test]
+fn noise() {
+    let shape = Shape::new(3, 2, 5, 7);
+    let x = random(1, shape.elements());
+    let mut m = Machine::<f64>::new();
+    m.device.set_step(StepValues { seed: 77, step: 5, first_image: 2, ..step() }).unwrap();
+    let (tx, ty) = (m.put(shape, &x), m.room(shape));
+    m.device.noise(4, 0.5, tx, ty).unwrap();
+    let number = |i: usize| {
+        let (image, element) = (i / 70, i % 70);
+        let block = philox::block(77, Purpose::Noise, 4, 5, ((image as u64 + 2) << 32) | (element as u64 / 4));
+        philox::gaussians(block)[element % 4]
+    };
+    let expected: Vec<f64> = x.iter().enumerate().map(|(i, x)| x + 0.5 * number(i)).collect();
+    assert_near("noise", &m.get(ty), &expected, BOUND);
+    m.device.noise(4, 0.5, tx, tx).unwrap();
+    assert_eq!(m.get(tx), m.get(ty), "in place");
 }
 
 #[test]
@@ -393,7 +453,7 @@ fn dropout() {
     let mut m = Machine::<f64>::new();
     m.device.set_step(values).unwrap();
     let (tx, ty) = (m.put(shape, &x), m.room(shape));
-    m.device.dropout(9, keep, tx, ty, Into::Set).unwrap();
+    m.device.dropout(9, keep, 1.0 / keep, tx, ty, Into::Set).unwrap();
     let kept = |i: usize| {
         let (image, element) = (10 + i / 42, i % 42);
         let block = (image as u64) << 32 | (element / 4) as u64;

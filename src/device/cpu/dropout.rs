@@ -1,4 +1,4 @@
-//! Dropout: y = x/keep where the element's random number is below keep, else 0. The number is a function of (seed, step,
+//! Dropout: y = factor·x where the element's random number is below keep, else 0. The number is a function of (seed, step,
 //! layer, image, element), made as in `philox.rs` (the tests hold this file to it), so the backward pass is the same call on
 //! the gradients and no mask is stored. Cost: one read, one write, and ten rounds of Philox for four elements; sixteen counters at a time, so that they are vectors.
 
@@ -11,24 +11,24 @@ use crate::device::{Into, StepValues};
 /// Counters at a time.
 const BLOCKS: usize = 16;
 /// Elements that they make.
-const BLOCK: usize = 4 * BLOCKS;
+pub(super) const BLOCK: usize = 4 * BLOCKS;
 /// Elements that one thread takes at a time.
 const PIECE: usize = 1 << 12;
 
 /// The streams' parts that are the same for all elements of an image.
 #[derive(Clone, Copy)]
-struct Stream {
-    seed: u64,
-    step: u64,
-    layer: u32,
-    image: u32,
+pub(super) struct Stream {
+    pub seed: u64,
+    pub step: u64,
+    pub layer: u32,
+    pub image: u32,
 }
 
 /// Sixteen blocks of [`philox::block`] from `counter` on, step by step for all of them at once: a round is then a few vector
 /// instructions. Element i of the four results of block j is `[i][j]`.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
-fn blocks(stream: Stream, counter: u32) -> [[u32; BLOCKS]; 4] {
+pub(super) fn blocks(stream: Stream, counter: u32) -> [[u32; BLOCKS]; 4] {
     // As in `philox::block`; the lower word of the counter, which alone differs, cannot overflow: an image has not that many
     // elements.
     let Stream { seed, step, layer, image } = stream;
@@ -53,7 +53,7 @@ fn blocks(stream: Stream, counter: u32) -> [[u32; BLOCKS]; 4] {
 }
 
 simd! {
-    /// Applies the mask of one image's elements from `first` (a multiple of 4) on: y ← f(x·mask/keep, y). An element stays
+    /// Applies the mask of one image's elements from `first` (a multiple of 4) on: y ← f(x·mask·factor, y). An element stays
     /// where its number's upper 24 bits are below `threshold`.
     fn mask<T: Real, F: Fn(T, T) -> T>(stream: Stream, threshold: u32, factor: T, first: usize, x: Option<&[T]>, y: &mut [T], f: F) {
         for (i, y) in y.chunks_mut(BLOCK).enumerate() {
@@ -79,13 +79,14 @@ simd! {
     }
 }
 
-/// y ← x·mask/keep, or y += …; without an x, x is y. `image` is the number of elements of one image.
+/// y ← x·mask·factor, or y += …; without an x, x is y. `image` is the number of elements of one image.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn apply<T: Real>(
     workers: &Workers,
     step: &StepValues,
     layer: u32,
     keep: f64,
+    factor: f64,
     image: usize,
     x: Option<&[T]>,
     y: &mut [T],
@@ -95,7 +96,8 @@ pub(super) fn apply<T: Real>(
     assert!(y.len().is_multiple_of(image) && x.is_none_or(|x| x.len() == y.len()));
     // uniform(bits) < keep, where uniform is (bits >> 8)/2²⁴: for the integer bits >> 8, below the next integer of keep·2²⁴.
     let threshold = (keep * 16_777_216.0).ceil() as u32;
-    let factor = T::of(1.0 / keep);
+    let unchanged = keep >= 1.0 && factor == 1.0;
+    let factor = T::of(factor);
     // Pieces start at an image or, of a single one, a multiple of four elements behind its start.
     let several = (PIECE / image).max(1);
     let work = |first_image: usize, first: usize, x: Option<&[T]>, y: &mut [T]| {
@@ -109,7 +111,7 @@ pub(super) fn apply<T: Real>(
             }
         }
     };
-    if keep >= 1.0 {
+    if unchanged {
         if let Some(x) = x {
             workers.pieces(y.len() / 4, PIECE, y, |i, y| match into {
                 Into::Set => y.copy_from_slice(&x[i * PIECE..][..y.len()]),

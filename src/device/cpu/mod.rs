@@ -10,6 +10,7 @@ mod conv;
 mod copy;
 mod cost;
 mod dispatch;
+mod drop_connect;
 mod dropout;
 mod elementwise;
 mod gemm;
@@ -20,6 +21,7 @@ mod local;
 mod math;
 mod merge;
 mod neuron;
+mod noise;
 mod noisy_relu;
 mod norm;
 mod one_hot;
@@ -37,10 +39,11 @@ pub use real::Real;
 pub use workers::Workers;
 
 use super::{
-    Binary, ConvGeometry, CopyGeometry, Device, Dtype, Error, Hinge, ImageGeometry, Into, Merge, Neuron, Op, PoolGeometry,
-    PoolKind, Product, Result, StepValues, Tensor, Update,
+    Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, Hinge, ImageGeometry, Into, Merge, Neuron, Op,
+    PoolGeometry, PoolKind, Product, Result, StepValues, Tensor, Update,
 };
 use arena::{Arena, Borrow};
+use drop_connect::Masked;
 
 /// All cores, or some of them, as a [`Device`] whose reals are `T`. It stays on the thread that made it.
 pub struct CpuDevice<T: Real> {
@@ -352,10 +355,49 @@ impl<T: Real> Device for CpuDevice<T> {
         Ok(())
     }
 
-    fn dropout(&mut self, layer: u32, keep: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
+    fn dropout(&mut self, layer: u32, keep: f64, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
         let image = y.shape.image();
         let (x, y) = in_place::<T>(&mut self.arena.borrow(), x, y);
-        dropout::apply(&self.workers, &self.step, layer, keep, image, x, y, into);
+        dropout::apply(&self.workers, &self.step, layer, keep, factor, image, x, y, into);
+        Ok(())
+    }
+
+    fn drop_connect_forward(
+        &mut self,
+        m: &DropConnect,
+        x: Tensor,
+        w: Tensor,
+        b: Option<Tensor>,
+        y: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        let masked = Masked::new(m, &self.step, x.shape, y.shape);
+        let mut t = self.arena.borrow();
+        let (x, w, b) = (t.read::<T>(x), t.read(w), b.map(|b| t.read(b)));
+        masked.forward(&self.workers, x, w, b, t.write(y), into);
+        Ok(())
+    }
+
+    fn drop_connect_backward_input(&mut self, m: &DropConnect, dy: Tensor, w: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        let masked = Masked::new(m, &self.step, dx.shape, dy.shape);
+        let mut b = self.arena.borrow();
+        let (dy, w) = (b.read::<T>(dy), b.read(w));
+        masked.backward_input(&self.workers, dy, w, b.write(dx), into);
+        Ok(())
+    }
+
+    fn drop_connect_backward_weights(&mut self, m: &DropConnect, x: Tensor, dy: Tensor, dw: Tensor, into: Into) -> Result<()> {
+        let masked = Masked::new(m, &self.step, x.shape, dy.shape);
+        let mut b = self.arena.borrow();
+        let (x, dy) = (b.read::<T>(x), b.read(dy));
+        masked.backward_weights(&self.workers, x, dy, b.write(dw), into);
+        Ok(())
+    }
+
+    fn noise(&mut self, layer: u32, std: f64, x: Tensor, y: Tensor) -> Result<()> {
+        let image = y.shape.image();
+        let (x, y) = in_place::<T>(&mut self.arena.borrow(), x, y);
+        noise::add(&self.workers, &self.step, layer, std, image, x, y);
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use crate::device::{Into, Result};
 
 pub(super) const KERNELS: &[&str] = &["dropout"];
 
-/// y ← x·mask/keep, or y += …; y may be x.
-pub(super) fn apply(d: &CudaDevice, layer: u32, keep: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
+/// y ← x·mask·factor, or y += …; y may be x.
+pub(super) fn apply(d: &CudaDevice, layer: u32, keep: f64, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
     let (images, elements) = (y.shape.n, y.shape.image());
     let (x, y) = (d.reals(x, images * elements)?, d.reals(y, images * elements)?);
     // uniform(bits) < keep, where uniform is (bits >> 8)/2²⁴.
@@ -15,17 +15,6 @@ pub(super) fn apply(d: &CudaDevice, layer: u32, keep: f64, x: Tensor, y: Tensor,
     d.launch(
         "dropout",
         d.over(images * elements.div_ceil(4)),
-        &[
-            &d.step.at(),
-            &layer,
-            &threshold,
-            &((1.0 / keep) as f32),
-            &(images as i32),
-            &(elements as i32),
-            &vector,
-            &x,
-            &y,
-            &add(into),
-        ],
+        &[&d.step.at(), &layer, &threshold, &(factor as f32), &(images as i32), &(elements as i32), &vector, &x, &y, &add(into)],
     )
 }

@@ -13,6 +13,7 @@ mod conv;
 mod copy;
 mod cost;
 mod driver;
+mod drop_connect;
 mod dropout;
 mod elementwise;
 mod embedded;
@@ -24,6 +25,7 @@ mod lab;
 mod local;
 mod merge;
 mod neuron;
+mod noise;
 mod noisy_relu;
 mod norm;
 mod parts;
@@ -38,8 +40,8 @@ mod step;
 pub use available::{DeviceInfo, available};
 
 use super::{
-    Binary, ConvGeometry, CopyGeometry, Device, Dtype, Error, GraphId, Hinge, ImageGeometry, Into, METRICS, Merge, Neuron, Op,
-    PoolGeometry, PoolKind, Product, Result, StepValues, Tensor, Update,
+    Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, GraphId, Hinge, ImageGeometry, Into, METRICS, Merge,
+    Neuron, Op, PoolGeometry, PoolKind, Product, Result, StepValues, Tensor, Update,
 };
 use cudarc::driver::sys::CUresult;
 use driver::{Address, Argument, Context, Failure, Function, Graph, Grid, Memory, Module, Stream};
@@ -65,6 +67,7 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("conv", conv::KERNELS),
     ("copy", copy::KERNELS),
     ("cost", cost::KERNELS),
+    ("drop_connect", drop_connect::KERNELS),
     ("dropout", dropout::KERNELS),
     ("elementwise", elementwise::KERNELS),
     ("gemm", gemm::KERNELS),
@@ -75,6 +78,7 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("local", local::KERNELS),
     ("neuron", neuron::KERNELS),
     ("noisy_relu", noisy_relu::KERNELS),
+    ("noise", noise::KERNELS),
     ("norm", norm::KERNELS),
     ("parts", parts::KERNELS),
     ("pool", pool::KERNELS),
@@ -515,8 +519,32 @@ impl Device for CudaDevice {
         prelu::backward_slope(self, x, dy, dslope, into, scratch)
     }
 
-    fn dropout(&mut self, layer: u32, keep: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
-        dropout::apply(self, layer, keep, x, y, into)
+    fn dropout(&mut self, layer: u32, keep: f64, factor: f64, x: Tensor, y: Tensor, into: Into) -> Result<()> {
+        dropout::apply(self, layer, keep, factor, x, y, into)
+    }
+
+    fn drop_connect_forward(
+        &mut self,
+        m: &DropConnect,
+        x: Tensor,
+        w: Tensor,
+        b: Option<Tensor>,
+        y: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        drop_connect::forward(self, m, x, w, b, y, into)
+    }
+
+    fn drop_connect_backward_input(&mut self, m: &DropConnect, dy: Tensor, w: Tensor, dx: Tensor, into: Into) -> Result<()> {
+        drop_connect::backward_input(self, m, dy, w, dx, into)
+    }
+
+    fn drop_connect_backward_weights(&mut self, m: &DropConnect, x: Tensor, dy: Tensor, dw: Tensor, into: Into) -> Result<()> {
+        drop_connect::backward_weights(self, m, x, dy, dw, into)
+    }
+
+    fn noise(&mut self, layer: u32, std: f64, x: Tensor, y: Tensor) -> Result<()> {
+        noise::add(self, layer, std, x, y)
     }
 
     fn softmax_forward(&mut self, x: Tensor, y: Tensor) -> Result<()> {
