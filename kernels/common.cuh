@@ -26,6 +26,13 @@ struct PoolGeometry {
 };
 static_assert(sizeof(PoolGeometry) == 48, "as in src/device/geometry.rs");
 
+struct LrnGeometry {
+    int n, h, w, c;
+    int size;
+    int within, blocked;
+};
+static_assert(sizeof(LrnGeometry) == 28, "as in src/device/geometry.rs");
+
 struct ImageGeometry {
     int n, h, w, c;
     int p, q;

@@ -106,7 +106,8 @@ impl ConvGeometry {
 }
 
 /// A pool: x `[n, h, w, c]`, y `[n, p, q, c]`. Window (p, q) covers the rows from start_h + p·stride_h for size_h rows,
-/// and the columns alike, clipped to the image.
+/// and the columns alike, clipped to the image. A stride of 0 divides the axis evenly among its windows: window p of P takes
+/// the rows from ⌊p·h/P⌋ to ⌈(p + 1)·h/P⌉, so that none is left out and none is empty, and sizes and starts are not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 #[allow(missing_docs)]
@@ -134,6 +135,31 @@ impl PoolGeometry {
     /// The output's shape.
     pub const fn output(&self) -> Shape {
         Shape::new(self.n as usize, self.p as usize, self.q as usize, self.c as usize)
+    }
+}
+
+/// Response normalisation of x `[n, h, w, c]`. The window of (h, w, c) is, across maps, the channels from c − size/2 for size
+/// channels, or in blocks those of its block of size channels; within a map, the rows from h − size/2 for size rows and the
+/// columns alike. It is clipped to the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct LrnGeometry {
+    pub n: i32,
+    pub h: i32,
+    pub w: i32,
+    pub c: i32,
+    pub size: i32,
+    /// 1: within each map.
+    pub within: i32,
+    /// 1: across maps, in blocks.
+    pub blocked: i32,
+}
+
+impl LrnGeometry {
+    /// The shape of x and y.
+    pub const fn shape(&self) -> Shape {
+        Shape::new(self.n as usize, self.h as usize, self.w as usize, self.c as usize)
     }
 }
 

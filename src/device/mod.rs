@@ -11,7 +11,9 @@ mod geometry;
 mod open;
 pub mod philox;
 
-pub use geometry::{ConvGeometry, CopyGeometry, ImageGeometry, PoolGeometry, Product, Rounding, Window, output_size};
+pub use geometry::{
+    ConvGeometry, CopyGeometry, ImageGeometry, LrnGeometry, PoolGeometry, Product, Rounding, Window, output_size,
+};
 pub use open::{DeviceInfo, list, open};
 
 use bytemuck::{Pod, Zeroable};
@@ -383,6 +385,10 @@ pub enum Op {
     PreluBackwardSlope(Shape, Shape),
     /// [`Device::mean_abs`] of so many elements.
     MeanAbs(usize),
+    /// [`Device::batch_norm_moments`] and [`Device::batch_norm_backward`] of a tensor of this shape.
+    BatchNorm(Shape),
+    /// [`Device::lrn_backward`].
+    LrnBackward(LrnGeometry),
 }
 
 /// What a net needs from the machine it runs on. Calls are queued in order; [`read`](Device::read) is the only one that
@@ -535,12 +541,83 @@ pub trait Device {
         scratch: Tensor,
     ) -> Result<()>;
 
-    /// y ← the maximum or the mean over each window of x, windows clipped to the image.
+    /// y ← the maximum, the mean or the root of the sum of squares over each window of x, windows clipped to the image.
     fn pool_forward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, y: Tensor) -> Result<()>;
 
     /// dx ← the gradient of [`pool_forward`](Device::pool_forward). Of equal maxima the first in row-major order takes it
-    /// all.
-    fn pool_backward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()>;
+    /// all; a root's is 0 at 0. A mean looks at neither x nor y, a maximum not at y.
+    #[allow(clippy::too_many_arguments)]
+    fn pool_backward(
+        &mut self,
+        g: &PoolGeometry,
+        kind: PoolKind,
+        x: Tensor,
+        y: Tensor,
+        dy: Tensor,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()>;
+
+    /// Response normalisation: y ← x·s^−beta, s = k + alpha·Σ seen² over the window of each element. `seen` is x
+    /// (Krizhevsky et al. 2012), or, within a map, how far x is from its neighbourhood's mean (Jarrett et al. 2009).
+    fn lrn_forward(&mut self, g: &LrnGeometry, r: &Response, x: Tensor, seen: Tensor, y: Tensor) -> Result<()>;
+
+    /// dx ← dy·s^−beta and dseen ← −2·alpha·beta·seen·Σ dy·x·s^(−beta − 1) over the windows that hold each element. `into` is
+    /// for dx; without a dseen, where `seen` is x, that is added to dx.
+    #[allow(clippy::too_many_arguments)]
+    fn lrn_backward(
+        &mut self,
+        g: &LrnGeometry,
+        r: &Response,
+        x: Tensor,
+        seen: Tensor,
+        dy: Tensor,
+        dx: Tensor,
+        into: Into,
+        dseen: Option<Tensor>,
+        scratch: Tensor,
+    ) -> Result<()>;
+
+    /// kept ← the mean of each of x's channels over images and places, and behind them 1/√(variance + epsilon): 2·c reals. The
+    /// running mean and variance move towards the batch's: running ← (1 − momentum)·running + momentum·batch, of the variance
+    /// the unbiased one (Ioffe and Szegedy 2015, as PyTorch has it). Exact also where the mean is large beside the deviation.
+    fn batch_norm_moments(
+        &mut self,
+        b: &BatchNorm,
+        x: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        kept: Tensor,
+        scratch: Tensor,
+    ) -> Result<()>;
+
+    /// As [`batch_norm_moments`](Device::batch_norm_moments), of the running mean and variance, which stay.
+    fn batch_norm_running(&mut self, epsilon: f64, mean: Tensor, variance: Tensor, kept: Tensor) -> Result<()>;
+
+    /// y ← neuron((x − kept mean)·kept 1/√…·gamma + beta), without an affine pair as if it were 1 and 0; y may be x.
+    fn batch_norm_apply(
+        &mut self,
+        kept: Tensor,
+        affine: Option<(Tensor, Tensor)>,
+        neuron: Neuron,
+        x: Tensor,
+        y: Tensor,
+    ) -> Result<()>;
+
+    /// The gradients of what a batch's own moments normalised, x̂ = (x − kept mean)·kept 1/√…: dgamma ← Σ dy·x̂,
+    /// dbeta ← Σ dy, dx ← gamma·kept 1/√…·(dy − mean of dy − x̂·mean of dy·x̂); dx may be dy.
+    #[allow(clippy::too_many_arguments)]
+    fn batch_norm_backward(
+        &mut self,
+        x: Tensor,
+        kept: Tensor,
+        gamma: Option<Tensor>,
+        dy: Tensor,
+        dgamma: Option<(Tensor, Into)>,
+        dbeta: Option<(Tensor, Into)>,
+        dx: Option<(Tensor, Into)>,
+        scratch: Tensor,
+    ) -> Result<()>;
 
     /// y ← neuron(x); y may be x.
     fn neuron_forward(&mut self, neuron: Neuron, x: Tensor, y: Tensor) -> Result<()>;
@@ -784,11 +861,45 @@ pub trait Device {
     fn mean_abs(&mut self, x: Tensor, mean: Tensor, scratch: Tensor) -> Result<()>;
 }
 
-/// What a pool makes of its window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How batch normalisation takes its moments.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// The weight of a batch in the running mean and variance.
+    pub momentum: f64,
+}
+
+/// How response normalisation weighs its window: s = k + alpha·Σ seen², y = x·s^−beta. alpha is of one element: a config's,
+/// divided by the elements of a whole window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Response {
+    pub alpha: f64,
+    pub beta: f64,
+    pub k: f64,
+}
+
+/// What a pool makes of its window: `max`, `avg` or `l2` in a config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PoolKind {
     /// The largest value.
     Max,
     /// The mean over the cells of the window that lie inside the image.
     Avg,
+    /// The root of the sum of squares.
+    L2,
+}
+
+impl PoolKind {
+    /// Whether its gradient is computed from its input.
+    pub const fn gradient_reads_input(self) -> bool {
+        matches!(self, Self::Max | Self::L2)
+    }
+
+    /// Whether its gradient is computed from its output.
+    pub const fn gradient_reads_output(self) -> bool {
+        matches!(self, Self::L2)
+    }
 }

@@ -81,6 +81,6 @@ impl Layer for Nailbed {
 
     fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.pool_backward(&self.geometry, PoolKind::Avg, io.input(0), io.output_gradient(), dx, into)
+        device.pool_backward(&self.geometry, PoolKind::Avg, io.input(0), io.output(), io.output_gradient(), dx, into)
     }
 }

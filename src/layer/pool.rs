@@ -1,7 +1,7 @@
-//! Max and average pooling. Windows are clipped to the image; averages divide by what is left of the window, as cuda-convnet
-//! does. Output sizes round up unless `rounding = "floor"`. `padding` is Caffe's, assumed on both sides; `start` and `outputs`
-//! are cuda-convnet's: where the first window starts (negative is outside), and how many there are. Cost: one read of x
-//! and one write of y; backward reads x and dy and writes dx.
+//! Max, average and L2 pooling. Windows are clipped to the image; averages divide by what is left of the window, as
+//! cuda-convnet does. Output sizes round up unless `rounding = "floor"`. `padding` is Caffe's, assumed on both sides; `start`
+//! and `outputs` are cuda-convnet's: where the first window starts (negative is outside), and how many there are. Cost: one
+//! read of x and one write of y; backward reads x and dy (of an average dy alone, of L2 y too) and writes dx.
 
 use super::{Doc, Io, Kind as LayerKind, Layer, Misfit, Reads, key};
 use crate::config::{Extent, LayerSpec, Offset, Padding};
@@ -12,10 +12,11 @@ pub(super) const KIND: LayerKind = LayerKind {
     name: "pool",
     labels: None,
     doc: Doc {
-        about: "the largest value or the mean of each window, channel by channel",
+        about: "the largest value, the mean or the L2 norm of each window, channel by channel",
         keys: &[
-            key("pool", "required", "\"max\" or \"avg\""),
-            key("size", "required", "rows and columns of a window: one number, or [height, width]"),
+            key("pool", "required", "\"max\", \"avg\" or \"l2\": the root of the sum of squares"),
+            key("size", "required unless global", "rows and columns of a window: one number, or [height, width]"),
+            key("global", "false", "true: one window that is the whole image, in place of size and all that follows it"),
             key("stride", "1", "cells between two windows"),
             key("padding", "0", "cells around the image that belong to no window's value"),
             key("start", "−padding", "where the first window starts, as in cuda-convnet; negative is outside"),
@@ -23,8 +24,8 @@ pub(super) const KIND: LayerKind = LayerKind {
             key("rounding", "ceil", "\"floor\" drops a last, partial window"),
         ],
         shape: "rows: ceil((h + 2·padding − size)/stride) + 1 (or floor), columns alike, × channels",
-        formula: "y[p,q,c] = max or mean of x[i,j,c] over the cells of window (p, q) that lie inside the image",
-        source: "cuda-convnet, Caffe; overlapping: Krizhevsky et al. 2012",
+        formula: "y[p,q,c] = max, mean or L2 norm of x[i,j,c] over the cells of window (p, q) that lie inside the image",
+        source: "cuda-convnet, Caffe; overlapping: Krizhevsky et al. 2012; L2: Le et al. 2012; global: Lin et al. 2014",
     },
     build,
 };
@@ -32,26 +33,15 @@ pub(super) const KIND: LayerKind = LayerKind {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
-    pool: Kind,
-    size: Extent,
+    pool: PoolKind,
+    size: Option<Extent>,
     #[serde(default)]
-    stride: Extent,
+    global: bool,
+    stride: Option<Extent>,
     padding: Option<Padding>,
     start: Option<Offset>,
     outputs: Option<Extent>,
-    #[serde(default = "ceil")]
-    rounding: Rounding,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Max,
-    Avg,
-}
-
-fn ceil() -> Rounding {
-    Rounding::Ceil
+    rounding: Option<Rounding>,
 }
 
 #[derive(Debug)]
@@ -63,20 +53,38 @@ struct Pool {
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
     let x = super::one_input(inputs)?;
+    if keys.global {
+        let given = [
+            ("size", keys.size.is_some()),
+            ("stride", keys.stride.is_some()),
+            ("padding", keys.padding.is_some()),
+            ("start", keys.start.is_some()),
+            ("outputs", keys.outputs.is_some()),
+            ("rounding", keys.rounding.is_some()),
+        ];
+        if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Err(Misfit::shape(key, format!("{key} says nothing of a window that is the whole image"), "leave it out"));
+        }
+        return Ok(Box::new(Pool { geometry: even(x, 1)?, kind: keys.pool }));
+    }
+    let Some(size) = keys.size else {
+        return Err(Misfit::shape("type", "the pool has no size", "give its windows a size, or global = true"));
+    };
+    let (stride, rounding) = (keys.stride.unwrap_or_default(), keys.rounding.unwrap_or(Rounding::Ceil));
     if keys.padding.is_some() && keys.start.is_some() {
         return Err(Misfit::shape("start", "start and padding say the same thing twice", "keep one of them"));
     }
     let mut outputs = [0; 2];
     let mut starts = [0; 2];
     for (i, input) in [x.h, x.w].into_iter().enumerate() {
-        let (size, stride) = (keys.size.axis(i), keys.stride.axis(i));
+        let (size, stride) = (size.axis(i), stride.axis(i));
         let padding = keys.padding.map_or(0, |p| p.axis(i));
         let start = keys.start.map_or(-(padding as i64), |s| i64::from(s.axis(i)));
         // cuda-convnet assumes no padding behind the image: the cells from the first window's start to the image's end.
         let seen = usize::try_from(input as i64 - start).unwrap_or(0);
         let by_rule = match keys.start {
-            Some(_) => output_size(seen, Window { size, stride, padding: 0, dilation: 1 }, keys.rounding),
-            None => output_size(input, Window { size, stride, padding, dilation: 1 }, keys.rounding),
+            Some(_) => output_size(seen, Window { size, stride, padding: 0, dilation: 1 }, rounding),
+            None => output_size(input, Window { size, stride, padding, dilation: 1 }, rounding),
         };
         let count = match keys.outputs {
             Some(o) => Some(o.axis(i)),
@@ -100,8 +108,8 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         }
         (outputs[i], starts[i]) = (count, start as i32);
     }
-    let [size_h, size_w] = [keys.size.axis(0), keys.size.axis(1)];
-    let [stride_h, stride_w] = [keys.stride.axis(0), keys.stride.axis(1)];
+    let [size_h, size_w] = [size.axis(0), size.axis(1)];
+    let [stride_h, stride_w] = [stride.axis(0), stride.axis(1)];
     let sizes = [x.n, x.h, x.w, x.c, outputs[0], outputs[1], size_h, size_w, stride_h, stride_w];
     let geometry = super::geometry(sizes, |[n, h, w, c, p, q, size_h, size_w, stride_h, stride_w]| PoolGeometry {
         n,
@@ -117,11 +125,26 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         start_h: starts[0],
         start_w: starts[1],
     })?;
-    let kind = match keys.pool {
-        Kind::Max => PoolKind::Max,
-        Kind::Avg => PoolKind::Avg,
-    };
-    Ok(Box::new(Pool { geometry, kind }))
+    Ok(Box::new(Pool { geometry, kind: keys.pool }))
+}
+
+/// The geometry that divides an image into windows × windows.
+pub(super) fn even(x: Shape, windows: usize) -> Result<PoolGeometry, Misfit> {
+    let sizes = [x.n, x.h, x.w, x.c, windows, x.h.div_ceil(windows), x.w.div_ceil(windows)];
+    super::geometry(sizes, |[n, h, w, c, windows, size_h, size_w]| PoolGeometry {
+        n,
+        h,
+        w,
+        c,
+        p: windows,
+        q: windows,
+        size_h,
+        size_w,
+        stride_h: 0,
+        stride_w: 0,
+        start_h: 0,
+        start_w: 0,
+    })
 }
 
 impl Layer for Pool {
@@ -130,7 +153,7 @@ impl Layer for Pool {
     }
 
     fn backward_reads(&self) -> Reads {
-        Reads { inputs: self.kind == PoolKind::Max, output: false }
+        Reads { inputs: self.kind.gradient_reads_input(), output: self.kind.gradient_reads_output() }
     }
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
@@ -139,6 +162,6 @@ impl Layer for Pool {
 
     fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.pool_backward(&self.geometry, self.kind, io.input(0), io.output_gradient(), dx, into)
+        device.pool_backward(&self.geometry, self.kind, io.input(0), io.output(), io.output_gradient(), dx, into)
     }
 }

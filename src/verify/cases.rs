@@ -1,6 +1,7 @@
 //! The operations that came after the first: a file each, with its cases of the conformance table. To add one, write its
 //! file and name it in [`all`].
 
+mod batch_norm;
 mod binary_cross_entropy;
 mod contrastive;
 mod copy;
@@ -8,6 +9,7 @@ mod drop_connect;
 mod hinge;
 mod lab;
 mod local;
+mod lrn;
 mod merge;
 mod noise;
 mod noisy_relu;
@@ -36,6 +38,8 @@ pub(super) fn all() -> Vec<Arc<dyn Call>> {
         noise::cases(),
         resample::cases(),
         lab::cases(),
+        batch_norm::cases(),
+        lrn::cases(),
     ];
     files.into_iter().flatten().collect()
 }

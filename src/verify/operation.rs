@@ -321,7 +321,7 @@ impl Call for Operation {
         let placed = |in_place: bool| if in_place { " in place" } else { "" };
         let batch = |s: Shape| format!("{} of {s}", s.n);
         let pool = |g: &PoolGeometry, kind: PoolKind| {
-            let kind = if kind == PoolKind::Max { "max" } else { "avg" };
+            let kind = ["max", "avg", "l2"][kind as usize];
             let (stride, start) = (pair(g.stride_h, g.stride_w), pair(g.start_h, g.start_w));
             let image = format!("{} of {}×{}×{}", g.n, g.h, g.w, g.c);
             format!("{kind} {image} {}×{} s{stride} from {start} to {}×{}", g.size_h, g.size_w, g.p, g.q)
@@ -439,7 +439,8 @@ impl Call for Operation {
                 vec![real(g.input(), Role::In, Start::Ties), output(g.output(), Into::Set)]
             }
             Self::PoolBackward { g, into, .. } => {
-                vec![real(g.input(), Role::In, Start::Ties), input(g.output()), output(g.input(), into)]
+                let y = real(g.output(), Role::In, Start::Uniform(-0.5, 2.0));
+                vec![real(g.input(), Role::In, Start::Ties), y, input(g.output()), output(g.input(), into)]
             }
             Self::NeuronForward { neuron, shape, in_place } => {
                 let start = match neuron {
@@ -544,7 +545,7 @@ impl Call for Operation {
             Self::BiasBackward { into, .. } => d.bias_backward(t[0], t[1], into, scratch),
             Self::Product { p, neuron, into, .. } => d.product(&p, t[0], t[1], last, neuron, t[2], into, scratch),
             Self::PoolForward { g, kind } => d.pool_forward(&g, kind, t[0], t[1]),
-            Self::PoolBackward { g, kind, into } => d.pool_backward(&g, kind, t[0], t[1], t[2], into),
+            Self::PoolBackward { g, kind, into } => d.pool_backward(&g, kind, t[0], t[1], t[2], t[3], into),
             Self::NeuronForward { neuron, .. } => d.neuron_forward(neuron, t[0], t[t.len() - 1]),
             Self::NeuronBackward { neuron, into, .. } => d.neuron_backward(neuron, t[0], t[1], t[t.len() - 1], into),
             Self::Dropout { layer, keep, factor, into, .. } => d.dropout(layer, keep, factor, t[0], t[t.len() - 1], into),
@@ -615,7 +616,8 @@ impl Call for Operation {
             | Self::PoolForward { .. }
             | Self::Dropout { .. }
             | Self::MeanAbs { .. } => sums = reference(self, &absolutes(0))?,
-            Self::PoolBackward { .. } => sums = reference(self, &absolutes(1))?,
+            // A maximum is where it is; a root's output is not below 0.
+            Self::PoolBackward { kind, .. } => sums = reference(self, &absolutes(if kind == PoolKind::L2 { 0 } else { 1 }))?,
             Self::Scale { shape, factor, into } => {
                 sums = reference(&Self::Scale { shape, factor: factor.abs(), into }, &absolutes(0))?;
             }

@@ -10,7 +10,7 @@ use crate::device::{
 use std::sync::Arc;
 
 pub(super) const INTOS: [Into; 2] = [Into::Set, Into::Add];
-const KINDS: [PoolKind; 2] = [PoolKind::Max, PoolKind::Avg];
+const KINDS: [PoolKind; 3] = [PoolKind::Max, PoolKind::Avg, PoolKind::L2];
 const NEURONS: [Neuron; 15] = [
     Neuron::NONE,
     Neuron::Linear { a: -1.5, b: 0.25 },
@@ -174,6 +174,12 @@ fn pools() -> Vec<PoolGeometry> {
     let mut pools: Vec<_> = table.into_iter().flatten().collect();
     // cuda-convnet's start and outputs: the last window has no cell at all, and the first starts before the image.
     pools.push(PoolGeometry { p: 4, q: 3, ..pool(2, [5, 5], 3, [3, 3], [2, 2], [1, 1], Floor).unwrap_or(pools[0]) });
+    // Windows that divide the image evenly: more cells than windows, fewer, as many; and rows of channels, as across maps.
+    let even = |p, q, g: Option<PoolGeometry>| g.map(|g| PoolGeometry { p, q, stride_h: 0, stride_w: 0, ..g });
+    pools.extend(even(4, 3, pool(2, [9, 7], 5, [4, 4], [1, 1], [0, 0], Floor)));
+    pools.extend(even(4, 2, pool(2, [3, 2], 3, [2, 1], [1, 1], [0, 0], Floor)));
+    pools.extend(even(1, 1, pool(3, [5, 6], 4, [5, 6], [1, 1], [0, 0], Floor)));
+    pools.extend(pool(30, [1, 17], 1, [1, 3], [1, 2], [0, 0], Ceil));
     pools
 }
 
@@ -321,7 +327,7 @@ pub fn random_case(seed: u64) -> Case {
                 let rounding = [Rounding::Floor, Rounding::Ceil][draw(0, 1)];
                 let image = [draw(1, 12), draw(1, 12)];
                 let g = pool(draw(1, 3), image, draw(1, 70), size, stride, padding, rounding);
-                let (forward, kind) = (draw(0, 1) == 0, KINDS[draw(0, 1)]);
+                let (forward, kind) = (draw(0, 1) == 0, KINDS[draw(0, 2)]);
                 g.map(|g| if forward { O::PoolForward { g, kind } } else { O::PoolBackward { g, kind, into } })
             }
             9 | 10 => {

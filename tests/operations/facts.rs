@@ -288,7 +288,7 @@ fn pools_take_nan() {
         let (x, y) = (m.put(Shape::new(1, 3, 3, 1), &values), m.room(vector(1)));
         let (dy, dx) = (m.put(vector(1), &[1.0]), m.room(Shape::new(1, 3, 3, 1)));
         m.device.pool_forward(&g, PoolKind::Max, x, y).unwrap();
-        m.device.pool_backward(&g, PoolKind::Max, x, dy, dx, Into::Set).unwrap();
+        m.device.pool_backward(&g, PoolKind::Max, x, y, dy, dx, Into::Set).unwrap();
         assert_eq!(m.get(y)[0].is_nan(), place == 0);
         assert_eq!(m.get(dx).iter().sum::<f64>(), 1.0);
     }

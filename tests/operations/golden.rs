@@ -9,7 +9,7 @@ use convnet::device::{
 use serde_json::Value;
 
 /// f64 agrees to rounding; f32 to its own.
-fn bound<T: Real>() -> f64 {
+pub fn bound<T: Real>() -> f64 {
     if size_of::<T>() == 8 { 1e-10 } else { 1e-4 }
 }
 
@@ -18,12 +18,12 @@ fn golden(kind: &str) -> Vec<Value> {
     all[kind].as_array().unwrap().clone()
 }
 
-fn numbers(v: &Value) -> Vec<f64> {
+pub fn numbers(v: &Value) -> Vec<f64> {
     v.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
 /// The geometry's fields in their order in the struct.
-fn geometry<G: bytemuck::Pod>(v: &Value) -> G {
+pub fn geometry<G: bytemuck::Pod>(v: &Value) -> G {
     let fields: Vec<i32> = numbers(v).into_iter().map(|v| v as i32).collect();
     bytemuck::pod_read_unaligned(bytemuck::cast_slice(&fields))
 }
@@ -98,7 +98,7 @@ fn pools() {
             let (x, dy) = (m.put(g.input(), &numbers(&v["x"])), m.put(g.output(), &numbers(&v["dy"])));
             let (y, dx) = (m.room(g.output()), m.room(g.input()));
             m.device.pool_forward(&g, kind, x, y).unwrap();
-            m.device.pool_backward(&g, kind, x, dy, dx, Into::Set).unwrap();
+            m.device.pool_backward(&g, kind, x, y, dy, dx, Into::Set).unwrap();
             for (name, t) in [("y", y), ("dx", dx)] {
                 assert_near(&format!("{name} of {kind:?} {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }

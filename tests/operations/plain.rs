@@ -253,21 +253,32 @@ fn pools() {
         PoolGeometry { size_h: 9, size_w: 9, p: 2, q: 2, start_h: -4, start_w: -4, ..base },
         // cuda-convnet's outputs = 5: the last windows lie behind the image.
         PoolGeometry { p: 5, q: 4, ..base },
+        // Windows that divide the image evenly.
+        PoolGeometry { p: 4, q: 5, stride_h: 0, stride_w: 0, ..base },
+        PoolGeometry { p: 9, q: 1, stride_h: 0, stride_w: 0, ..base },
     ];
     for g in geometries {
         let (xs, ys) = (g.input(), g.output());
         // Quarters: windows have equal maxima.
         let x: Vec<f64> = random(1, xs.elements()).into_iter().map(|x| (x * 4.0).round() / 4.0).collect();
         let dy = random(2, ys.elements());
-        for kind in [PoolKind::Max, PoolKind::Avg] {
+        for kind in [PoolKind::Max, PoolKind::Avg, PoolKind::L2] {
             let (mut y, mut dx) = (vec![0.0; ys.elements()], vec![0.0; xs.elements()]);
             for out in 0..ys.elements() {
                 let (c, q) = (out % ys.c, out / ys.c % ys.w);
                 let (p, n) = (out / ys.c / ys.w % ys.h, out / ys.image());
-                let rows = (0..g.size_h).map(|i| p as i32 * g.stride_h + g.start_h + i).filter(|&i| i >= 0 && i < g.h);
+                // The cells of a window along an axis; where the stride is 0, those that its share of the axis touches.
+                let along = |at: usize, windows: usize, cells: i32, size: i32, stride: i32, start: i32| {
+                    let share = move |i: &i32| {
+                        let (from, to) = (at as i32 * cells, (at as i32 + 1) * cells);
+                        (i + 1) * windows as i32 > from && i * (windows as i32) < to
+                    };
+                    let window = move |i: &i32| (0..size).contains(&(i - start - at as i32 * stride));
+                    (0..cells).filter(move |i| if stride == 0 { share(i) } else { window(i) })
+                };
+                let rows = along(p, ys.h, g.h, g.size_h, g.stride_h, g.start_h);
                 let cells: Vec<usize> = rows
-                    .flat_map(|i| (0..g.size_w).map(move |j| (i, q as i32 * g.stride_w + g.start_w + j)))
-                    .filter(|&(_, j)| j >= 0 && j < g.w)
+                    .flat_map(|i| along(q, ys.w, g.w, g.size_w, g.stride_w, g.start_w).map(move |j| (i, j)))
                     .map(|(i, j)| ((n * xs.h + i as usize) * xs.w + j as usize) * xs.c + c)
                     .collect();
                 let Some(&first) = cells.first() else { continue };
@@ -282,15 +293,20 @@ fn pools() {
                         y[out] = cells.iter().map(|&i| x[i]).sum::<f64>() * cell;
                         cells.iter().for_each(|&i| dx[i] += dy[out] * cell);
                     }
+                    PoolKind::L2 => {
+                        y[out] = cells.iter().map(|&i| x[i] * x[i]).sum::<f64>().sqrt();
+                        let share = if y[out] > 0.0 { dy[out] / y[out] } else { 0.0 };
+                        cells.iter().for_each(|&i| dx[i] += x[i] * share);
+                    }
                 }
             }
             let mut m = Machine::<f64>::new();
             let (tx, ty, tdy, tdx) = (m.put(xs, &x), m.room(ys), m.put(ys, &dy), m.room(xs));
             m.device.pool_forward(&g, kind, tx, ty).unwrap();
             assert_near(&format!("{kind:?} {g:?}"), &m.get(ty), &y, BOUND);
-            m.device.pool_backward(&g, kind, tx, tdy, tdx, Into::Set).unwrap();
+            m.device.pool_backward(&g, kind, tx, ty, tdy, tdx, Into::Set).unwrap();
             assert_near(&format!("{kind:?} gradient {g:?}"), &m.get(tdx), &dx, BOUND);
-            m.device.pool_backward(&g, kind, tx, tdy, tdx, Into::Add).unwrap();
+            m.device.pool_backward(&g, kind, tx, ty, tdy, tdx, Into::Add).unwrap();
             let twice: Vec<f64> = dx.iter().map(|dx| dx * 2.0).collect();
             assert_near(&format!("{kind:?} gradient added {g:?}"), &m.get(tdx), &twice, BOUND);
         }

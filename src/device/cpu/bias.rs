@@ -29,7 +29,7 @@ pub(super) fn scratch<T: Real>(dy: Shape, db: Shape) -> usize {
 
 simd! {
     /// sum ← Σ of the columns `from .. from + sum.len()` over rows of `columns`, four rows at a time.
-    fn sum_rows<T: Real>(dy: &[T], columns: usize, from: usize, sum: &mut [T]) {
+    pub(super) fn sum_rows<T: Real>(dy: &[T], columns: usize, from: usize, sum: &mut [T]) {
         sum.fill(T::ZERO);
         let n = sum.len();
         let mut fours = dy.chunks_exact(4 * columns);

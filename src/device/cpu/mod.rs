@@ -3,6 +3,7 @@
 //! order, so the bits do not depend on it. No operation allocates.
 
 mod arena;
+mod batch_norm;
 mod bias;
 mod binary_cross_entropy;
 mod contrastive;
@@ -18,6 +19,7 @@ mod hinge;
 mod images;
 mod lab;
 mod local;
+mod lrn;
 mod math;
 mod merge;
 mod neuron;
@@ -39,8 +41,8 @@ pub use real::Real;
 pub use workers::Workers;
 
 use super::{
-    Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, Hinge, ImageGeometry, Into, Merge, Neuron, Op,
-    PoolGeometry, PoolKind, Product, Result, StepValues, Tensor, Update,
+    BatchNorm, Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, Hinge, ImageGeometry, Into, LrnGeometry, Merge, Neuron,
+    Op, PoolGeometry, PoolKind, Product, Response, Result, StepValues, Tensor, Update,
 };
 use arena::{Arena, Borrow};
 use drop_connect::Masked;
@@ -136,6 +138,8 @@ impl<T: Real> Device for CpuDevice<T> {
             Op::BiasBackward(dy, db) => bias::scratch::<T>(*dy, *db),
             Op::PreluBackwardSlope(x, _) => prelu::scratch::<T>(*x),
             Op::MeanAbs(_) => 0,
+            Op::BatchNorm(x) => batch_norm::scratch::<T>(*x),
+            Op::LrnBackward(g) => g.shape().elements() * size_of::<T>(),
         }
     }
 
@@ -292,11 +296,109 @@ impl<T: Real> Device for CpuDevice<T> {
         Ok(())
     }
 
-    fn pool_backward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
+    fn pool_backward(
+        &mut self,
+        g: &PoolGeometry,
+        kind: PoolKind,
+        x: Tensor,
+        y: Tensor,
+        dy: Tensor,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
         let mut b = self.arena.borrow();
-        // A mean's gradient does not depend on x, whose memory may be another tensor's by now.
-        let x: &[T] = if kind == PoolKind::Max { b.read(x) } else { &[] };
-        pool::backward(&self.workers, g, kind, x, b.read(dy), b.write(dx), into);
+        // What the gradient does not depend on may be another tensor's memory by now.
+        let x: &[T] = if kind.gradient_reads_input() { b.read(x) } else { &[] };
+        let y: &[T] = if kind.gradient_reads_output() { b.read(y) } else { &[] };
+        pool::backward(&self.workers, g, kind, [x, y, b.read(dy)], b.write(dx), into);
+        Ok(())
+    }
+
+    fn lrn_forward(&mut self, g: &LrnGeometry, r: &Response, x: Tensor, seen: Tensor, y: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        lrn::forward::<T>(&self.workers, g, r, b.read(x), b.read(seen), b.write(y));
+        Ok(())
+    }
+
+    fn lrn_backward(
+        &mut self,
+        g: &LrnGeometry,
+        r: &Response,
+        x: Tensor,
+        seen: Tensor,
+        dy: Tensor,
+        dx: Tensor,
+        into: Into,
+        dseen: Option<Tensor>,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, seen, dy) = (b.read::<T>(x), b.read(seen), b.read(dy));
+        let (dx, dseen) = (b.write(dx), dseen.map(|d| b.write(d)));
+        lrn::backward(&self.workers, g, r, [x, seen, dy], dx, into, dseen, scratch_of(&mut b, scratch));
+        Ok(())
+    }
+
+    fn batch_norm_moments(
+        &mut self,
+        b: &BatchNorm,
+        x: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        kept: Tensor,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut t = self.arena.borrow();
+        let (x, running, kept) = (t.read::<T>(x), [t.write(mean), t.write(variance)], t.write(kept));
+        batch_norm::moments(&self.workers, b, x, running, kept, scratch_of(&mut t, scratch));
+        Ok(())
+    }
+
+    fn batch_norm_running(&mut self, epsilon: f64, mean: Tensor, variance: Tensor, kept: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        batch_norm::running::<T>(epsilon, b.read(mean), b.read(variance), b.write(kept));
+        Ok(())
+    }
+
+    fn batch_norm_apply(
+        &mut self,
+        kept: Tensor,
+        affine: Option<(Tensor, Tensor)>,
+        neuron: Neuron,
+        x: Tensor,
+        y: Tensor,
+    ) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let affine = affine.map(|(gamma, beta)| (b.read::<T>(gamma), b.read(beta)));
+        let kept = b.read(kept);
+        let (x, y) = in_place(&mut b, x, y);
+        batch_norm::apply(&self.workers, kept, affine, neuron, x, y);
+        Ok(())
+    }
+
+    fn batch_norm_backward(
+        &mut self,
+        x: Tensor,
+        kept: Tensor,
+        gamma: Option<Tensor>,
+        dy: Tensor,
+        dgamma: Option<(Tensor, Into)>,
+        dbeta: Option<(Tensor, Into)>,
+        dx: Option<(Tensor, Into)>,
+        scratch: Tensor,
+    ) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, kept, gamma) = (b.read::<T>(x), b.read(kept), gamma.map(|gamma| b.read(gamma)));
+        let (dy, dx) = match dx {
+            Some((dx, into)) => {
+                let (dy, dx) = in_place(&mut b, dy, dx);
+                (dy, Some((dx, into)))
+            }
+            None => (Some(b.read(dy)), None),
+        };
+        let mut gradient = |g: Option<(Tensor, Into)>| g.map(|(t, into)| (b.write(t), into));
+        let gradients = batch_norm::Gradients { dy, dx, dgamma: gradient(dgamma), dbeta: gradient(dbeta) };
+        batch_norm::backward(&self.workers, x, kept, gamma, gradients, scratch_of(&mut b, scratch));
         Ok(())
     }
 

@@ -1,9 +1,9 @@
-//! Max and average pooling. Windows are clipped to the image; averages divide by the cells that are left, as cuda-convnet
+//! Max, average and L2 pooling. Windows are clipped to the image; averages divide by the cells that are left, as cuda-convnet
 //! does. A window with no cell inside gives 0 and takes no gradient.
 //!
 //! Channels are the fastest axis, so every loop runs over them, cell by cell of the window. Forward cuts by
 //! output rows; backward, where windows may share cells, by images. Cost: one read of x and one write of y; backward of max
-//! reads x again to find the maxima, reads dy and writes dx, of avg reads dy and writes dx. A NaN is the maximum where
+//! reads x again to find the maxima, reads dy and writes dx, of avg reads dy and writes dx, of l2 x, y and dy. A NaN is the maximum where
 //! it is the window's first cell and is passed over elsewhere, forward and backward alike.
 
 use super::dispatch::simd;
@@ -40,6 +40,10 @@ impl G {
     /// The cells of the window at `output` along an axis of `cells`, clipped.
     #[inline(always)]
     fn window(&self, axis: usize, output: usize, cells: usize) -> Range<usize> {
+        if self.stride[axis] == 0 {
+            let windows = [self.p, self.q][axis];
+            return output * cells / windows..((output + 1) * cells).div_ceil(windows);
+        }
         let from = i64::from(self.start[axis]) + output as i64 * i64::from(self.stride[axis]);
         let to = from + i64::from(self.size[axis]);
         from.clamp(0, cells as i64) as usize..to.clamp(0, cells as i64) as usize
@@ -111,17 +115,38 @@ simd! {
     }
 }
 
-/// y ← the maximum or the mean over each window of x.
+simd! {
+    /// One row of outputs: y ← the root of the sum of squares over each window.
+    fn l2_row<T: Real>(g: G, p: usize, x: &[T], y: &mut [T]) {
+        let rows = g.window(0, p, g.h);
+        for (q, y) in y.chunks_exact_mut(g.c).enumerate() {
+            y.fill(T::ZERO);
+            for row in rows.clone() {
+                for column in g.window(1, q, g.w) {
+                    for (y, &x) in y.iter_mut().zip(&x[(row * g.w + column) * g.c..]) {
+                        *y += x * x;
+                    }
+                }
+            }
+            for y in y {
+                *y = y.sqrt();
+            }
+        }
+    }
+}
+
+/// y ← the maximum, the mean or the root of the sum of squares over each window of x.
 pub(super) fn forward<T: Real>(workers: &Workers, g: &PoolGeometry, kind: PoolKind, x: &[T], y: &mut [T]) {
     let g = G::new(g);
     assert!(x.len() == g.n * g.h * g.w * g.c && y.len() == g.n * g.p * g.q * g.c);
-    let ns = (y.len() * g.size[0] as usize * g.size[1] as usize).min(x.len() * 4) / 4;
+    let ns = y.len().saturating_mul((g.size[0] as usize).saturating_mul(g.size[1] as usize)).min(x.len() * 4) / 4;
     workers.pieces(ns, g.q * g.c, y, |i, y| {
         let (image, p) = (i / g.p, i % g.p);
         let x = &x[image * g.h * g.w * g.c..][..g.h * g.w * g.c];
         match kind {
             PoolKind::Max => forward_row(g, false, p, x, y, larger),
             PoolKind::Avg => forward_row(g, true, p, x, y, |y, x| y + x),
+            PoolKind::L2 => l2_row(g, p, x, y),
         }
     });
 }
@@ -242,19 +267,41 @@ simd! {
     }
 }
 
-/// dx ← the gradient of `forward` (or dx += …). An average does not read x, which may be empty.
+simd! {
+    /// One image's gradient of l2, added to dx: x·dy/y, 0 where y is.
+    fn backward_l2<T: Real>(g: G, x: &[T], y: &[T], dy: &[T], dx: &mut [T]) {
+        for p in 0..g.p {
+            for q in 0..g.q {
+                let at = (p * g.q + q) * g.c;
+                let (y, dy) = (&y[at..][..g.c], &dy[at..][..g.c]);
+                for row in g.window(0, p, g.h) {
+                    for column in g.window(1, q, g.w) {
+                        let at = (row * g.w + column) * g.c;
+                        let (x, dx) = (&x[at..][..g.c], &mut dx[at..][..g.c]);
+                        for i in 0..g.c {
+                            dx[i] += if y[i] > T::ZERO { x[i] * (dy[i] / y[i]) } else { T::ZERO };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// dx ← the gradient of `forward` (or dx += …), from x, y and dy. What a kind does not read may be empty.
 pub(super) fn backward<T: Real>(
     workers: &Workers,
     g: &PoolGeometry,
     kind: PoolKind,
-    x: &[T],
-    dy: &[T],
+    [x, y, dy]: [&[T]; 3],
     dx: &mut [T],
     into: Into,
 ) {
     let g = G::new(g);
     let (image, outputs) = (g.h * g.w * g.c, g.p * g.q * g.c);
-    assert!(dx.len() == g.n * image && dy.len() == g.n * outputs && (kind == PoolKind::Avg || x.len() == dx.len()));
+    assert!(dx.len() == g.n * image && dy.len() == g.n * outputs);
+    assert!(!kind.gradient_reads_input() || x.len() == dx.len());
+    assert!(!kind.gradient_reads_output() || y.len() == dy.len());
     workers.pieces(dx.len() / 2, image, dx, |i, dx| {
         let dy = &dy[i * outputs..][..outputs];
         if into == Into::Set {
@@ -263,6 +310,7 @@ pub(super) fn backward<T: Real>(
         match kind {
             PoolKind::Max => backward_max(g, &x[i * image..][..image], dy, dx),
             PoolKind::Avg => backward_avg(g, dy, dx),
+            PoolKind::L2 => backward_l2(g, &x[i * image..][..image], &y[i * outputs..][..outputs], dy, dx),
         }
     });
 }

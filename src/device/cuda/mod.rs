@@ -6,6 +6,7 @@
 //! the card's multiprocessors alone, and sums have a fixed order: the same card model gives the same bits.
 
 mod available;
+mod batch_norm;
 mod bias;
 mod binary_cross_entropy;
 mod contrastive;
@@ -23,6 +24,7 @@ mod hinge;
 mod images;
 mod lab;
 mod local;
+mod lrn;
 mod merge;
 mod neuron;
 mod noise;
@@ -40,8 +42,8 @@ mod step;
 pub use available::{DeviceInfo, available};
 
 use super::{
-    Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, GraphId, Hinge, ImageGeometry, Into, METRICS, Merge,
-    Neuron, Op, PoolGeometry, PoolKind, Product, Result, StepValues, Tensor, Update,
+    BatchNorm, Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, GraphId, Hinge, ImageGeometry, Into, LrnGeometry,
+    METRICS, Merge, Neuron, Op, PoolGeometry, PoolKind, Product, Response, Result, StepValues, Tensor, Update,
 };
 use cudarc::driver::sys::CUresult;
 use driver::{Address, Argument, Context, Failure, Function, Graph, Grid, Memory, Module, Stream};
@@ -56,11 +58,14 @@ unsafe impl Argument for PoolGeometry {}
 unsafe impl Argument for ImageGeometry {}
 // SAFETY: as above.
 unsafe impl Argument for CopyGeometry {}
+// SAFETY: as above.
+unsafe impl Argument for LrnGeometry {}
 // SAFETY: as above, in kernels/gemm.cu.
 unsafe impl Argument for Product {}
 
 /// The kernels, by file: each file of operations lists those that it launches.
 const KERNELS: &[(&str, &[&str])] = &[
+    ("batch_norm", batch_norm::KERNELS),
     ("bias", bias::KERNELS),
     ("binary_cross_entropy", binary_cross_entropy::KERNELS),
     ("contrastive", contrastive::KERNELS),
@@ -76,6 +81,8 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("lab", lab::KERNELS),
     ("merge", merge::KERNELS),
     ("local", local::KERNELS),
+    ("lrn", lrn::KERNELS),
+    ("merge", merge::KERNELS),
     ("neuron", neuron::KERNELS),
     ("noisy_relu", noisy_relu::KERNELS),
     ("noise", noise::KERNELS),
@@ -301,6 +308,8 @@ impl Device for CudaDevice {
             Op::Product(p) => gemm::scratch(self, p),
             Op::PreluBackwardSlope(x, _) => prelu::scratch(self, *x),
             Op::BiasBackward(dy, db) => bias::scratch(self, *dy, *db),
+            Op::BatchNorm(x) => batch_norm::scratch(self, *x),
+            Op::LrnBackward(g) => lrn::backward_scratch(g),
         }
     }
 
@@ -487,8 +496,77 @@ impl Device for CudaDevice {
         pool::forward(self, g, kind, x, y)
     }
 
-    fn pool_backward(&mut self, g: &PoolGeometry, kind: PoolKind, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
-        pool::backward(self, g, kind, x, dy, dx, into)
+    fn pool_backward(
+        &mut self,
+        g: &PoolGeometry,
+        kind: PoolKind,
+        x: Tensor,
+        y: Tensor,
+        dy: Tensor,
+        dx: Tensor,
+        into: Into,
+    ) -> Result<()> {
+        pool::backward(self, g, kind, [x, y, dy], dx, into)
+    }
+
+    fn lrn_forward(&mut self, g: &LrnGeometry, r: &Response, x: Tensor, seen: Tensor, y: Tensor) -> Result<()> {
+        lrn::forward(self, g, r, x, seen, y)
+    }
+
+    fn lrn_backward(
+        &mut self,
+        g: &LrnGeometry,
+        r: &Response,
+        x: Tensor,
+        seen: Tensor,
+        dy: Tensor,
+        dx: Tensor,
+        into: Into,
+        dseen: Option<Tensor>,
+        scratch: Tensor,
+    ) -> Result<()> {
+        lrn::backward(self, g, r, [x, seen, dy], dx, into, dseen, scratch)
+    }
+
+    fn batch_norm_moments(
+        &mut self,
+        b: &BatchNorm,
+        x: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        kept: Tensor,
+        scratch: Tensor,
+    ) -> Result<()> {
+        batch_norm::moments(self, b, x, [mean, variance], kept, scratch)
+    }
+
+    fn batch_norm_running(&mut self, epsilon: f64, mean: Tensor, variance: Tensor, kept: Tensor) -> Result<()> {
+        batch_norm::running(self, epsilon, mean, variance, kept)
+    }
+
+    fn batch_norm_apply(
+        &mut self,
+        kept: Tensor,
+        affine: Option<(Tensor, Tensor)>,
+        neuron: Neuron,
+        x: Tensor,
+        y: Tensor,
+    ) -> Result<()> {
+        batch_norm::apply(self, kept, affine, neuron, x, y)
+    }
+
+    fn batch_norm_backward(
+        &mut self,
+        x: Tensor,
+        kept: Tensor,
+        gamma: Option<Tensor>,
+        dy: Tensor,
+        dgamma: Option<(Tensor, Into)>,
+        dbeta: Option<(Tensor, Into)>,
+        dx: Option<(Tensor, Into)>,
+        scratch: Tensor,
+    ) -> Result<()> {
+        batch_norm::backward(self, x, kept, gamma, dy, dgamma, dbeta, dx, scratch)
     }
 
     fn neuron_forward(&mut self, neuron: Neuron, x: Tensor, y: Tensor) -> Result<()> {
