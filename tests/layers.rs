@@ -56,3 +56,28 @@ fn types_are_listed_and_explained() {
     let (status, _, error) = convnet(&["layers", "covn"]);
     assert_eq!((status, error.contains("did you mean conv?")), (Some(2), true), "{error}");
 }
+
+/// What a layer's keys say that cannot be is an error at the key, with a way out.
+#[test]
+fn keys_that_do_not_fit_are_refused() {
+    for (layer, message, help) in [
+        (r#"type = "lrn", k = 0"#, "k is 0", "use k > 0"),
+        (r#"type = "lrn", alpha = -1"#, "alpha is -1", "use alpha ≥ 0"),
+        (r#"type = "lrn", region = "within-map", blocked = true"#, "blocks are of channels", "leave out blocked"),
+        (r#"type = "batch-norm", epsilon = 0"#, "epsilon is 0", "use epsilon > 0"),
+        (r#"type = "batch-norm", running_momentum = 1.5"#, "running_momentum is 1.5", "use 0 ≤ running_momentum ≤ 1"),
+        (r#"type = "pool", pool = "l2""#, "the pool has no size", "or global = true"),
+        (r#"type = "pool", pool = "max", global = true, stride = 2"#, "stride says nothing", "leave it out"),
+        (r#"type = "cross-map-pool", pool = "max", size = 2, outputs = 4"#, "none of the 4 channels", "change start"),
+        (r#"type = "cross-map-pool", pool = "max", size = 2, start = -2"#, "none of the 4 channels", "change start"),
+        (r#"type = "spatial-pyramid", levels = []"#, "has no output", "levels = [1]"),
+        (r#"type = "spatial-pyramid", levels = [70000]"#, "is too large a size", "use smaller layers"),
+        (r#"type = "contrast-norm", k = -1"#, "k is -1", "use k > 0"),
+    ] {
+        let text = format!("layer = [{{ name = \"x\", inputs = \"data\", {layer} }}]");
+        let spec = NetSpec::from_toml(&text, "test.toml", &[]).unwrap();
+        let error = Graph::new(&spec, Shape::new(2, 9, 7, 4), 5).err().unwrap_or_else(|| panic!("{layer} is taken"));
+        let said = error.render(false);
+        assert!(said.contains(message) && said.contains(help), "{layer}: {said}");
+    }
+}

@@ -1,14 +1,17 @@
 //! The layers: one file a type, each with its config keys, shape rule, parameters, cost, forward and backward in terms of
 //! the [`Device`] trait. To add one, write its file and name it in [`KINDS`].
 
+mod batch_norm;
 mod binary_cross_entropy;
 mod blur;
 mod concat;
+mod contrast_norm;
 mod contrastive;
 mod conv;
 mod cost;
 mod crop;
 mod cross_entropy;
+mod cross_map_pool;
 mod data;
 mod deconv;
 mod dropout;
@@ -17,6 +20,7 @@ mod fc;
 mod flatten;
 mod hinge;
 mod local;
+mod lrn;
 mod nailbed;
 mod neuron;
 mod noise;
@@ -30,6 +34,7 @@ mod rgb2lab;
 mod rgb2yuv;
 mod slice;
 mod softmax;
+mod spatial_pyramid;
 
 pub use data::Part;
 pub use neuron::NeuronLayer;
@@ -109,6 +114,8 @@ pub const KINDS: &[Kind] = &[
     local::KIND,
     fc::KIND,
     pool::KIND,
+    cross_map_pool::KIND,
+    spatial_pyramid::KIND,
     concat::KIND,
     eltwise::SUM,
     eltwise::MAX,
@@ -123,6 +130,10 @@ pub const KINDS: &[Kind] = &[
     blur::KIND,
     rgb2yuv::KIND,
     rgb2lab::KIND,
+    lrn::KIND,
+    batch_norm::KIND,
+    contrast_norm::CONTRAST,
+    contrast_norm::MEAN,
     neuron::KIND,
     prelu::KIND,
     dropout::KIND,
@@ -319,6 +330,13 @@ pub trait Layer: Debug + Send {
         false
     }
 
+    /// Takes on a scale and a shift of each output channel, and a neuron behind them, in its own forward pass: weights, of which
+    /// it has one tensor with the output channel outermost, are multiplied, biases multiplied and added to. True if it did; one
+    /// without biases has a bias for each channel then, its second parameter.
+    fn take_channel_map(&mut self, _then: Neuron) -> bool {
+        false
+    }
+
     /// Takes the layer before it into itself, reading that layer's input in its place, if it can: true if it did. A cost is
     /// asked about its first input.
     fn take(&mut self, _before: Role) -> bool {
@@ -358,6 +376,14 @@ pub enum Role {
     Softmax,
     /// A neuron; a logistic one is taken into itself by a binary cross entropy.
     Neuron(Neuron),
+    /// A batch normalisation, which the layer before takes into itself for testing. Its last two parameters are the running
+    /// mean and variance, and before them there may be gamma and beta.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f64,
+        /// What it computes behind it.
+        neuron: Neuron,
+    },
     /// A cost: it has metrics and starts the backward pass. The coefficient multiplies its gradient.
     Cost {
         /// The weight of this cost in the sum that is minimised.

@@ -1,9 +1,10 @@
 //! The operations of the CPU device: against the f64 reference over the conformance table and at random (`table.rs`), the
-//! reference against the definitions written plainly (`plain.rs`) and against PyTorch (`golden.rs`), and single facts
+//! reference against the definitions written plainly (`plain.rs`) and against PyTorch (`golden.rs`, `norms.rs`), and single facts
 //! (`facts.rs`).
 
 mod facts;
 mod golden;
+mod norms;
 mod plain;
 mod table;
 
