@@ -92,7 +92,8 @@ pub(super) fn run(a: Arguments) -> Result {
         return Err(Failure::new(format!("the net sees images of {c} channels; image files have 1 to 4")));
     }
     let shape = Shape::new(files.len().clamp(1, BATCH), h, w, c);
-    let graph = Graph::new(&spec, shape, found.state.data.classes)?;
+    let mut graph = Graph::new(&spec, shape, found.state.data.classes)?;
+    graph.fold();
     let Some(prediction) = graph.prediction() else {
         return Err(Failure::new("the net has no output to predict with"));
     };

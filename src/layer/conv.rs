@@ -253,6 +253,16 @@ impl Layer for Conv {
         true
     }
 
+    fn take_channel_map(&mut self, then: Neuron) -> bool {
+        if self.geometries.len() > 1 || self.neuron != Neuron::NONE {
+            return false;
+        }
+        if self.bias == Bias::None {
+            self.bias = Bias::Shared;
+        }
+        self.fuse(then)
+    }
+
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let bias = (self.bias != Bias::None).then(|| io.parameter(self.geometries.len()));
         let (scratch, y) = (io.scratch(Pass::Forward), io.output());

@@ -206,6 +206,14 @@ impl Layer for Fc {
         true
     }
 
+    fn take_channel_map(&mut self, then: Neuron) -> bool {
+        if self.maps.len() > 1 || self.neuron != Neuron::NONE {
+            return false;
+        }
+        self.bias = true;
+        self.fuse(then)
+    }
+
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let (y, scratch) = (io.output(), io.scratch(Pass::Forward));
         let (term, scratch) = scratch.split(self.term_bytes(device.real()));

@@ -1,5 +1,6 @@
 //! The net as a graph of layers with their shapes: what a config means for images of a given size, before any device.
 
+use super::fold::Fold;
 use crate::config::{ConfigError, Init, InputSpec, LayerSpec, NetSpec, Schedule, Source, WeightSource};
 use crate::device::{METRICS, Neuron, Shape};
 use crate::layer::{KINDS, Layer, Misfit, NeuronLayer, ParameterRole, ParameterSpec, Part, Role};
@@ -92,6 +93,8 @@ pub struct Graph {
     pub parameters: Vec<Parameter>,
     /// What [`consumers`](Graph::consumers) answers, by node.
     readers: Vec<Vec<usize>>,
+    /// What [`Graph::fold`] has folded.
+    pub(super) folds: Vec<Fold>,
 }
 
 impl Graph {
@@ -103,7 +106,14 @@ impl Graph {
         let mut builder = Builder {
             spec,
             classes,
-            graph: Self { name: spec.name.clone(), images, nodes: Vec::new(), parameters: Vec::new(), readers: Vec::new() },
+            graph: Self {
+                name: spec.name.clone(),
+                images,
+                nodes: Vec::new(),
+                parameters: Vec::new(),
+                readers: Vec::new(),
+                folds: Vec::new(),
+            },
             outputs: Vec::with_capacity(spec.layers.len()),
         };
         for layer in &spec.layers {

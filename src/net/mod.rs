@@ -1,5 +1,6 @@
 //! A net on a device: the graph of its layers, the plan of its memory, and the walk forward and backward.
 
+mod fold;
 mod graph;
 mod init;
 mod plan;

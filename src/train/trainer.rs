@@ -81,7 +81,10 @@ impl Setup {
     /// # Errors
     /// A layer that does not fit, or a device that has not the memory.
     pub fn net(&self, batch: usize, device: Box<dyn Device>, purpose: Purpose) -> Result<Net> {
-        let graph = self.graph(batch)?;
+        let mut graph = self.graph(batch)?;
+        if purpose == Purpose::Infer {
+            graph.fold();
+        }
         let Normalisation { mean, scale } = &self.normalisation;
         Net::new(graph, device, purpose, self.images(batch), mean, *scale).map_err(|(e, device)| match e {
             device::Error::OutOfMemory { free, .. } => {
@@ -600,7 +603,7 @@ pub fn load_parameters(net: &mut Net, checkpoint: &Checkpoint, path: &std::path:
     let known = |t: &&HostTensor| t.name != "data.mean" && !net.graph.parameters.iter().any(|p| p.name == t.name);
     match checkpoint.weights.iter().find(known) {
         Some(extra) => Err(other(format!("it has '{}', which the net has not", extra.name))),
-        None => Ok(()),
+        None => Ok(net.fold_parameters()?),
     }
 }
 
