@@ -146,10 +146,14 @@ layer = [
 { name = "sum", type = "eltsum", inputs = ["fc1", "left", "right"], coefficients = [1, 1, 2], neuron = "relu" },
 { name = "largest", type = "eltmax", inputs = ["fc1", "sum"] },
 { name = "product", type = "eltproduct", inputs = ["largest", "fc1"] },
-{ name = "flat-again", type = "flatten" },
+{ name = "stem", type = "fc", inputs = "tanh", outputs = 10, neuron = "tanh" },
+{ name = "branch", type = "fc", outputs = 10, neuron = "relu" },
+{ name = "residual", type = "eltsum", inputs = ["branch", "stem"] },
+{ name = "flat-again", inputs = "product", type = "flatten" },
 { name = "logistic", type = "neuron", neuron = "logistic" },
 { name = "cost", type = "logistic-regression", inputs = "fc1" },
 { name = "small", type = "sum-of-squares", inputs = "logistic" },
+{ name = "residual-cost", type = "sum-of-squares", inputs = "residual" },
 ]
 [data]
 source = "mnist-10k"
@@ -350,6 +354,17 @@ fn a_sum_lies_in_an_input_of_its_own() {
     }
 }
 
+/// The gradient of a residual sum is that of both its inputs, in one place, which the branch's neuron then leaves as it is.
+#[test]
+fn a_residual_copies_no_gradient() {
+    let Planned { graph, plan } = planned(IN_PLACE, Purpose::Train);
+    let slots = ["residual", "branch.neuron", "stem.neuron", "branch", "stem"].map(|name| {
+        let node = &plan.nodes[graph.nodes.iter().position(|n| n.name == name).unwrap()];
+        node.output_gradient.unwrap().slot
+    });
+    assert!(slots[0] == slots[1] && slots[0] == slots[2] && slots[0] != slots[3] && slots[0] == slots[4], "{slots:?}");
+}
+
 /// Walks a step over a map of who wrote each byte last: whatever a pass reads is still what was written for it.
 #[test]
 fn no_tensor_is_overwritten_while_it_is_needed() {
@@ -386,10 +401,12 @@ fn no_tensor_is_overwritten_while_it_is_needed() {
         }
         let prediction = graph.prediction().unwrap();
         memory.read(plan.nodes[prediction].output.unwrap(), owners[prediction], prediction);
+        // A gradient that is passed on in its place is not written: it stays the one's behind.
+        let mut gradients: Vec<Owner> = (0..graph.nodes.len()).map(Owner::Gradient).collect();
         for (i, node) in graph.nodes.iter().enumerate().rev().filter(|(_, n)| n.learns) {
             let (t, reads) = (&plan.nodes[i], node.layer.backward_reads());
             if let Some(dy) = t.output_gradient {
-                memory.read(dy, Owner::Gradient(i), i);
+                memory.read(dy, gradients[i], i);
             }
             if reads.inputs {
                 node.inputs.iter().zip(&t.inputs).for_each(|(input, tensor)| memory.read(*tensor, owner(&owners, *input), i));
@@ -398,12 +415,16 @@ fn no_tensor_is_overwritten_while_it_is_needed() {
                 memory.read(t.output.unwrap(), owners[i], i);
             }
             memory.write(t.backward_scratch.unwrap(), Owner::Nobody);
-            for (input, gradient) in node.inputs.iter().zip(&t.input_gradients) {
+            for (slot, (input, gradient)) in node.inputs.iter().zip(&t.input_gradients).enumerate() {
                 let (Input::Node(j), Some((dx, into))) = (*input, *gradient) else { continue };
                 if into == Into::Add {
-                    memory.read(dx, Owner::Gradient(j), i);
+                    memory.read(dx, gradients[j], i);
+                } else if node.layer.passes_gradient(slot) && t.output_gradient.is_some_and(|dy| dy.slot == dx.slot) {
+                    gradients[j] = gradients[i];
+                    continue;
                 }
-                memory.write(dx, Owner::Gradient(j));
+                gradients[j] = Owner::Gradient(j);
+                memory.write(dx, gradients[j]);
             }
         }
         for (i, t) in

@@ -1,7 +1,7 @@
 //! Several inputs of one shape merged element by element: sum with coefficients, maximum, product. The maximum keeps which
 //! input it is, and its gradient goes to the first of equal ones; the sum's backward pass reads nothing, the product's the
 //! inputs. Cost: two inputs are one pass over three tensors, each further one another; backward a pass for each input, but for
-//! one input of a sum whose coefficient is 1, where the gradient stays in its place.
+//! those of a sum whose coefficient is 1: where nothing else is in the way, the gradient stays in its place for all of them.
 
 use super::{Doc, Io, Kind, Layer, Misfit, Pass, Reads, key};
 use crate::config::LayerSpec;
@@ -114,6 +114,10 @@ impl Layer for Sum {
 
     fn elementwise(&self) -> bool {
         true
+    }
+
+    fn passes_gradient(&self, input: usize) -> bool {
+        self.coefficients[input] == 1.0
     }
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {

@@ -297,6 +297,12 @@ pub trait Layer: Debug + Send {
         false
     }
 
+    /// Whether the gradient of this input is the output's, unchanged, so that it may lie in the same place, even with those of
+    /// others.
+    fn passes_gradient(&self, _input: usize) -> bool {
+        false
+    }
+
     /// Whether the output is the input under another shape, which then may lie in the input's place even where that is read
     /// again. Such a layer is elementwise too.
     fn is_view(&self) -> bool {

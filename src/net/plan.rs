@@ -2,7 +2,8 @@
 //! share memory. Time is counted in layer passes: load at 0, forward of node i at 1 + i, its backward at 2·nodes − i.
 //!
 //! Lifetimes come from what each layer's backward pass says it reads. An elementwise layer writes over its input where
-//! nobody else reads that, and its gradient over its output's. Placement is greedy: the largest tensor first, each at the
+//! nobody else reads that, and its gradient over its output's. A view lies in its input, and what is passed on unchanged to
+//! several inputs in one place for all. Placement is greedy: the largest tensor first, each at the
 //! lowest place that is free for its whole life (Pisarchyk and Lee, "Efficient memory management for deep neural net
 //! inference", 2020).
 
@@ -312,18 +313,45 @@ impl Planner<'_> {
         })
     }
 
-    /// Blocks of the outputs' gradients, where a node learns.
+    /// The inputs of node `i` whose gradient is its output's and stays in that place, the last first. Each is read by no other
+    /// node that learns, but the first of them may be: what those add to its gradient comes after the others' backward passes.
+    fn passed_on(&self, i: usize) -> Vec<usize> {
+        let nodes = &self.graph.nodes;
+        let learners = |j: usize| self.graph.consumers(j).rev().filter(|&k| nodes[k].learns);
+        let alone = |j: &usize| learners(*j).count() == 1;
+        let passed = nodes[i].inputs.iter().enumerate().filter_map(|(slot, input)| {
+            let Input::Node(j) = *input else { return None };
+            let once = nodes[i].inputs.iter().filter(|other| *other == input).count() == 1;
+            let passed = once && nodes[i].layer.passes_gradient(slot) && nodes[j].learns && learners(j).next() == Some(i);
+            passed.then_some(j)
+        });
+        let mut passed: Vec<usize> = passed.collect();
+        passed.sort_unstable_by_key(|&j| std::cmp::Reverse(j));
+        let first_alone = passed.iter().copied().rfind(alone);
+        let late = |j: &usize| learners(*j).nth(1).is_some_and(|adds| first_alone.is_none_or(|first| adds < first));
+        let shared = passed.iter().copied().find(late);
+        passed.retain(|&j| alone(&j) || shared == Some(j));
+        passed
+    }
+
+    /// Blocks of the outputs' gradients, where a node learns. Of the nodes that share one by [`passed_on`](Self::passed_on), all
+    /// but the first must leave it as it is: their inputs' gradients lie elsewhere.
     fn gradients(&mut self) -> Vec<Option<usize>> {
         let (graph, real) = (self.graph, self.device.real());
         let mut blocks: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+        let mut kept = vec![false; graph.nodes.len()];
         for i in (0..graph.nodes.len()).rev() {
             let node = &graph.nodes[i];
             let Some(first) = graph.consumers(i).rfind(|&j| graph.nodes[j].learns) else { continue };
             if !node.learns || node.is_cost() {
                 continue;
             }
-            let passed_on = self.only_reader_of(first).find(|&j| graph.nodes[j].learns);
-            let shared = passed_on.filter(|&j| j == i).and(blocks[first]);
+            let mut in_place = if kept[first] { Vec::new() } else { self.passed_on(first) };
+            if in_place.is_empty() && !kept[first] {
+                in_place.extend(self.only_reader_of(first).find(|&j| graph.nodes[j].learns));
+            }
+            kept[i] = in_place.contains(&i) && in_place.last() != Some(&i);
+            let shared = in_place.contains(&i).then(|| blocks[first]).flatten();
             let (from, until) = (self.backward_time(first), self.backward_time(i));
             let bytes = node.layer.output().elements() * real.size();
             let block = shared.unwrap_or_else(|| self.block(bytes, from, until));
