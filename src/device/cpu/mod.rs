@@ -41,8 +41,8 @@ pub use real::Real;
 pub use workers::Workers;
 
 use super::{
-    BatchNorm, Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, Hinge, ImageGeometry, Into, LrnGeometry, Merge, Neuron,
-    Op, PoolGeometry, PoolKind, Product, Response, Result, StepValues, Tensor, Update,
+    BatchNorm, Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, Hinge, ImageGeometry, Into, LrnGeometry,
+    Merge, Neuron, Op, PoolGeometry, PoolKind, Product, Response, Result, StepValues, Tensor, Update,
 };
 use arena::{Arena, Borrow};
 use drop_connect::Masked;

@@ -42,8 +42,8 @@ mod step;
 pub use available::{DeviceInfo, available};
 
 use super::{
-    BatchNorm, Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, GraphId, Hinge, ImageGeometry, Into, LrnGeometry,
-    METRICS, Merge, Neuron, Op, PoolGeometry, PoolKind, Product, Response, Result, StepValues, Tensor, Update,
+    BatchNorm, Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, GraphId, Hinge, ImageGeometry, Into,
+    LrnGeometry, METRICS, Merge, Neuron, Op, PoolGeometry, PoolKind, Product, Response, Result, StepValues, Tensor, Update,
 };
 use cudarc::driver::sys::CUresult;
 use driver::{Address, Argument, Context, Failure, Function, Graph, Grid, Memory, Module, Stream};
