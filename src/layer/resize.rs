@@ -14,13 +14,9 @@ pub(super) const KIND: Kind = Kind {
         about: "the image at another size, bilinearly",
         keys: &[
             key("size", "by scale", "rows and columns of the output: one number, or [height, width]"),
-            key(
-                "scale",
-                "by size",
-                "output over input; rows and columns are rounded down. cuda-convnet2's scale is input over output",
-            ),
+            key("scale", "by size", "input over output, as in cuda-convnet2: 2 halves rows and columns; they are rounded down"),
         ],
-        shape: "size × channels, or floor(scale · rows) × floor(scale · columns) × channels",
+        shape: "size × channels, or floor(rows/scale) × floor(columns/scale) × channels",
         formula: "y[i,j,c] = x at row (i + ½)·h/p − ½ and column (j + ½)·w/q − ½, between its four neighbours",
         source: "cuda-convnet2's resize; PyTorch's interpolate, bilinear, align_corners = False",
     },
@@ -60,16 +56,16 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
     let size = match (keys.size, keys.scale) {
         (Some(size), None) => [size.height, size.width],
         (None, Some(scale)) if scale.is_finite() && scale > 0.0 => {
-            // A product that is whole but for its rounding is that number.
-            let scaled = [x.h, x.w].map(|cells| (cells as f64 * scale + 1e-6).floor());
+            // A quotient that is whole but for its rounding is that number.
+            let scaled = [x.h, x.w].map(|cells| (cells as f64 / scale + 1e-6).floor());
             if scaled.iter().any(|&s| !(1.0..=1e6).contains(&s)) {
-                let message = format!("a {}×{} image times {scale} is {}×{}", x.h, x.w, scaled[0], scaled[1]);
+                let message = format!("a {}×{} image over {scale} is {}×{}", x.h, x.w, scaled[0], scaled[1]);
                 return Err(Misfit::shape("scale", message, "use a scale that leaves at least one cell"));
             }
             scaled.map(|s| s as usize)
         }
         (None, Some(scale)) => {
-            return Err(Misfit::shape("scale", format!("{scale} is no scale"), "use a number above 0: output over input"));
+            return Err(Misfit::shape("scale", format!("{scale} is no scale"), "use a number above 0: input over output"));
         }
         (None, None) => return Err(Misfit::shape("type", "a resize layer needs a size or a scale", "add, say, size = 32")),
         (Some(_), Some(_)) => {

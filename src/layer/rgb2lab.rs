@@ -11,7 +11,7 @@ pub(super) const KIND: Kind = Kind {
     labels: None,
     doc: Doc {
         about: "L*a*b* of linear RGB from 0 to 1",
-        keys: &[key("centre", "false", "true: 50 is subtracted from L*, so that it lies around 0")],
+        keys: &[key("center", "false", "true: 50 is subtracted from L*, so that it lies around 0")],
         shape: "as its input, which has 3 channels",
         formula: "L* = 116·f(Y) − 16, a* = 500·(f(X) − f(Y)), b* = 200·(f(Y) − f(Z)); f(t) = ∛t, below 0.0088564517 \
                   7.787037·t + 0.13793103; X = 0.49·r + 0.31·g + 0.2·b, Y = 0.17697·r + 0.8124·g + 0.01063·b, Z = 0.01·g + 0.99·b",
@@ -24,7 +24,7 @@ pub(super) const KIND: Kind = Kind {
 #[serde(deny_unknown_fields)]
 struct Keys {
     #[serde(default)]
-    centre: bool,
+    center: bool,
 }
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Rgb2Lab {
 
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
-    Ok(Box::new(Rgb2Lab { shape: rgb2yuv::colours(inputs)?, centre: if keys.centre { 50.0 } else { 0.0 } }))
+    Ok(Box::new(Rgb2Lab { shape: rgb2yuv::colours(inputs)?, centre: if keys.center { 50.0 } else { 0.0 } }))
 }
 
 impl Layer for Rgb2Lab {
