@@ -1,18 +1,22 @@
 //! Caffe's prototxt → the tree that the TOML would have made: a net to train or to deploy, or a solver and the net that it names.
 //!
 //! The text becomes a tree of fields ([`text`]), which are held against Caffe's messages ([`schema`], [`message`]); old layers
-//! become new ones ([`upgrade`]); blobs become layers' inputs ([`net`]), each type its counterpart ([`layers`], [`data`]), and the
+//! become new ones ([`upgrade`]); blobs become layers' inputs ([`net`]), each type its counterpart ([`layers`] and the files that it
+//! names), and the
 //! solver the section `[train]` ([`solver`]). Everything in the tree has the place of the field that it came from. What has no
 //! counterpart is an error; what only has no effect is a note.
 
 mod data;
 mod layers;
+mod losses;
 mod message;
 mod net;
+mod neurons;
 mod schema;
 mod solver;
 mod text;
 mod upgrade;
+mod weights;
 
 use super::tree::{Builder, Notes};
 use super::{ConfigError, Node, SourceId, Sources, Span};

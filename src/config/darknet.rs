@@ -6,33 +6,38 @@
 //! darknet's rate for an update is ours for the next (it counts from 1), the learning rate multiplies the momentum's sum and not
 //! what goes into it, and its running variance is the unbiased one.
 
-use super::error::{did_you_mean, list, quote};
+mod net;
+mod section;
+
+pub(super) use section::recognise;
+
+use super::error::{did_you_mean, list, number, quote};
 use super::tree::{self, Builder, Notes, array, tidy};
-use super::{ConfigError, DataSpec, Node, SourceId, Sources, Span, Value};
+use super::{ConfigError, Node, SourceId, Sources, Span};
 use crate::device::{Rounding, Window, output_size};
-use std::cell::Cell;
-use std::collections::HashMap;
+use net::Augment;
+use section::{LOADING, Section};
 
 /// Values of an image that a layer may make.
 const LARGEST: f64 = (1u64 << 31) as f64;
 
 /// Reads a whole file.
 pub(super) fn parse(text: &str, source: SourceId, sources: &Sources) -> Result<(Node, Vec<String>), ConfigError> {
-    let sections = sections(text, source, sources)?;
+    let sections = section::sections(text, source, sources)?;
     let mut notes = Notes::default();
     let Some((first, layers)) = sections.split_first() else {
         return Err(ConfigError::new("the file has no sections").help("the first is [net]"));
     };
-    if !is_net(&first.name) {
+    if !section::is_net(&first.name) {
         let error = ConfigError::new(format!("the first section is {}, not [net]", quote(&first.name)));
         return Err(error.at(sources, first.span, "").help("start with [net], its width, height and channels"));
     }
-    let (net, mut root) = settings(first, sources, &mut notes)?;
+    let (settings, mut root) = net::settings(first, sources, &mut notes)?;
     let mut reader =
-        Reader { sources, notes: &mut notes, outputs: Vec::new(), layers: Vec::new(), classes: None, augment: net.augment };
+        Reader { sources, notes: &mut notes, outputs: Vec::new(), layers: Vec::new(), classes: None, augment: settings.augment };
     for (i, section) in layers.iter().enumerate() {
         let before =
-            reader.outputs.last().cloned().unwrap_or(Output { name: "data".into(), shape: net.shape, softmax: Softmax::No });
+            reader.outputs.last().cloned().unwrap_or(Output { name: "data".into(), shape: settings.shape, softmax: Softmax::No });
         let output = reader.layer(section, i, before)?;
         section.all_read(sources)?;
         let values: f64 = output.shape.iter().map(|&n| n as f64).product();
@@ -47,502 +52,13 @@ pub(super) fn parse(text: &str, source: SourceId, sources: &Sources) -> Result<(
         return Err(ConfigError::new("the net has no layers").at(sources, first.span, "").help("add [convolutional], …"));
     }
     let (layers, classes, augment) = (reader.layers, reader.classes, reader.augment);
-    root.put("data", data(first, &net, classes, augment), first.span);
+    root.put("data", net::data(first, &settings, classes, augment), first.span);
     root.put("layer", tree::layers(layers), Span::new(source, 0..0));
     Ok((root.node(), notes.into_vec()))
 }
 
-/// Whether a text is a darknet file: its first section says so.
-pub(super) fn recognise(text: &str) -> bool {
-    let line = text.lines().map(strip).find(|line| line.starts_with('['));
-    line.is_some_and(|line| is_net(&line))
-}
-
-fn is_net(name: &str) -> bool {
-    matches!(name, "[net]" | "[network]")
-}
-
-/// Darknet takes all blanks out of a line.
-fn strip(line: &str) -> String {
-    line.chars().filter(|c| !matches!(c, ' ' | '\t' | '\r')).collect()
-}
-
-/// `[convolutional]` and its options.
-struct Section {
-    /// With its brackets.
-    name: String,
-    span: Span,
-    options: Vec<Choice>,
-}
-
-/// `key=value`.
-struct Choice {
-    key: String,
-    at: Span,
-    value: String,
-    span: Span,
-    read: Cell<bool>,
-}
-
-impl Choice {
-    fn whole(&self) -> Span {
-        self.at.to(self.span)
-    }
-}
-
-fn sections(text: &str, source: SourceId, sources: &Sources) -> Result<Vec<Section>, ConfigError> {
-    let mut sections: Vec<Section> = Vec::new();
-    // The options of the newest section.
-    let mut given: HashMap<String, Span> = HashMap::new();
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let from = start + (line.len() - line.trim_start().len());
-        let to = start + line.trim_end().len();
-        let span = Span::new(source, from..to.max(from));
-        start += line.len();
-        let stripped = strip(line.trim_end());
-        let Some(mark) = stripped.chars().next() else { continue };
-        if matches!(mark, '#' | ';') {
-            continue;
-        }
-        if mark == '[' {
-            let name = stripped.split(['#', ';']).next().unwrap_or_default().to_owned();
-            if !name.ends_with(']') {
-                let error = ConfigError::new(format!("{} is not closed", quote(&name))).at(sources, span, "expected ']'");
-                return Err(error.help("write a section as [convolutional]"));
-            }
-            sections.push(Section { name, span, options: Vec::new() });
-            given.clear();
-            continue;
-        }
-        let line = text[from..to].split('#').next().unwrap_or_default();
-        let Some((key, value)) = line.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
-            let error = ConfigError::new("this line is neither a section nor an option").at(sources, span, "");
-            return Err(error.help("write [section] or key=value"));
-        };
-        let Some(section) = sections.last_mut() else {
-            let error = ConfigError::new(format!("{} stands before any section", quote(key.trim()))).at(sources, span, "");
-            return Err(error.help("the file starts with [net]"));
-        };
-        let at = Span::new(source, from..from + key.trim_end().len());
-        let first = from + key.len() + 1 + (value.len() - value.trim_start().len());
-        let choice = Choice {
-            key: strip(key),
-            at,
-            value: strip(value),
-            span: Span::new(source, first..first + value.trim().len()),
-            read: Cell::new(false),
-        };
-        if choice.value.is_empty() {
-            let error = ConfigError::new(format!("{} has no value", quote(&choice.key))).at(sources, span, "");
-            return Err(error.help(format!("write {}=…, or remove the line", choice.key)));
-        }
-        if let Some(before) = given.insert(choice.key.clone(), at) {
-            let error = ConfigError::new(format!("{} is given twice in {}", quote(&choice.key), section.name));
-            let error = error.at(sources, at, "again").at(sources, before, "first");
-            return Err(error.help("keep one of them; darknet takes the first"));
-        }
-        section.options.push(choice);
-    }
-    Ok(sections)
-}
-
-/// Options that every layer may have and that are without effect here: they say which weights are loaded and saved.
-const LOADING: [&str; 5] = ["dontload", "dontloadscales", "dontsave", "numload", "onlyforward"];
-
-/// The options of a section, as far as darknet knows them.
-fn known(section: &str) -> Vec<&'static str> {
-    let own: &[&str] = match section {
-        "net" => &[
-            "batch",
-            "subdivisions",
-            "time_steps",
-            "notruth",
-            "random",
-            "adam",
-            "B1",
-            "B2",
-            "eps",
-            "height",
-            "width",
-            "channels",
-            "inputs",
-            "max_crop",
-            "min_crop",
-            "max_ratio",
-            "min_ratio",
-            "center",
-            "clip",
-            "angle",
-            "aspect",
-            "saturation",
-            "exposure",
-            "hue",
-            "learning_rate",
-            "momentum",
-            "decay",
-            "policy",
-            "burn_in",
-            "power",
-            "step",
-            "steps",
-            "scale",
-            "scales",
-            "gamma",
-            "max_batches",
-        ],
-        "convolutional" => &[
-            "filters",
-            "size",
-            "stride",
-            "pad",
-            "padding",
-            "groups",
-            "activation",
-            "batch_normalize",
-            "binary",
-            "xnor",
-            "flipped",
-            "dot",
-        ],
-        "local" => &["filters", "size", "stride", "pad", "activation"],
-        "connected" => &["output", "activation", "batch_normalize"],
-        "maxpool" => &["size", "stride", "padding"],
-        "dropout" => &["probability"],
-        "softmax" => &["groups", "temperature", "tree", "spatial", "noloss"],
-        "cost" => &["type", "scale", "ratio", "noobj", "thresh"],
-        "route" => &["layers"],
-        "shortcut" => &["from", "activation", "alpha", "beta"],
-        "crop" => &["crop_height", "crop_width", "flip", "angle", "saturation", "exposure", "shift", "noadjust"],
-        "normalization" => &["alpha", "beta", "kappa", "size"],
-        "activation" => &["activation"],
-        _ => &[],
-    };
-    let every: &[&str] = if section == "net" { &[] } else { &["learning_rate", "smooth", "stopbackward", "truth"] };
-    own.iter().chain(every).chain(if section == "net" { &[] } else { LOADING.as_slice() }).copied().collect()
-}
-
-/// The sections of classifiers, and their other names.
-const SECTIONS: [(&str, &str); 19] = [
-    ("[net]", "net"),
-    ("[network]", "net"),
-    ("[convolutional]", "convolutional"),
-    ("[conv]", "convolutional"),
-    ("[local]", "local"),
-    ("[connected]", "connected"),
-    ("[conn]", "connected"),
-    ("[maxpool]", "maxpool"),
-    ("[max]", "maxpool"),
-    ("[avgpool]", "avgpool"),
-    ("[avg]", "avgpool"),
-    ("[dropout]", "dropout"),
-    ("[softmax]", "softmax"),
-    ("[soft]", "softmax"),
-    ("[normalization]", "normalization"),
-    ("[lrn]", "normalization"),
-    ("[batchnorm]", "batchnorm"),
-    ("[activation]", "activation"),
-    ("[cost]", "cost"),
-];
-/// Sections that have one name.
-const MORE: [&str; 4] = ["[route]", "[shortcut]", "[crop]", "[logistic]"];
-/// Darknet's other sections.
-const OTHERS: [&str; 14] = [
-    "[detection]",
-    "[region]",
-    "[yolo]",
-    "[iseg]",
-    "[deconvolutional]",
-    "[deconv]",
-    "[l2norm]",
-    "[crnn]",
-    "[gru]",
-    "[lstm]",
-    "[rnn]",
-    "[reorg]",
-    "[upsample]",
-    "[seg]",
-];
-
-impl Section {
-    /// Which section it is.
-    fn kind(&self, sources: &Sources) -> Result<&str, ConfigError> {
-        let named = SECTIONS.iter().find(|(name, _)| *name == self.name).map(|(_, kind)| *kind);
-        let other = MORE.iter().find(|name| **name == self.name).map(|name| name.trim_matches(['[', ']']));
-        if let Some(kind) = named.or(other) {
-            return Ok(kind);
-        }
-        let known: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).chain(MORE).collect();
-        let help = format!("known sections: {}", list(&known));
-        let (message, label) = if OTHERS.contains(&self.name.as_str()) {
-            (format!("{} is no part of a classifier and has no counterpart here", self.name), String::new())
-        } else {
-            let label = did_you_mean(&self.name, &known, "not a section that is known here");
-            (format!("unknown section {}", quote(&self.name)), label)
-        };
-        Err(ConfigError::new(message).at(sources, self.span, label).help(help))
-    }
-
-    fn get(&self, key: &str) -> Option<&Choice> {
-        let choice = self.options.iter().find(|o| o.key == key)?;
-        choice.read.set(true);
-        Some(choice)
-    }
-
-    fn ignore(&self, keys: &[&str]) {
-        for key in keys {
-            self.get(key);
-        }
-    }
-
-    /// Where a key's value stands; the section, where it is a default.
-    fn place(&self, key: &str) -> Span {
-        self.get(key).map_or(self.span, Choice::whole)
-    }
-
-    fn error(&self, key: &str, sources: &Sources, message: &str, help: &str) -> ConfigError {
-        ConfigError::new(message).at(sources, self.place(key), "").help(help)
-    }
-
-    /// A whole number, or its default.
-    fn int(&self, key: &str, default: i64, sources: &Sources) -> Result<i64, ConfigError> {
-        let Some(choice) = self.get(key) else { return Ok(default) };
-        let small = choice.value.parse::<i64>().ok().filter(|v| v.unsigned_abs() <= i32::MAX.unsigned_abs().into());
-        small.ok_or_else(|| {
-            let message = format!("{key} must be a whole number, not {}", quote(&choice.value));
-            ConfigError::new(message).at(sources, choice.span, "expected a whole number")
-        })
-    }
-
-    /// A whole number of at least `least`.
-    fn at_least(&self, least: i64, key: &str, default: i64, sources: &Sources) -> Result<i64, ConfigError> {
-        let value = self.int(key, default, sources)?;
-        if value >= least && value <= 1 << 20 {
-            return Ok(value);
-        }
-        let message = if value < least {
-            format!("{key} must be at least {least}, not {value}")
-        } else {
-            format!("{key} is too large: {value}")
-        };
-        Err(self.error(key, sources, &message, ""))
-    }
-
-    fn flag(&self, key: &str, sources: &Sources) -> Result<bool, ConfigError> {
-        self.int(key, 0, sources).map(|v| v != 0)
-    }
-
-    fn float(&self, key: &str, default: f64, sources: &Sources) -> Result<f64, ConfigError> {
-        let Some(choice) = self.get(key) else { return Ok(default) };
-        number(&choice.value).ok_or_else(|| {
-            let message = format!("{key} must be a number, not {}", quote(&choice.value));
-            ConfigError::new(message).at(sources, choice.span, "expected a number")
-        })
-    }
-
-    /// Refuses an option that would change what is computed, unless it has its default.
-    fn only(&self, key: &str, default: f64, sources: &Sources) -> Result<(), ConfigError> {
-        if self.float(key, default, sources)? == default {
-            return Ok(());
-        }
-        Err(self.error(key, sources, &format!("{key} has no counterpart here"), "remove it, or convert the net by hand"))
-    }
-
-    fn all_read(&self, sources: &Sources) -> Result<(), ConfigError> {
-        let Some(choice) = self.options.iter().find(|o| !o.read.get()) else { return Ok(()) };
-        let known = known(self.kind(sources)?);
-        let label = did_you_mean(&choice.key, &known, "not an option that is known here");
-        let error =
-            ConfigError::new(format!("unknown option {} in {}", quote(&choice.key), self.name)).at(sources, choice.at, label);
-        Err(error.help(format!("known options: {}", list(&known))))
-    }
-}
-
-/// A finite decimal number.
-fn number(text: &str) -> Option<f64> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
-    text.parse::<f64>().ok().filter(|v| v.is_finite() && plain)
-}
-
 /// Rows, columns and channels.
 type Extents = [i64; 3];
-
-/// What `[net]` says beside `[train]`.
-struct Settings {
-    shape: Extents,
-    augment: Augment,
-}
-
-/// What is done to training images.
-#[derive(Clone, Copy)]
-struct Augment {
-    flip: bool,
-    /// Pixels become 2x − 1.
-    at: Span,
-}
-
-/// `[net]`, and the tree with `[train]` in it.
-fn settings(net: &Section, sources: &Sources, notes: &mut Notes) -> Result<(Settings, Builder), ConfigError> {
-    let size = |key| net.at_least(0, key, 0, sources);
-    let (h, w, c) = (size("height")?, size("width")?, size("channels")?);
-    let inputs = size("inputs")?;
-    let shape = match (h > 0 && w > 0 && c > 0, inputs) {
-        (true, n) if n == 0 || n == h * w * c => [h, w, c],
-        (false, n) if n > 0 && h == 0 && w == 0 => [1, 1, n],
-        (true, n) => {
-            let message = format!("inputs = {n} is not height·width·channels = {}", h * w * c);
-            return Err(net.error("inputs", sources, &message, "remove inputs"));
-        }
-        (false, _) => {
-            let message = "[net] does not say the images' size";
-            return Err(ConfigError::new(message).at(sources, net.span, "").help("add height=…, width=… and channels=…"));
-        }
-    };
-    let mut train = Builder::new(net.span);
-    let (batch, parts) = (net.at_least(1, "batch", 1, sources)?, net.at_least(1, "subdivisions", 1, sources)?);
-    let part = batch / parts;
-    if part == 0 {
-        let message = format!("{parts} subdivisions of a batch of {batch}");
-        return Err(net.error("subdivisions", sources, &message, "use at most as many as there are images in a batch"));
-    }
-    train.put("batch", part * parts, net.place("batch"));
-    if part * parts != batch {
-        let note = format!("a batch of {batch} in {parts} parts is {} images in darknet too", part * parts);
-        notes.say(sources, net.place("batch"), note);
-    }
-    if parts > 1 {
-        train.put("micro_batch", part, net.place("subdivisions"));
-    }
-    let steps = net.int("max_batches", 0, sources)?;
-    if steps > 0 {
-        train.put("steps", steps, net.place("max_batches"));
-    } else {
-        notes.say(sources, net.place("max_batches"), "without max_batches, darknet trains for ever: train.epochs is our default");
-    }
-    for (key, ours, default) in [("momentum", "momentum", 0.9), ("decay", "weight_decay", 0.0001)] {
-        train.put(ours, net.float(key, default, sources)?, net.place(key));
-    }
-    train.put("learning_rate", rate(net, sources)?, net.place("policy"));
-    for (key, default) in [("adam", 0.0), ("clip", 0.0), ("time_steps", 1.0), ("notruth", 0.0)] {
-        net.only(key, default, sources)?;
-    }
-    let varied = ["max_crop", "min_crop", "max_ratio", "min_ratio", "center", "angle", "aspect", "saturation", "exposure", "hue"];
-    let mut given = Vec::new();
-    for key in varied {
-        if net.get(key).is_some() {
-            net.float(key, 0.0, sources)?;
-            given.push(key);
-        }
-    }
-    if let Some(first) = given.first() {
-        let note = format!("{}: images are only mirrored, not varied otherwise", list(&given));
-        notes.say(sources, net.place(first), note);
-    }
-    if net.flag("random", sources)? {
-        notes.say(sources, net.place("random"), "random has no effect: images keep one size");
-    }
-    // Adam's, which may stay where adam is 0.
-    net.ignore(&["B1", "B2", "eps"]);
-    net.ignore(&["power", "step", "steps", "scale", "scales", "gamma"]);
-    net.all_read(sources)?;
-    let mut root = Builder::new(net.span);
-    root.put("train", train.table, net.span);
-    Ok((Settings { shape, augment: Augment { flip: true, at: net.span } }, root))
-}
-
-/// The learning rate as one of our schedules, with `burn_in` as its warmup.
-fn rate(net: &Section, sources: &Sources) -> Result<Value, ConfigError> {
-    let base = net.float("learning_rate", 0.001, sources)?;
-    let mut b = Builder::new(net.place("policy"));
-    let policy = net.get("policy").map_or("constant", |o| o.value.as_str());
-    let at = net.place("policy");
-    let power = net.float("power", 4.0, sources)?;
-    let named = |b: &mut Builder, name: &str| {
-        b.put("schedule", name, at).put("base", base, net.place("learning_rate"));
-    };
-    match policy {
-        "constant" => named(&mut b, "const"),
-        "step" => {
-            named(&mut b, "step");
-            b.put("every", net.at_least(1, "step", 1, sources)?, net.place("step"));
-            b.put("gamma", net.float("scale", 1.0, sources)?, net.place("scale"));
-        }
-        "steps" => {
-            let numbers = |key: &str| {
-                let Some(choice) = net.get(key) else {
-                    return Err(net.error("policy", sources, &format!("policy=steps without {key}"), &format!("add {key}=…")));
-                };
-                let numbers: Option<Vec<f64>> = choice.value.split(',').map(number).collect();
-                numbers.ok_or_else(|| {
-                    let message = format!("{key} must be numbers with commas between, not {}", quote(&choice.value));
-                    ConfigError::new(message).at(sources, choice.span, "")
-                })
-            };
-            let (steps, scales) = (numbers("steps")?, numbers("scales")?);
-            if steps.len() != scales.len() {
-                let message = format!("{} scales for {} steps", scales.len(), steps.len());
-                return Err(net.error("scales", sources, &message, "give one for each step"));
-            }
-            let whole = |&v: &f64| (v.fract() == 0.0 && (0.0..=1e15).contains(&v)).then_some(v as i64);
-            let Some(steps) = steps.iter().map(whole).collect::<Option<Vec<i64>>>() else {
-                return Err(net.error("steps", sources, "steps must be whole numbers", ""));
-            };
-            named(&mut b, "multistep");
-            b.put("at", array(steps, net.place("steps")), net.place("steps"));
-            match scales.as_slice() {
-                [one, rest @ ..] if rest.iter().all(|s| s == one) => b.put("gamma", *one, net.place("scales")),
-                each => b.put("gamma", array(each.iter().copied(), net.place("scales")), net.place("scales")),
-            };
-        }
-        "exp" => {
-            named(&mut b, "step");
-            b.put("every", 1i64, at).put("gamma", net.float("gamma", 1.0, sources)?, net.place("gamma"));
-        }
-        "poly" => {
-            named(&mut b, "poly");
-            b.put("power", power, net.place("power"));
-        }
-        "sigmoid" => {
-            named(&mut b, "sigmoid");
-            b.put("gamma", -net.float("gamma", 1.0, sources)?, net.place("gamma"));
-            b.put("at", net.at_least(0, "step", 1, sources)?, net.place("step"));
-        }
-        other => {
-            let known = ["constant", "step", "steps", "exp", "poly", "sigmoid"];
-            let (message, label) = if other == "random" {
-                ("policy=random has no counterpart here".to_owned(), String::new())
-            } else {
-                (format!("unknown policy {}", quote(other)), did_you_mean(other, &known, "not a policy that is known here"))
-            };
-            let span = net.get("policy").map_or(net.span, |o| o.span);
-            return Err(ConfigError::new(message).at(sources, span, label).help(format!("known policies: {}", list(&known))));
-        }
-    }
-    let burn_in = net.at_least(0, "burn_in", 0, sources)?;
-    if burn_in > 0 {
-        let mut warmup = Builder::new(net.place("burn_in"));
-        warmup.imply("steps", burn_in).put("power", power, net.place("power"));
-        b.put("warmup", warmup.table, net.place("burn_in"));
-    }
-    Ok(if policy == "constant" && burn_in == 0 { Value::Float(base) } else { Value::Table(b.table) })
-}
-
-/// `[data]`: darknet's images are in a file of their own; it divides bytes by 255, and mirrors every other.
-fn data(net: &Section, settings: &Settings, classes: Option<(i64, Span)>, augment: Augment) -> super::Table {
-    let mut data = Builder::new(net.span);
-    data.imply("source", DataSpec::NONE).imply("mean", "none").imply("scale", 1.0 / 255.0);
-    let mut flips = Builder::new(augment.at);
-    flips.imply("flip", augment.flip);
-    data.put("augment", flips.table, augment.at);
-    let at = net.place("height");
-    let mut synthetic = Builder::new(at);
-    synthetic.put("shape", array(settings.shape, at), at);
-    if let Some((classes, span)) = classes {
-        synthetic.put("classes", classes, span);
-    }
-    data.put("synthetic", synthetic.table, at);
-    data.table
-}
 
 /// Whether an output is a softmax's, behind which a `[cost]` means something else.
 #[derive(Clone, Copy)]
@@ -735,7 +251,7 @@ impl Reader<'_> {
     /// With darknet's constants, as its GPU code has them.
     fn batch_norm(&self, section: &Section, name: &str, input: &str) -> Result<Builder, ConfigError> {
         let mut b = self.begin(section, name, "batch-norm", &[input]);
-        b.put("epsilon", 1e-5, section.place("batch_normalize")).put("momentum", 0.01, section.place("batch_normalize"));
+        b.put("epsilon", 1e-5, section.place("batch_normalize")).put("running_momentum", 0.01, section.place("batch_normalize"));
         self.learned(section, &mut b, false)?;
         Ok(b)
     }
@@ -915,7 +431,7 @@ impl Reader<'_> {
         if temperature != 1.0 {
             let part = format!("{name}-part1");
             let mut b = self.begin(section, &part, "neuron", &[&from]);
-            b.put("neuron", format!("linear[{}, 0]", super::error::number(1.0 / temperature)), place);
+            b.put("neuron", format!("linear[{}, 0]", number(1.0 / temperature)), place);
             self.layers.push(b);
             from = part;
         }

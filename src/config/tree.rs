@@ -82,6 +82,11 @@ impl Builder {
         self.put(key, value, span)
     }
 
+    /// Its key `name`.
+    pub fn name(&self) -> &str {
+        self.table.get("name").and_then(|e| e.node.as_str()).unwrap_or_default()
+    }
+
     pub fn node(self) -> Node {
         Node::new(Value::Table(self.table), self.span)
     }
@@ -98,9 +103,7 @@ pub(super) fn layers(layers: Vec<Builder>) -> Value {
         if alone {
             b.table.shift_remove("inputs");
         }
-        if let Some(name) = b.table.get("name").and_then(|e| e.node.as_str()) {
-            name.clone_into(&mut above);
-        }
+        b.name().clone_into(&mut above);
         b.node()
     };
     Value::Array(layers.into_iter().map(one).collect())

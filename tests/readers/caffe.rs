@@ -158,7 +158,7 @@ fn wrong_files_are_shown_their_lines() {
         (pool("pool: AVE kernel_size: 3 pad: 1"), "an average over padded windows", 4),
         (pool("kernel_size: 3 global_pooling: true"), "kernel_size beside global_pooling", 4),
         (layer("type: \"Concat\" concat_param { axis: 0 }"), "axis = 0: only axis 1, the channels", 4),
-        (layer("type: \"Eltwise\""), "layer 'x': 1 bottoms, but an Eltwise layer has at least 2", 4),
+        (layer("type: \"Eltwise\""), "layer 'x': 1 bottoms, but a layer of type Eltwise has at least 2", 4),
         (layer("type: \"Slice\" slice_param { slice_point: [1, 2] }"), "2 slice_points for 1 tops", 4),
         (layer("type: \"Reshape\" reshape_param { shape { dim: 2 dim: -1 } }"), "a reshape that is no flatten", 4),
         (layer("type: \"Scale\""), "a Scale layer has a counterpart here only behind a BatchNorm", 4),

@@ -1,7 +1,7 @@
 //! Caffe's data layers → `[data]`: the source, what is done to its pixels, and the batch. Caffe says them in the net, once for
 //! training and once for tests; here the config has one section, and a source has both sets.
 
-use super::message::{Field, Message};
+use super::message::{self, Field, Message};
 use super::net::{Blob, Known, Layer, Origin, Translator};
 use crate::config::error::quote;
 use crate::config::tree::{Builder, array};
@@ -129,16 +129,7 @@ fn tops(t: &mut Translator, layer: &Layer, shape: Known) -> Blobs {
 /// The options that all types with a source share, and what is known of the images' shape.
 fn source(t: &mut Translator, layer: &Layer, keys: &Message) -> Result<Known, ConfigError> {
     first(t, layer)?;
-    let Some(path) = keys.get("source") else {
-        let label = format!("a {} layer needs it", layer.kind());
-        return Err(t.fault(
-            layer,
-            layer.kind.whole(),
-            "missing field 'source'",
-            &label,
-            "add source: \"…\", or --data names the images",
-        ));
-    };
+    let Some(path) = keys.get("source") else { return Err(t.missing(layer, "source")) };
     t.data.put_at("source", path.key, path.as_text(), path.span);
     keys.ignore(&["backend", "prefetch", "shuffle"]);
     if let Some(skip) = keys.get("rand_skip").filter(|f| f.as_int() != 0) {
@@ -187,7 +178,7 @@ fn processing(t: &mut Translator, layer: &Layer, keys: &Message) -> Result<Known
         Some(scale) => t.data.put_at("scale", scale.key, scale.as_float(), scale.span),
         None => t.data.put("scale", 1.0, implied),
     };
-    let flag = |name: &str| get(name).filter(|f| matches!(f.value, super::message::Value::Bool(true)));
+    let flag = |name: &str| get(name).filter(|f| matches!(f.value, message::Value::Bool(true)));
     if let Some(mirror) = flag("mirror") {
         let mut augment = Builder::new(mirror.whole());
         augment.put_at("flip", mirror.key, true, mirror.span);
@@ -253,16 +244,7 @@ pub fn memory_data(t: &mut Translator, layer: &Layer) -> Blobs {
     let keys = layer.m.message("memory_data_param").unwrap_or(&empty);
     let mut shape = [0; 3];
     for (size, name) in shape.iter_mut().zip(["height", "width", "channels"]) {
-        let Some(field) = keys.get(name) else {
-            let label = format!("a {} layer needs {}", layer.kind(), quote(name));
-            return Err(t.fault(
-                layer,
-                layer.kind.whole(),
-                &format!("missing field {}", quote(name)),
-                &label,
-                &format!("add {name}: …"),
-            ));
-        };
+        let Some(field) = keys.get(name) else { return Err(t.missing(layer, name)) };
         *size = field.as_int();
     }
     if let Some(batch) = keys.get("batch_size") {

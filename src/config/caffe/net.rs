@@ -446,7 +446,7 @@ impl<'a> Translator<'a> {
 
     /// Adds a layer, and gives the blob that it makes.
     pub fn add(&mut self, b: Builder, shape: Known) -> Blob {
-        let name = b.table.get("name").and_then(|e| e.node.as_str()).unwrap_or_default().to_owned();
+        let name = b.name().to_owned();
         self.layers.push(b);
         self.last = shape;
         Blob { layer: Some(self.layers.len() - 1), ..Blob::new(Origin::Layer(name), shape) }
