@@ -282,6 +282,15 @@ fn steps_or_epochs() {
     assert_eq!(steps(LENET, &["train.epochs=2", "train.steps=7"]), (Some(7), 7));
 }
 
+/// An argument that names other images takes the place of the synthetic ones, and of what the config says of them; one that
+/// asks for synthetic images keeps it.
+#[test]
+fn other_images_in_place_of_synthetic_ones() {
+    let text = LENET.replace(r#"source = "mnist-10k""#, "source = \"synthetic\"\nsynthetic = { classes = 3 }");
+    assert_eq!(good(&text, &["data.source=/data/digits"]).data.synthetic, None);
+    assert_eq!(good(&text, &["data.source=synthetic"]).data.synthetic.unwrap().classes, 3);
+}
+
 #[test]
 fn data_and_training_keys() {
     let text = r#"
