@@ -1,6 +1,7 @@
 //! The CUDA device: on this machine's card where it has one, else on the emulator of `emulator/`, which the tests load as
 //! their libcuda. A build without kernels (no nvcc) fails here, on purpose: scripts/install-nvcc.sh is quick.
 
+mod configs;
 mod conformance;
 mod failures;
 mod faults;
