@@ -328,7 +328,8 @@ fn unknown_neuron() {
     ·          ───┬───
     ·             ╰── did you mean 'relu'?
     ╰────
-  help: known values: linear, relu, brelu, softrelu, tanh, logistic, abs, square, sqrt
+  help: known values: linear, relu, brelu, softrelu, tanh, logistic, abs, square, sqrt, log, drelu, nrelu, leaky, elu,
+        swish
 "#,
     );
 }

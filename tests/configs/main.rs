@@ -24,8 +24,9 @@ fn names() -> Vec<String> {
 fn graph(name: &str, sets: &[&str]) -> Graph {
     let spec = spec(name, sets);
     let [h, w, c] = spec.data.synthetic.as_ref().map_or([28, 28, 1], |s| s.shape);
-    let c = if name == "siamese" { 2 } else { c };
-    let classes = spec.data.synthetic.as_ref().map_or(10, |s| s.classes);
+    // Pairs are two images, labelled alike or not.
+    let c = if spec.data.pairs { 2 * c } else { c };
+    let classes = if spec.data.pairs { 2 } else { spec.data.synthetic.as_ref().map_or(10, |s| s.classes) };
     Graph::new(&spec, Shape::new(1, h, w, c), classes).unwrap_or_else(|e| panic!("{}", e.render(false)))
 }
 
