@@ -98,6 +98,11 @@ impl NetSpec {
     /// What is wrong with a value or an argument, and where.
     pub fn from_node(mut root: Node, mut sources: Sources, name: &str, sets: &[String]) -> Result<Self, ConfigError> {
         apply(&mut root, sets, &mut sources)?;
+        // Other images, named by an argument, take the place of the synthetic ones that a config has to be tried out with.
+        let written_in = |key: &str| root.entry(&["data", key]).map(|e| e.key.source);
+        if written_in("synthetic") == Some(root.span.source) && written_in("source").is_some_and(|s| s != root.span.source) {
+            set_aside(&mut root, &sources)?;
+        }
         Self::build(root, sources, name)
     }
 

@@ -24,16 +24,13 @@ pub(super) fn apply(root: &mut Node, argument: &str, sources: &mut Sources) -> R
     let value = toml::parse_value(text, start, source, sources).transpose()?.unwrap_or_else(bare);
     let (last, tables) = path.split_last().ok_or_else(|| malformed("there is no key"))?;
     let table = descend(root, tables, sources)?;
-    let synthetic = value.as_str() == Some("synthetic");
     table.insert(last.name.clone(), Entry { key: last.span, node: value });
-    if let [Key { name: section, .. }] = tables {
-        match (section.as_str(), last.name.as_str()) {
-            // The length of a run is said in one of two ways; the argument's is meant.
-            ("train", "epochs") => table.shift_remove("steps"),
-            // Other images take the place of the synthetic ones that a config has to be tried out with.
-            ("data", "source") if !synthetic => table.shift_remove("synthetic"),
-            _ => None,
-        };
+    // The length of a run is said in one of two ways; the argument's is meant.
+    if let [Key { name: section, .. }] = tables
+        && section == "train"
+        && last.name == "epochs"
+    {
+        table.shift_remove("steps");
     }
     Ok(())
 }
