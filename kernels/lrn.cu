@@ -192,7 +192,7 @@ struct Itself {
     __device__ float operator()(float x) const { return x; }
 };
 
-extern "C" __global__ void __launch_bounds__(256, 3)
+extern "C" __global__ void __launch_bounds__(256, 2)
 lrn_any_forward(LrnGeometry g, float alpha, float beta, float k, int vector, const float* __restrict__ x,
                 const float* __restrict__ seen, float* __restrict__ y) {
     for_windows(g, false, vector, seen, Square{}, [&](auto width, long long i, const auto& sum) {
@@ -205,7 +205,7 @@ lrn_any_forward(LrnGeometry g, float alpha, float beta, float k, int vector, con
 }
 
 // dx ← dy·s^−beta, or dx += …, and t ← dy·x·s^(−beta − 1).
-extern "C" __global__ void __launch_bounds__(256, 3)
+extern "C" __global__ void __launch_bounds__(256, 2)
 lrn_any_respond(LrnGeometry g, float alpha, float beta, float k, int vector, const float* __restrict__ x,
                 const float* __restrict__ seen, const float* __restrict__ dy, float* __restrict__ dx, int add,
                 float* __restrict__ t) {
@@ -225,7 +225,7 @@ lrn_any_respond(LrnGeometry g, float alpha, float beta, float k, int vector, con
 }
 
 // d ← factor·seen·Σ t over the windows that hold an element, or d += ….
-extern "C" __global__ void __launch_bounds__(256, 3)
+extern "C" __global__ void __launch_bounds__(256, 2)
 lrn_any_backward(LrnGeometry g, float factor, int vector, const float* __restrict__ seen, const float* __restrict__ t,
                  float* __restrict__ d, int add) {
     for_windows(g, true, vector, t, Itself{}, [&](auto width, long long i, const auto& sum) {
