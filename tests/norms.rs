@@ -10,8 +10,8 @@ use convnet::net::Graph;
 use convnet::train::{Split, read_lines};
 use std::fs;
 
-/// Behind a convolution without biases, with a neuron; behind one with untied biases; of a vector; and twice where it cannot
-/// fold: behind a pool, and behind a convolution that another layer reads too.
+/// Behind a convolution without biases, with a neuron; behind one with untied biases; of a vector; and where it cannot
+/// fold: behind a pool, a convolution that another layer reads too, and a product that is masked in training.
 const NET: &str = r#"
 name = "normalised"
 layer = [
@@ -26,6 +26,8 @@ layer = [
 { name = "both", type = "eltsum", inputs = ["conv3", "norm4"] },
 { name = "fc1", type = "fc", outputs = 20, bias = false },
 { name = "norm5", type = "batch-norm", epsilon = 0.001 },
+{ name = "dropped", type = "fc", outputs = 20, bias = false, drop_connect = 0.9 },
+{ name = "norm6", type = "batch-norm", neuron = "relu" },
 { name = "fc2", type = "fc", outputs = 10 },
 { name = "probabilities", type = "softmax" },
 { name = "cost", type = "logistic-regression" },

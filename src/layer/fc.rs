@@ -207,11 +207,9 @@ impl Layer for Fc {
     }
 
     fn take_channel_map(&mut self, then: Neuron) -> bool {
-        if self.maps.len() > 1 || self.neuron != Neuron::NONE {
-            return false;
-        }
-        self.bias = true;
-        self.fuse(then)
+        let takes = self.maps.len() == 1 && self.neuron == Neuron::NONE && self.fuse(then);
+        self.bias |= takes;
+        takes
     }
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
