@@ -251,31 +251,33 @@ impl<'a> Builder<'a> {
         known: Known,
     ) -> Result<(), ConfigError> {
         let replicas = self.place(layer, &mut draft, known.replicas)?;
-        let neuron = layer.text(Layers, "neuron").filter(|n| n.value != "ident" && known.kind != "neuron");
+        // Data and costs read no neuron, though [DEFAULT] may have one; a neuron layer has its own.
+        let none = matches!(known.kind, "neuron" | "data") || known.kind.starts_with("cost.");
+        let neuron = layer.text(Layers, "neuron").filter(|n| n.value != "ident" && !none);
         let dropout = self.dropout(layer)?;
         let of_neuron = Layer { params: self.pair.params.sections.get(&format!("{}_neuron", layer.name)), ..*layer };
         let neuron_dropout = match neuron {
             Some(_) if !self.pair.layers.sections.contains_key(&format!("{}_neuron", layer.name)) => self.dropout(&of_neuron)?,
             _ => None,
         };
-        let apart = ridden || dropout.is_some();
-        if let Some(neuron) = neuron.filter(|_| !apart) {
-            draft.put("neuron", neuron.map_node(text));
-        }
         let mut output = known.output.clone();
         self.push(layer, draft, learning);
-        if let Some(d) = dropout {
-            output = self.push_dropout(layer, &output, d);
+        if let Some(keep) = dropout {
+            output = self.push_dropout(layer, &output, keep);
         }
-        if let Some(neuron) = neuron.filter(|_| apart) {
-            let name = self.free_name(&format!("{}_neuron", layer.name));
-            let mut after = self.rider(layer, &name, neuron.with("neuron"), &output);
-            after.put("neuron", neuron.map_node(text));
-            self.push(layer, after, None);
-            output = name;
+        if let Some(neuron) = neuron {
+            if ridden && dropout.is_none() {
+                let name = self.free_name(&format!("{}_neuron", layer.name));
+                let after = self.rider(layer, &name, neuron.with("neuron"), &output);
+                self.push(layer, after, None);
+                output = name;
+            }
+            if let Some(top) = self.layers.last_mut() {
+                top.draft.put("neuron", neuron.map_node(text));
+            }
         }
-        if let Some(d) = neuron_dropout {
-            output = self.push_dropout(layer, &output, d);
+        if let Some(keep) = neuron_dropout {
+            output = self.push_dropout(layer, &output, keep);
         }
         self.known.insert(layer.name, Known { output, replicas, ..known });
         Ok(())
@@ -288,16 +290,10 @@ impl<'a> Builder<'a> {
         draft
     }
 
-    /// Dropout that is not inverted: in training elements are dropped, in testing all are multiplied by what is kept. That is
-    /// ours, times what is kept.
+    /// Dropout that is not inverted: in training elements are dropped, in testing all are multiplied by the part that is kept.
     pub fn put_dropout(draft: &mut Draft, keep: Given<f64>) {
         draft.put("keep", keep.map_node(number));
-        Self::put_scale(draft, keep);
-    }
-
-    /// A neuron that multiplies by a number.
-    pub fn put_scale(draft: &mut Draft, factor: Given<f64>) {
-        draft.put("neuron", factor.map_node(|k| Value::String(format!("linear[{}, 0]", super::super::error::number(k)))));
+        draft.put_implied("at_test", text("scale"));
     }
 
     fn push_dropout(&mut self, layer: &Layer<'a>, input: &str, keep: Given<f64>) -> String {

@@ -1,9 +1,9 @@
 //! The layers without weights: each type of cuda-convnet as the one of ours that computes the same.
 
-use super::super::error::quote;
+use super::super::error::{number as shown, quote};
 use super::super::{ConfigError, Node, Value};
 use super::builder::{Builder, Input, Known};
-use super::draft::{Draft, number, text};
+use super::draft::{Draft, number, simple, text};
 use super::keys::{File, Given, Layer};
 use File::{Layers, Params};
 
@@ -183,12 +183,26 @@ impl<'a> Builder<'a> {
             }
             "href" => images()?,
             "resize" => {
-                draft.put("scale", layer.needed_float(Layers, "scale")?.map_node(number));
+                // Theirs is the input's size over the output's.
+                let scale = layer.needed_float(Layers, "scale")?;
+                let ratio = 1.0 / scale.value;
+                if ratio <= 0.0 || !ratio.is_finite() {
+                    let message = format!("scale must be above 0, not {}", shown(scale.value));
+                    return Err(layer.error(scale.span, message, "the input's size over the output's", ""));
+                }
+                draft.put("scale", scale.with(simple(ratio)).map_node(number));
+                let what = "is by the sizes' ratio here: where image/scale is no whole number, edges are off by part of a cell";
+                self.note(layer, Layers, "scale", what);
                 images()?
             }
             "rscale" => {
                 draft.put("max", layer.needed_float(Layers, "maxScale")?.map_node(number));
-                put_nonzero(&mut draft, "size", layer.int(Layers, "tgtSize", 0)?);
+                // The first version makes it of the image's size, which is not known here.
+                if layer.item(Layers, "tgtSize").is_none() {
+                    let help = "add tgtSize=…, the image's size / maxScale, rounded down";
+                    return Err(layer.error(layer.span(), "missing key 'tgtSize'".into(), "this layer needs 'tgtSize'", help));
+                }
+                draft.put_int("size", layer.needed_int(Layers, "tgtSize", 1)?);
                 images()?
             }
             "crop" => {
@@ -206,7 +220,7 @@ impl<'a> Builder<'a> {
             "rgb2yuv" => (Some(3), None),
             "rgb2lab" => {
                 if let Some(center) = layer.flag(Layers, "center")?.filter(|c| c.value) {
-                    draft.put("center", center.map_node(Value::Bool));
+                    draft.put("centre", center.map_node(Value::Bool));
                 }
                 (Some(3), None)
             }
@@ -272,16 +286,20 @@ impl<'a> Builder<'a> {
         let span = layer.required(Layers, "type")?.span();
         let keep = layer.float(Params, "keep")?.unwrap_or(Given { value: 0.5, key: span, span });
         if !(keep.value > 0.0 && keep.value <= 1.0) {
-            let message = format!("keep must be above 0 and at most 1, not {}", super::super::error::number(keep.value));
+            let message = format!("keep must be above 0 and at most 1, not {}", shown(keep.value));
             return Err(layer.error(keep.span, message, "the fraction that is kept", ""));
         }
         match (kind, self.enabled(layer)?) {
             ("dropout", true) => draft.put("keep", keep.map_node(number)),
             ("dropout", false) => draft.put("keep", keep.with(1.0).map_node(number)),
             (_, true) => Self::put_dropout(draft, keep),
-            (_, false) => Self::put_scale(draft, keep),
+            (_, false) => {
+                let scale = keep.map_node(|k| Value::String(format!("linear[{}, 0]", shown(k))));
+                draft.put("neuron", scale);
+                return Ok(true);
+            }
         }
-        Ok(kind == "dropout2")
+        Ok(false)
     }
 }
 

@@ -213,6 +213,20 @@ const TABLE: &[Row] = &[
     (Layers, "initW=0.1\n", "initW=0.1\nweightSource=fc10[0]\n", "layers.cfg:33:14", &["there are no weights 'fc10[0]' by then"]),
     (Layers, "initW=0.1\n", "initW=0.1\nweightSource=fc10[x]\n", "layers.cfg:33:14", &["weightSource must name layers"]),
     (Layers, "initW=0.1\n", "initW=0.1\nweightSource=fc9,fc8\n", "layers.cfg:33:14", &["weightSource has 2 layers for 1 inputs"]),
+    (
+        Layers,
+        "[conv1]\n",
+        "[s]\ntype=rscale\ninputs=data\nchannels=1\nmaxScale=1.2\n[conv1]\n",
+        "layers.cfg:9:2",
+        &["missing key 'tgtSize'"],
+    ),
+    (
+        Layers,
+        "[conv1]\n",
+        "[s]\ntype=resize\ninputs=data\nchannels=1\nscale=0\n[conv1]\n",
+        "layers.cfg:13:7",
+        &["scale must be above 0, not 0"],
+    ),
     (Layers, "[probs]\ntype=softmax\n", "[probs]\ntype=sum\n", "layers.cfg:35:6", &["there is no layer that sums"]),
 ];
 

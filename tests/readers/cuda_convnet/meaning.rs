@@ -41,9 +41,9 @@ layer = [
   { name = "labmat", type = "one-hot", inputs = ["labels"], classes = 10 },
   { name = "crop", type = "crop", inputs = ["data"], size = 28, start = [1, 2] },
   { name = "yuv", type = "rgb2yuv", inputs = ["crop"] },
-  { name = "lab", type = "rgb2lab", inputs = ["crop"], center = true },
+  { name = "lab", type = "rgb2lab", inputs = ["crop"], centre = true },
   { name = "scale", type = "random-scale", inputs = ["crop"], max = 1.2, size = 24 },
-  { name = "resize", type = "resize", inputs = ["crop"], scale = 1.25 },
+  { name = "resize", type = "resize", inputs = ["crop"], scale = 0.8 },
   { name = "mirror", type = "reflect", inputs = ["lab"] },
   { name = "colours", type = "concat", inputs = ["yuv", "lab", "mirror"] },
   { name = "blur", type = "blur", inputs = ["crop"], size = 5, std = 1.5 },
@@ -66,9 +66,8 @@ layer = [
   { name = "fc1", type = "fc", inputs = ["local1"], outputs = 64, neuron = "softrelu", init = { kind = "gaussian", std = 0.01 },
     learning_rate = { weights = 0.001, bias = 0.002 }, weight_decay = { weights = 8, bias = 0 } },
   { name = "drop1", type = "dropout", inputs = ["fc1"], keep = 1 },
-  { name = "drop2", type = "dropout", inputs = ["drop1"], keep = 0.75, neuron = "linear[0.75, 0]" },
-  { name = "drop2_neuron", type = "neuron", inputs = ["drop2"], neuron = "abs" },
-  { name = "sfc1", type = "fc", inputs = ["drop2_neuron"], outputs = 10, groups = 2, init = { kind = "gaussian", std = 0.01 },
+  { name = "drop2", type = "dropout", inputs = ["drop1"], keep = 0.75, at_test = "scale", neuron = "abs" },
+  { name = "sfc1", type = "fc", inputs = ["drop2"], outputs = 10, groups = 2, init = { kind = "gaussian", std = 0.01 },
     learning_rate = 0, weight_decay = { weights = 0, bias = 0 } },
   { name = "sum", type = "eltsum", inputs = ["sfc1", "sfc1"], coefficients = [1, -0.5], neuron = "brelu[6]" },
   { name = "most", type = "eltmax", inputs = ["sum", "sfc1"] },
@@ -83,12 +82,17 @@ layer = [
   { name = "bce", type = "binary-cross-entropy", inputs = ["logistic", "labmat"], coefficient = 0.5, positive_weight = 2 },
   { name = "dce", type = "detection-cross-entropy", inputs = ["logistic", "labmat"], coefficient = 0.25 },
   { name = "size", type = "sum-of-squares", inputs = ["square"], coefficient = 0.001 },
+  { name = "log", type = "neuron", inputs = ["logistic"], neuron = "log[0.5]" },
+  { name = "drelu", type = "neuron", inputs = ["fc2"], neuron = "drelu[2]" },
+  { name = "nrelu", type = "neuron", inputs = ["fc2"], neuron = "nrelu" },
 ]
 "#;
     means(&spec, &format!("{HEAD}{wanted}"));
     assert_eq!(
         spec.notes,
         [
+            "layers.cfg:43: scale of 'resize' is by the sizes' ratio here: where image/scale is no whole number, edges are off by \
+             part of a cell",
             "layers.cfg:77: sumWidth of 'conv1' has no effect: it cut the sums of weight gradients for one GPU",
             "params.cfg:8: superEps of 'conv1' has no effect, there as here",
             "params.cfg:9: superMom of 'conv1' has no effect, there as here",
@@ -139,17 +143,16 @@ fn dropout_and_syntax_of_version_1() {
 train = { batch = 128, learning_rate = 0.001, momentum = 0.9, weight_decay = 0.03 }
 layer = [
   { name = "pixels", type = "data" },
-  { name = "pixels_dropout", type = "dropout", inputs = ["pixels"], keep = 0.8, neuron = "linear[0.8, 0]" },
+  { name = "pixels_dropout", type = "dropout", inputs = ["pixels"], keep = 0.8, at_test = "scale" },
   { name = "conv1", type = "conv", inputs = ["pixels_dropout"], filters = 16, size = 5, stride = 2, rounding = "ceil",
     neuron = "logistic", init = { kind = "gaussian", std = 0.0001 }, learning_rate = { bias = 2 },
     weight_decay = { weights = 0, bias = 0 } },
   { name = "pool1", type = "pool", inputs = ["conv1"], pool = "avg", size = 3, stride = 2, neuron = "relu" },
-  { name = "pool1_dropout", type = "dropout", inputs = ["pool1"], keep = 0.7, neuron = "linear[0.7, 0]" },
+  { name = "pool1_dropout", type = "dropout", inputs = ["pool1"], keep = 0.7, at_test = "scale" },
   { name = "fc1", type = "fc", inputs = ["pool1_dropout", "conv1"], outputs = 20, init = { kind = "gaussian", std = 0.01 },
     learning_rate = { bias = 2 }, weight_decay = { weights = 0, bias = 0 } },
-  { name = "fc1_dropout", type = "dropout", inputs = ["fc1"], keep = 0.5, neuron = "linear[0.5, 0]" },
-  { name = "fc1_neuron", type = "neuron", inputs = ["fc1_dropout"], neuron = "sqrt" },
-  { name = "fc10", type = "fc", inputs = ["fc1_neuron"], outputs = 10, init = { kind = "gaussian", std = 0.1 },
+  { name = "fc1_dropout", type = "dropout", inputs = ["fc1"], keep = 0.5, at_test = "scale", neuron = "sqrt" },
+  { name = "fc10", type = "fc", inputs = ["fc1_dropout"], outputs = 10, init = { kind = "gaussian", std = 0.1 },
     learning_rate = { bias = 2 }, weight_decay = { bias = 0 } },
   { name = "probs", type = "softmax", inputs = ["fc10"] },
   { name = "logprob", type = "logistic-regression", inputs = ["probs", "labels"] },
@@ -226,6 +229,38 @@ fn names_of_the_images_and_labels() {
     assert_eq!(names, ["img", "labels_layer", "data_layer", "l", "cost"]);
     assert_eq!(spec.notes.len(), 2, "{:?}", spec.notes);
     assert!(spec.notes[0].starts_with("layers.cfg:4: 'labels' has another name here"), "{:?}", spec.notes);
+}
+
+/// dropout2 that is not enabled still multiplies by what it would keep; a neuron of its own comes behind that.
+#[test]
+fn dropout_that_is_not_enabled() {
+    let layers =
+        "[data]\ntype=data\ndataIdx=0\n[a]\ntype=dropout\ninputs=data\nneuron=abs\n[b]\ntype=dropout2\ninputs=a\nneuron=abs\n";
+    let wanted = r#"
+train = { batch = 128 }
+layer = [
+  { name = "a", type = "dropout", inputs = ["data"], keep = 1, neuron = "abs" },
+  { name = "b", type = "neuron", inputs = ["a"], neuron = "linear[0.3, 0]" },
+  { name = "b_neuron", type = "neuron", inputs = ["b"], neuron = "abs" },
+]
+"#;
+    means(&good(layers, "[a]\nenable=0\nkeep=0.3\n[b]\nenable=0\nkeep=0.3\n"), &format!("{HEAD}{wanted}"));
+}
+
+/// A default of all sections reaches the layers whose type reads it, and no other.
+#[test]
+fn defaults_reach_what_reads_them() {
+    let layers = "[DEFAULT]\nneuron=relu\ninitW=0.1\n[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n\
+                  [a]\ntype=fc\ninputs=data\noutputs=2\n[p]\ntype=softmax\ninputs=a\nneuron=ident\n[c]\ntype=cost.logreg\ninputs=labels,p\n";
+    let wanted = r#"
+train = { batch = 128, learning_rate = 1, momentum = 0.5, weight_decay = 0 }
+layer = [
+  { name = "a", type = "fc", inputs = ["data"], outputs = 2, neuron = "relu", init = { kind = "gaussian", std = 0.1 } },
+  { name = "p", type = "softmax", inputs = ["a"] },
+  { name = "c", type = "logistic-regression", inputs = ["p", "labels"] },
+]
+"#;
+    means(&good(layers, "[DEFAULT]\nepsW=1\nepsB=1\nmomW=0.5\nmomB=0.5\n[a]\n[c]\ncoeff=1\n"), &format!("{HEAD}{wanted}"));
 }
 
 /// `--set` changes what the pair says, by the names of our keys.

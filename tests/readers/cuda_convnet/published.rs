@@ -278,15 +278,17 @@ fn layers_and_training_of_the_six() {
 
 /// The parameters and multiply-adds of AlexNet: of two towers (Krizhevsky 2012) 60,965,224 and 724,406,816, as Caffe's bvlc_alexnet
 /// has, and of one (2014) 61,100,840 and 714,188,480, as torchvision's has; the fully connected layers of the hybrid read what
-/// all of its parts make. Normalisations have none, and are left out here.
+/// all of its parts make. Of the net for CIFAR-10, whose local layers have weights for each place: 4,864 + 102,464 +
+/// (8·8·64·576 + 4,096) + (8·8·32·576 + 2,048) + 20,490. Normalisations have none, and are left out here.
 #[test]
 fn parameters_are_the_published_ones() {
-    for (name, parameters, multiply_adds) in [
-        ("imagenet-1gpu", 61_100_840, 714_188_480),
-        ("imagenet-2gpu-data", 61_100_840, 714_188_480),
-        ("imagenet-2gpu-model", 60_965_224, 724_406_816),
-        ("imagenet-4gpu-data", 61_100_840, 714_188_480),
-        ("imagenet-4gpu-data-model", 61_100_840, 714_188_480),
+    for (name, image, classes, parameters, multiply_adds) in [
+        ("imagenet-1gpu", 224, 1000, 61_100_840, 714_188_480),
+        ("imagenet-2gpu-data", 224, 1000, 61_100_840, 714_188_480),
+        ("imagenet-2gpu-model", 224, 1000, 60_965_224, 724_406_816),
+        ("imagenet-4gpu-data", 224, 1000, 61_100_840, 714_188_480),
+        ("imagenet-4gpu-data-model", 224, 1000, 61_100_840, 714_188_480),
+        ("cifar10-11pct", 32, 10, 3_672_906, 34_689_024),
     ] {
         let mut config: toml::Table = of(name).to_toml().parse().unwrap();
         for layer in config["layer"].as_array_mut().unwrap().iter_mut().map(|l| l.as_table_mut().unwrap()) {
@@ -299,7 +301,7 @@ fn parameters_are_the_published_ones() {
             }
         }
         let spec = NetSpec::from_toml(&config.to_string(), name, &[]).unwrap();
-        let graph = Graph::new(&spec, Shape::new(1, 224, 224, 3), 1000).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        let graph = Graph::new(&spec, Shape::new(1, image, image, 3), classes).unwrap_or_else(|e| panic!("{}", e.render(false)));
         assert_eq!((graph.parameter_count(), graph.multiply_adds()), (parameters, multiply_adds), "{name}");
     }
 }
