@@ -8,7 +8,7 @@ use std::fs;
 /// The files of the corpus have between them every field that is read; what they become is written beside this file.
 #[test]
 fn files_become_what_they_say() {
-    for name in ["digits", "residual", "autoencoder", "deploy", "input", "version1", "version0"] {
+    for name in ["digits", "residual", "neurons", "siamese", "autoencoder", "deploy", "input", "version1", "version0"] {
         becomes("caffe", name, "prototxt", NetSpec::from_caffe);
     }
 }

@@ -3,6 +3,7 @@
 use super::common::Folder;
 use super::{becomes, lenet};
 use convnet::config::NetSpec;
+use convnet::device::Neuron;
 use std::fs;
 
 /// The files of the corpus have between them every section; what they become is written beside this file.
@@ -33,6 +34,56 @@ fn policies_become_schedules() {
         let set = format!("train.learning_rate={schedule}");
         let wanted = NetSpec::from_toml(&lenet(), "net.toml", &[set]).unwrap();
         assert_eq!(spec.train.learning_rate, wanted.train.learning_rate, "{policy}");
+    }
+}
+
+/// Each activation is a neuron, or a chain of neurons that makes the same function, checked at points on both sides of its
+/// corners against darknet's formulas (`src/activations.h`).
+#[test]
+fn activations_become_neurons() {
+    type Function = fn(f64) -> f64;
+    let table: [(&str, Function); 11] = [
+        ("linear", |x| x),
+        ("relu", |x| x.max(0.0)),
+        ("logistic", |x| 1.0 / (1.0 + (-x).exp())),
+        ("tanh", f64::tanh),
+        ("leaky", |x| if x > 0.0 { x } else { 0.1 * x }),
+        ("relie", |x| if x > 0.0 { x } else { 0.01 * x }),
+        ("elu", |x| if x >= 0.0 { x } else { x.exp() - 1.0 }),
+        ("ramp", |x| if x > 0.0 { 1.1 * x } else { 0.1 * x }),
+        ("selu", |x| if x >= 0.0 { 1.0507 * x } else { 1.0507 * 1.6732 * (x.exp() - 1.0) }),
+        ("loggy", |x| 2.0 / (1.0 + (-x).exp()) - 1.0),
+        ("hardtan", |x| x.clamp(-1.0, 1.0)),
+    ];
+    for (name, function) in table {
+        let spec = NetSpec::from_darknet(&NET.replace("=linear", &format!("={name}")), "net.cfg", &[]);
+        let spec = spec.unwrap_or_else(|e| panic!("{}", e.render(false)));
+        for x in [-3.0, -1.5, -0.5, 0.0, 0.25, 0.75, 1.5, 4.0] {
+            let y = spec.layers.iter().filter_map(|l| l.neuron).fold(x, |x, neuron| match neuron {
+                Neuron::Linear { a, b } => a * x + b,
+                Neuron::Relu => x.max(0.0),
+                Neuron::Brelu { a } => x.clamp(0.0, a),
+                Neuron::Tanh { a, b } => a * (b * x).tanh(),
+                Neuron::Logistic => 1.0 / (1.0 + (-x).exp()),
+                Neuron::Leaky { a } => {
+                    if x < 0.0 {
+                        a * x
+                    } else {
+                        x
+                    }
+                }
+                Neuron::Elu { a } => {
+                    if x < 0.0 {
+                        a * (x.exp() - 1.0)
+                    } else {
+                        x
+                    }
+                }
+                other => panic!("{name} became {other:?}"),
+            });
+            let wanted = function(x);
+            assert!((y - wanted).abs() <= 1e-15 * (1.0 + wanted.abs()), "{name}({x}) is {wanted}, not {y}");
+        }
     }
 }
 

@@ -461,6 +461,10 @@ impl<'a> Translator<'a> {
         if let (Some(outputs), false) = (outputs, self.synthetic.table.contains_key("classes")) {
             self.synthetic.imply("classes", outputs);
         }
+        if self.pairs {
+            // The file tells the shape of a pair, which the source would make of two images of half its channels.
+            self.synthetic.table.shift_remove("shape");
+        }
         if self.synthetic.table.contains_key("shape") {
             self.synthetic.span = self.synthetic.table["shape"].node.span;
             let span = self.synthetic.span;
