@@ -30,6 +30,8 @@ pub struct NetTime {
     pub device: String,
     /// Images a step.
     pub batch: usize,
+    /// Parameters that can be learned.
+    pub parameters: usize,
     /// Median milliseconds of a training step: forward, backward, update.
     pub step_ms: f64,
     /// Median milliseconds of a forward pass in testing.
@@ -48,15 +50,34 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// Times `work`, ended by a wait for the device, `repeats` times after two that do not count; milliseconds.
-fn time(net: &mut Net, repeats: usize, mut work: impl FnMut(&mut Net) -> Result<()>) -> Result<f64> {
-    let mut times = Vec::with_capacity(repeats);
-    for i in 0..repeats + 2 {
+/// How long things are timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Measurements of each thing, at least.
+    pub repeats: usize,
+    /// Seconds of measurements of each thing, at least.
+    pub seconds: f64,
+    /// The step and the forward pass alone are timed, not the layers.
+    pub step_only: bool,
+}
+
+/// Measurements of one thing, at most.
+const MOST: usize = 100_000;
+
+/// Times `work`, ended by a wait for the device, after two that do not count; milliseconds.
+fn time(net: &mut Net, effort: Effort, mut work: impl FnMut(&mut Net) -> Result<()>) -> Result<f64> {
+    let (mut times, mut sum) = (Vec::new(), 0.0);
+    for i in 0.. {
         let start = Instant::now();
         work(net)?;
         net.wait()?;
         if i >= 2 {
-            times.push(start.elapsed().as_secs_f64() * 1e3);
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            sum += ms;
+            times.push(ms);
+        }
+        if times.len() >= MOST || times.len() >= effort.repeats.max(1) && sum >= effort.seconds * 1e3 {
+            break;
         }
     }
     Ok(median(times))
@@ -66,7 +87,7 @@ fn time(net: &mut Net, repeats: usize, mut work: impl FnMut(&mut Net) -> Result<
 ///
 /// # Errors
 /// The device fails.
-pub fn run(net: &mut Net, repeats: usize, mut progress: impl FnMut(usize, usize)) -> Result<NetTime> {
+pub fn run(net: &mut Net, effort: Effort, mut progress: impl FnMut(usize, usize)) -> Result<NetTime> {
     let batch = net.batch();
     net.set_step(StepValues {
         seed: 1,
@@ -82,10 +103,32 @@ pub fn run(net: &mut Net, repeats: usize, mut progress: impl FnMut(usize, usize)
         net.update(&RULE)
     };
     let all = 2 + 2 * net.graph.nodes.len();
-    let step_ms = time(net, repeats, step)?;
+    let step_ms = time(net, effort, step)?;
     progress(1, all);
-    let forward_ms = time(net, repeats, |net| net.forward(Phase::Test))?;
+    let forward_ms = time(net, effort, |net| net.forward(Phase::Test))?;
     progress(2, all);
+    let layers = if effort.step_only { Vec::new() } else { time_layers(net, effort, step, &mut progress)? };
+    Ok(NetTime {
+        device: net.device().name(),
+        batch,
+        parameters: net.graph.parameter_count(),
+        step_ms,
+        forward_ms,
+        images_per_second: batch as f64 / step_ms * 1e3,
+        peak_bytes: net.device().allocated(),
+        layers,
+    })
+}
+
+/// Each layer's passes, and the update.
+fn time_layers(
+    net: &mut Net,
+    effort: Effort,
+    mut step: impl FnMut(&mut Net) -> Result<()>,
+    progress: &mut impl FnMut(usize, usize),
+) -> Result<Vec<LayerTime>> {
+    let batch = net.batch();
+    let all = 2 + 2 * net.graph.nodes.len();
     // The layers are timed on what a whole step left in memory.
     step(net)?;
     let mut layers = Vec::new();
@@ -97,24 +140,16 @@ pub fn run(net: &mut Net, repeats: usize, mut progress: impl FnMut(usize, usize)
         let products = net.plan.nodes[i].input_gradients.iter().flatten().count() + usize::from(!node.parameters.is_empty());
         let rate = |operations: u64, ms: f64| operations as f64 / ms / 1e6;
         if !fused {
-            let ms = time(net, repeats, |net| net.forward_layer(i, Phase::Train))?;
+            let ms = time(net, effort, |net| net.forward_layer(i, Phase::Train))?;
             layers.push(LayerTime { name: name.clone(), pass: "forward", ms, gflops: rate(operations, ms) });
         }
         if learns {
-            let ms = time(net, repeats, |net| net.backward_layer(i, Into::Set))?;
+            let ms = time(net, effort, |net| net.backward_layer(i, Into::Set))?;
             layers.push(LayerTime { name, pass: "backward", ms, gflops: rate(operations * products as u64, ms) });
         }
         progress(4 + 2 * i, all);
     }
-    let update = time(net, repeats, |net| net.update(&RULE))?;
+    let update = time(net, effort, |net| net.update(&RULE))?;
     layers.push(LayerTime { name: "all".into(), pass: "update", ms: update, gflops: 0.0 });
-    Ok(NetTime {
-        device: net.device().name(),
-        batch,
-        step_ms,
-        forward_ms,
-        images_per_second: batch as f64 / step_ms * 1e3,
-        peak_bytes: net.device().allocated(),
-        layers,
-    })
+    Ok(layers)
 }
