@@ -2,23 +2,18 @@
 
 use super::test::Which;
 use super::{DeviceArguments, Failure, Result, table};
+use crate::data::{ImageShape, decode};
 use crate::device::{Neuron, Place, Shape, StepValues, Tensor};
 use crate::layer::{Phase, Role};
 use crate::net::{BatchBytes, Graph, Net, Purpose};
 use crate::train::{self, Run};
 use clap::Args;
-use image::imageops::{FilterType, resize};
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Images that go through the net at once, at most.
 const BATCH: usize = 64;
-/// The longest side of an image that is read.
-const LONGEST: u32 = 1 << 15;
-/// Bytes that the reading of an image may take.
-const MOST_BYTES: u64 = 1 << 29;
 
 /// The arguments of `predict`.
 #[derive(Args)]
@@ -150,7 +145,7 @@ fn files(arguments: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unread>) {
             files.push(argument.clone());
             continue;
         }
-        let named = |p: &PathBuf| p.is_file() && ImageFormat::from_path(p).is_ok();
+        let named = |p: &PathBuf| p.is_file() && decode::is_named_as_one(&p.to_string_lossy());
         let listed = std::fs::read_dir(argument).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
         match listed.map(|paths: Vec<PathBuf>| paths.into_iter().filter(named).collect::<Vec<_>>()) {
             Ok(found) if found.is_empty() => {
@@ -172,25 +167,11 @@ fn read(path: &Path, to: Shape) -> Result<Vec<u8>, String> {
         // A pipe would be waited for.
         return Err("this is no file".into());
     }
-    let mut reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|e| e.to_string())?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(LONGEST);
-    limits.max_image_height = Some(LONGEST);
-    limits.max_alloc = Some(MOST_BYTES);
-    reader.limits(limits);
-    let image = reader.decode().map_err(|e| e.to_string())?;
-    Ok(fit(&image, to))
-}
-
-/// The image in the channels and the size of `to`.
-fn fit(image: &DynamicImage, to: Shape) -> Vec<u8> {
-    let (w, h) = (to.w as u32, to.h as u32);
-    match to.c {
-        1 => resize(&image.to_luma8(), w, h, FilterType::Triangle).into_raw(),
-        2 => resize(&image.to_luma_alpha8(), w, h, FilterType::Triangle).into_raw(),
-        3 => resize(&image.to_rgb8(), w, h, FilterType::Triangle).into_raw(),
-        _ => resize(&image.to_rgba8(), w, h, FilterType::Triangle).into_raw(),
-    }
+    let picture = decode::decode(&std::fs::read(path).map_err(|e| e.to_string())?, Some(to.c))?;
+    let (shape, ImageShape { h, w, .. }) = (ImageShape::new(to.h, to.w, to.c), picture.shape);
+    let mut pixels = vec![0; shape.bytes()];
+    picture.fit(decode::Part { left: 0.0, top: 0.0, width: w as f64, height: h as f64 }, shape, &mut pixels);
+    Ok(pixels)
 }
 
 impl Predictor {

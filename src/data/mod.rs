@@ -19,6 +19,7 @@
 
 pub mod augment;
 mod cifar;
+pub mod decode;
 mod error;
 mod idx;
 mod images;
