@@ -93,7 +93,9 @@ pub(super) fn run(a: Arguments) -> Result {
         return Err(Failure::new("the net has no output to predict with"));
     };
     let probabilities = matches!(graph.nodes[prediction].role(), Role::Softmax | Role::Neuron(Neuron::Logistic));
-    let net = Net::new(graph, a.device.open()?, Purpose::Infer, shape, &normalisation.mean, normalisation.scale);
+    let mut device = a.device.open()?;
+    device.set_winograd(spec.train.winograd);
+    let net = Net::new(graph, device, Purpose::Infer, shape, &normalisation.mean, normalisation.scale);
     let mut net = net.map_err(|(error, _)| error)?;
     train::load_parameters(&mut net, &found, &path)?;
     let output = net.plan.nodes[prediction].output.expect("a prediction is an output");

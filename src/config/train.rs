@@ -51,6 +51,9 @@ pub struct TrainSpec {
     pub keep: usize,
     /// Whether the metrics have each layer's mean |w|, mean |update| and their ratio. Default no.
     pub monitor_weights: bool,
+    /// Whether wide 3 × 3 convolutions may run by Winograd's method, about twice as fast, with rounding errors some 1.5 times as
+    /// large as the plain sum's. Default yes.
+    pub winograd: bool,
     /// Default 0.01 throughout.
     pub learning_rate: Schedule,
 }
@@ -73,6 +76,7 @@ impl Default for TrainSpec {
             checkpoint_every: None,
             keep: 3,
             monitor_weights: false,
+            winograd: true,
             learning_rate: Schedule::constant(0.01),
         }
     }

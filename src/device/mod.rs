@@ -423,6 +423,10 @@ pub trait Device {
     /// [`load_labels`](Device::load_labels)), and the next such operation waits for it.
     fn feed(&mut self, parts: &[(Tensor, &[u8])]) -> Result<()>;
 
+    /// Whether convolutions may take fewer multiply-adds than their definition has (Winograd's), for somewhat larger rounding
+    /// errors; allowed at first. Asked for before [`scratch`](Device::scratch); a device that has no such way ignores it.
+    fn set_winograd(&mut self, _allowed: bool) {}
+
     /// Sets the values that the operations queued from here on read.
     fn set_step(&mut self, values: StepValues) -> Result<()>;
 

@@ -80,7 +80,8 @@ impl Setup {
     ///
     /// # Errors
     /// A layer that does not fit, or a device that has not the memory.
-    pub fn net(&self, batch: usize, device: Box<dyn Device>, purpose: Purpose) -> Result<Net> {
+    pub fn net(&self, batch: usize, mut device: Box<dyn Device>, purpose: Purpose) -> Result<Net> {
+        device.set_winograd(self.spec.train.winograd);
         let mut graph = self.graph(batch)?;
         if purpose == Purpose::Infer {
             graph.fold();

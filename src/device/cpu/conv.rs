@@ -2,9 +2,11 @@
 //!
 //! f64 runs the definition's loop nests (`conv/plain.rs`): it is the reference. f32 runs on the micro-kernels of `simd.rs`:
 //! forward and image gradient gather (`conv/gather.rs`), the filter gradient is a product over all places
-//! (`conv/filters.rs`), unpadded image gradients of few channels scatter (`conv/scatter.rs`), filters of one channel a group vectorise over the channels (`conv/depthwise.rs`), and 1 × 1 filters of
-//! stride 1 are matrix products of the image as it lies (`gemm.rs`). No pass makes a batch's columns (im2col): the largest
-//! buffers are the packed filters and at most 32 bands of an image with its padding.
+//! (`conv/filters.rs`), unpadded image gradients of few channels scatter (`conv/scatter.rs`), filters of one channel a group
+//! vectorise over the channels (`conv/depthwise.rs`), 1 × 1 filters of stride 1 are matrix products of the image as it lies
+//! (`gemm.rs`), and wide 3 × 3 ones of stride 1 take fewer multiply-adds (`conv/winograd.rs`) where `winograd` allows it. No
+//! pass makes a batch's columns (im2col): the largest buffers are the packed filters and at most 32 bands of an image with
+//! its padding, or blocks of transformed squares.
 //!
 //! Each pass is 2·n·p·q·k·r·s·c/groups FLOPs, those with padding included, and reads and writes each tensor about once.
 
@@ -13,6 +15,7 @@ mod filters;
 mod gather;
 pub(super) mod plain;
 mod scatter;
+mod winograd;
 
 use super::simd::{Finish, Simd};
 use super::{Real, Workers, gemm, neuron};
@@ -22,6 +25,7 @@ pub(super) use gather::Axis;
 use gather::Gather;
 use plain::Owner;
 use rayon::prelude::*;
+use winograd::{Gradient, Winograd};
 
 /// Pieces that take fewer nanoseconds altogether run on the calling thread: waking another takes as long.
 const WORTH_WAKING: usize = 20_000;
@@ -205,12 +209,15 @@ fn image_gather(g: &ConvGeometry, rows: Axis, columns: Axis) -> Gather {
 }
 
 /// Bytes of scratch that [`forward`] wants.
-pub fn forward_scratch<T: Real>(g: &ConvGeometry) -> usize {
+pub fn forward_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> usize {
     match T::DTYPE {
         Dtype::F32 if depthwise::is(g) => depthwise::scratch(g) * 4,
         Dtype::F32 => {
-            // Untied biases make a gather of a 1 × 1 convolution too.
+            // Untied biases make a gather of any.
             let gather = forward_gather(g).scratch(Simd::best()) * 4;
+            if let Some(winner) = Winograd::forward(g, Simd::best()).filter(|_| winograd) {
+                return gather.max(winner.scratch() * 4);
+            }
             if is_product(g) { gather.max(gemm::scratch::<T>(&forward_product(g))) } else { gather }
         }
         _ => 0,
@@ -218,7 +225,12 @@ pub fn forward_scratch<T: Real>(g: &ConvGeometry) -> usize {
 }
 
 /// Bytes of scratch that [`backward_image`] wants.
-pub fn backward_image_scratch<T: Real>(g: &ConvGeometry) -> usize {
+pub fn backward_image_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> usize {
+    if T::DTYPE == Dtype::F32
+        && let Some(winner) = Winograd::image(g, Simd::best()).filter(|_| winograd)
+    {
+        return winner.scratch() * 4;
+    }
     match T::DTYPE {
         Dtype::F32 if depthwise::is(g) => depthwise::scratch(g) * 4,
         Dtype::F32 if scatter::wins(g, Simd::best()) => scatter::scratch(g, Simd::best()) * 4,
@@ -237,7 +249,12 @@ pub fn backward_image_scratch<T: Real>(g: &ConvGeometry) -> usize {
 }
 
 /// Bytes of scratch that [`backward_filters`] wants.
-pub fn backward_filters_scratch<T: Real>(g: &ConvGeometry) -> usize {
+pub fn backward_filters_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> usize {
+    if T::DTYPE == Dtype::F32
+        && let Some(winner) = Gradient::new(g, Simd::best()).filter(|_| winograd)
+    {
+        return winner.scratch() * 4;
+    }
     match T::DTYPE {
         Dtype::F32 if depthwise::is(g) => depthwise::filters_scratch(g) * 4,
         Dtype::F32 => Filters::new(g, Simd::best()).scratch() * 4,
@@ -250,6 +267,7 @@ pub fn backward_filters_scratch<T: Real>(g: &ConvGeometry) -> usize {
 pub fn forward<T: Real>(
     workers: &Workers,
     g: &ConvGeometry,
+    winograd: bool,
     x: &[T],
     w: &[T],
     b: Option<&[T]>,
@@ -278,7 +296,10 @@ pub fn forward<T: Real>(
     };
     let bias = b.map(|b| (floats(b), if untied { size(g.k) } else { 0 }));
     let finish = Finish { add: false, bias, relu: neuron == Neuron::Relu };
-    gather.run(workers, simd, x, pack, &finish, floats_mut(y), floats_mut(scratch));
+    match Winograd::forward(g, simd).filter(|_| winograd && !untied) {
+        Some(winner) => winner.run(workers, x, pack, &finish, floats_mut(y), floats_mut(scratch)),
+        None => gather.run(workers, simd, x, pack, &finish, floats_mut(y), floats_mut(scratch)),
+    }
     finish_neuron(workers, neuron, floats_mut(y));
 }
 
@@ -296,10 +317,24 @@ pub(super) fn clear_tails(panel: &mut [f32], pitch: usize, columns: usize) {
     }
 }
 
+/// The filters of `count` channels from the group's channel `first` on, for the image gradient: [taps, the last one
+/// first][filter][pitch].
+#[allow(clippy::too_many_arguments)]
+fn flipped(simd: &Simd, g: &ConvGeometry, w: &[f32], group: usize, first: usize, count: usize, panel: &mut [f32], pitch: usize) {
+    let (taps, cg, kg) = (size(g.r * g.s), size(g.c / g.groups), size(g.k / g.groups));
+    for (tap, panel) in panel.chunks_exact_mut(kg * pitch).enumerate() {
+        let from = (group * kg * taps + taps - 1 - tap) * cg + first;
+        simd.copy(&w[from..], [0, taps * cg], panel, [0, pitch], count, [1, kg]);
+    }
+    clear_tails(panel, pitch, count);
+}
+
 /// dx ← dy ∗ᵀ w, or dx += ….
+#[allow(clippy::too_many_arguments)]
 pub fn backward_image<T: Real>(
     workers: &Workers,
     g: &ConvGeometry,
+    winograd: bool,
     dy: &[T],
     w: &[T],
     dx: &mut [T],
@@ -308,6 +343,18 @@ pub fn backward_image<T: Real>(
 ) {
     if T::DTYPE != Dtype::F32 || g.input().elements() == 0 {
         return plain::backward_image(workers, g, Owner::All, dy, w, dx, into);
+    }
+    if let Some(winner) = Winograd::image(g, Simd::best()).filter(|_| winograd) {
+        let finish = Finish { add: into == Into::Add, bias: None, relu: false };
+        let (dy, w) = (floats(dy), floats(w));
+        return winner.run(
+            workers,
+            dy,
+            |i, j, n, to, pitch| flipped(Simd::best(), g, w, i, j, n, to, pitch),
+            &finish,
+            floats_mut(dx),
+            floats_mut(scratch),
+        );
     }
     if depthwise::is(g) {
         let (dy, w, scratch) = (floats(dy), floats(w), floats_mut(scratch));
@@ -347,9 +394,11 @@ pub fn backward_image<T: Real>(
 }
 
 /// dw ← Σ over images and places of dy · x, or dw += ….
+#[allow(clippy::too_many_arguments)]
 pub fn backward_filters<T: Real>(
     workers: &Workers,
     g: &ConvGeometry,
+    winograd: bool,
     x: &[T],
     dy: &[T],
     dw: &mut [T],
@@ -363,7 +412,11 @@ pub fn backward_filters<T: Real>(
         let (x, dy, scratch) = (floats(x), floats(dy), floats_mut(scratch));
         return depthwise::backward_filters(workers, g, Simd::best(), x, dy, floats_mut(dw), into, scratch);
     }
-    Filters::new(g, Simd::best()).run(workers, floats(x), floats(dy), floats_mut(dw), into, floats_mut(scratch));
+    let (x, dy, dw, scratch) = (floats(x), floats(dy), floats_mut(dw), floats_mut(scratch));
+    match Gradient::new(g, Simd::best()).filter(|_| winograd) {
+        Some(winner) => winner.run(workers, x, dy, dw, into, scratch),
+        None => Filters::new(g, Simd::best()).run(workers, x, dy, dw, into, scratch),
+    }
 }
 
 /// The slice as what it is: only called where `T` is f32.
@@ -493,9 +546,9 @@ pub(super) mod tests {
         let scratch = |bytes: usize| vec![1e30_f32; bytes / 4];
         let mut y = vec![f32::NAN; dy.len()];
         let (mut dx, mut dw) = (numbers(5, x.len()), numbers(6, w.len()));
-        forward(&workers, g, &x, &w, Some(&b), neuron, &mut y, &mut scratch(forward_scratch::<f32>(g)));
-        backward_image(&workers, g, &dy, &w, &mut dx, into, &mut scratch(backward_image_scratch::<f32>(g)));
-        backward_filters(&workers, g, &x, &dy, &mut dw, into, &mut scratch(backward_filters_scratch::<f32>(g)));
+        forward(&workers, g, false, &x, &w, Some(&b), neuron, &mut y, &mut scratch(forward_scratch::<f32>(g, false)));
+        backward_image(&workers, g, false, &dy, &w, &mut dx, into, &mut scratch(backward_image_scratch::<f32>(g, false)));
+        backward_filters(&workers, g, false, &x, &dy, &mut dw, into, &mut scratch(backward_filters_scratch::<f32>(g, false)));
         [y, dx, dw]
     }
 
@@ -511,9 +564,9 @@ pub(super) mod tests {
         let b = numbers(4, if untied { g.output().image() } else { g.k as usize });
         let mut y = vec![f64::NAN; dy.len()];
         let (mut dx, mut dw) = (numbers(5, x.len()), numbers(6, w.len()));
-        forward(&workers, g, &x, &w, Some(&b), neuron, &mut y, &mut []);
-        backward_image(&workers, g, &dy, &w, &mut dx, into, &mut []);
-        backward_filters(&workers, g, &x, &dy, &mut dw, into, &mut []);
+        forward(&workers, g, false, &x, &w, Some(&b), neuron, &mut y, &mut []);
+        backward_image(&workers, g, false, &dy, &w, &mut dx, into, &mut []);
+        backward_filters(&workers, g, false, &x, &dy, &mut dw, into, &mut []);
         [y, dx, dw]
     }
 
@@ -565,7 +618,8 @@ pub(super) mod tests {
             let zeros = vec![0.0; size(g.k)];
             let mut y = vec![0.0; dy.len()];
             let mut y_sizes = y.clone();
-            let run = |x: &[f64], w: &[f64], y: &mut [f64]| forward(&workers, &g, x, w, Some(&zeros), Neuron::NONE, y, &mut []);
+            let run =
+                |x: &[f64], w: &[f64], y: &mut [f64]| forward(&workers, &g, false, x, w, Some(&zeros), Neuron::NONE, y, &mut []);
             run(&doubles(&x), &doubles(&w), &mut y);
             run(&sizes_of(&doubles(&x)), &sizes_of(&doubles(&w)), &mut y_sizes);
             for simd in Simd::all() {

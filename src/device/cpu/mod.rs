@@ -52,6 +52,8 @@ pub struct CpuDevice<T: Real> {
     arena: Arena,
     workers: Workers,
     step: StepValues,
+    /// Whether convolutions may take fewer multiply-adds than their definition has.
+    winograd: bool,
     real: std::marker::PhantomData<T>,
 }
 
@@ -60,7 +62,7 @@ impl<T: Real> CpuDevice<T> {
     pub fn new(threads: usize) -> Self {
         let step =
             StepValues { seed: 0, step: 0, first_image: 0, images: 0, gradient_scale: 0.0, learning_rate: 0.0, momentum: 0.0 };
-        Self { arena: Arena::default(), workers: Workers::new(threads), step, real: std::marker::PhantomData }
+        Self { arena: Arena::default(), workers: Workers::new(threads), step, winograd: true, real: std::marker::PhantomData }
     }
 }
 
@@ -128,9 +130,9 @@ impl<T: Real> Device for CpuDevice<T> {
 
     fn scratch(&self, op: &Op) -> usize {
         match op {
-            Op::ConvForward(g) => conv::forward_scratch::<T>(g),
-            Op::ConvBackwardImage(g) => conv::backward_image_scratch::<T>(g),
-            Op::ConvBackwardFilters(g) => conv::backward_filters_scratch::<T>(g),
+            Op::ConvForward(g) => conv::forward_scratch::<T>(g, self.winograd),
+            Op::ConvBackwardImage(g) => conv::backward_image_scratch::<T>(g, self.winograd),
+            Op::ConvBackwardFilters(g) => conv::backward_filters_scratch::<T>(g, self.winograd),
             Op::LocalForward(g) => local::forward_scratch::<T>(g),
             Op::LocalBackwardImage(g) => local::backward_image_scratch::<T>(g),
             Op::LocalBackwardFilters(g) => local::backward_filters_scratch::<T>(g),
@@ -156,6 +158,10 @@ impl<T: Real> Device for CpuDevice<T> {
     /// Everything queued before is done already: this is [`write`](Device::write).
     fn feed(&mut self, parts: &[(Tensor, &[u8])]) -> Result<()> {
         parts.iter().try_for_each(|&(to, bytes)| self.write(to, bytes))
+    }
+
+    fn set_winograd(&mut self, allowed: bool) {
+        self.winograd = allowed;
     }
 
     fn set_step(&mut self, values: StepValues) -> Result<()> {
@@ -187,7 +193,7 @@ impl<T: Real> Device for CpuDevice<T> {
     ) -> Result<()> {
         let mut t = self.arena.borrow();
         let (x, w, b) = (t.read::<T>(x), t.read(w), b.map(|b| t.read(b)));
-        conv::forward(&self.workers, g, x, w, b, neuron, t.write(y), scratch_of(&mut t, scratch));
+        conv::forward(&self.workers, g, self.winograd, x, w, b, neuron, t.write(y), scratch_of(&mut t, scratch));
         Ok(())
     }
 
@@ -202,7 +208,7 @@ impl<T: Real> Device for CpuDevice<T> {
     ) -> Result<()> {
         let mut b = self.arena.borrow();
         let (dy, w) = (b.read::<T>(dy), b.read(w));
-        conv::backward_image(&self.workers, g, dy, w, b.write(dx), into, scratch_of(&mut b, scratch));
+        conv::backward_image(&self.workers, g, self.winograd, dy, w, b.write(dx), into, scratch_of(&mut b, scratch));
         Ok(())
     }
 
@@ -217,7 +223,7 @@ impl<T: Real> Device for CpuDevice<T> {
     ) -> Result<()> {
         let mut b = self.arena.borrow();
         let (x, dy) = (b.read::<T>(x), b.read(dy));
-        conv::backward_filters(&self.workers, g, x, dy, b.write(dw), into, scratch_of(&mut b, scratch));
+        conv::backward_filters(&self.workers, g, self.winograd, x, dy, b.write(dw), into, scratch_of(&mut b, scratch));
         Ok(())
     }
 

@@ -11,7 +11,11 @@
 //! M + V ≤ M·V loads. 14 × 2 takes 31 of the 32 registers and 16 loads for 28 multiply-adds; its panel streams from the
 //! second-level cache at 128 bytes every 14 cycles, a seventh of what that gives.
 
+mod transforms;
+
 use std::marker::PhantomData;
+pub use transforms::Square;
+use transforms::{NarrowFn, Then, WidenFn, narrow, widen};
 
 /// Rows of the tallest tile.
 pub const MOST_ROWS: usize = 14;
@@ -108,6 +112,9 @@ pub struct Simd {
     copy: CopyFn,
     transpose: TransposeFn,
     accumulate: AccumulateFn,
+    /// From squares of 3, 4 and 6; to squares of 3 and 4.
+    widen: [WidenFn; 3],
+    narrow: [NarrowFn; 2],
 }
 
 impl Simd {
@@ -247,6 +254,83 @@ impl Simd {
         assert!(last[0] <= a.len() && last[1] <= b.len() && last[2] <= y.len(), "a run ends behind its slice");
         // SAFETY: in bounds by the assertion; the instructions exist where a Simd was handed out.
         unsafe { (self.accumulate)(a.as_ptr(), steps[0], b.as_ptr(), steps[1], y.as_mut_ptr(), steps[2], len, count) }
+    }
+}
+
+impl Simd {
+    /// Winograd's transform of `count` channels of the square of `n` (3, 4 or 6) rows and columns that starts at `at` in x, to
+    /// the start of y: 6 × 6 cells, to[0] elements apart, whose vectors are to[1] apart.
+    #[allow(clippy::too_many_arguments)]
+    #[inline]
+    pub fn widen(&self, n: usize, x: &[f32], at: isize, square: &Square, y: &mut [f32], to: [usize; 2], count: usize) {
+        assert!(square.end[0] <= n && square.end[1] <= n);
+        if let Some([first, last]) = square.extremes() {
+            assert!(at + first as isize >= 0 && (at + (last + count) as isize) as usize <= x.len(), "a square lies outside x");
+        }
+        self.widen_raw(n, x.as_ptr().wrapping_offset(at), square, y, to, count);
+    }
+
+    /// As [`widen`](Self::widen), of a square of 3 whose nine cells are the last of the 36 of `y`, without gaps.
+    pub fn widen_in_place(&self, y: &mut [f32]) {
+        let cell = y.len() / 36;
+        let square = Square { steps: [3 * cell, cell], first: [0; 2], end: [3; 2] };
+        let x = y.as_ptr().wrapping_add(27 * cell);
+        assert!(y.len().is_multiple_of(36 * self.lanes));
+        self.widen_raw(3, x, &square, y, [cell, self.lanes], cell);
+    }
+
+    #[inline]
+    fn widen_raw(&self, n: usize, x: *const f32, square: &Square, y: &mut [f32], to: [usize; 2], count: usize) {
+        let vectors = count.div_ceil(self.lanes);
+        if vectors == 0 {
+            return;
+        }
+        assert!(35 * to[0] + (vectors - 1) * to[1] + self.lanes <= y.len(), "a square is written behind y");
+        let kernel = self.widen[match n {
+            3 => 0,
+            4 => 1,
+            _ => 2,
+        }];
+        // SAFETY: x and y are in bounds by the assertions here and of the callers, which pass an x apart from y or one whose
+        // vectors are read before their places are written; the instructions exist where a Simd was handed out.
+        unsafe { kernel(x, square, y.as_mut_ptr(), to, count) }
+    }
+
+    /// Winograd's transform back to a square of `n` (3 or 4) rows and columns that starts at `at` in y, of `count` channels of
+    /// 6 × 6 cells, from[0] elements apart, whose vectors are from[1] apart. The bias is
+    /// one a channel.
+    ///
+    /// # Safety
+    /// No other thread reads or writes these cells of y meanwhile. (Bounds are checked here.)
+    #[allow(clippy::too_many_arguments)]
+    #[inline]
+    pub unsafe fn narrow(
+        &self,
+        n: usize,
+        x: &[f32],
+        from: [usize; 2],
+        y: Shared<'_>,
+        at: usize,
+        square: &Square,
+        count: usize,
+        finish: &Finish<'_>,
+    ) {
+        let vectors = count.div_ceil(self.lanes);
+        let Some([_, last]) = square.extremes() else { return };
+        if vectors == 0 {
+            return;
+        }
+        assert!(square.end[0] <= n && square.end[1] <= n);
+        assert!(35 * from[0] + (vectors - 1) * from[1] + self.lanes <= x.len(), "a square lies outside x");
+        assert!(at + last + count <= y.len, "a square is written behind y");
+        let bias = finish.bias.map_or(std::ptr::null(), |(bias, _)| {
+            assert!(count <= bias.len(), "a square reads behind its biases");
+            bias.as_ptr()
+        });
+        let then = Then { bias, add: finish.add, relu: finish.relu };
+        // SAFETY: in bounds by the assertions above; the caller keeps other threads off y; the instructions exist where a Simd
+        // was handed out.
+        unsafe { self.narrow[n - 3](x.as_ptr(), from, y.start.add(at), square, count, then) }
     }
 }
 
@@ -564,6 +648,16 @@ unsafe fn accumulate_plain(
     unsafe { accumulate::<Plain>(a, a_step, b, b_step, y, y_step, len, count) }
 }
 
+unsafe fn widen_plain<const N: usize>(x: *const f32, s: &Square, y: *mut f32, to: [usize; 2], count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { widen::<Plain, N>(x, s, y, to, count) }
+}
+
+unsafe fn narrow_plain<const N: usize>(x: *const f32, from: [usize; 2], y: *mut f32, s: &Square, count: usize, then: Then) {
+    // SAFETY: the caller's promise.
+    unsafe { narrow::<Plain, N>(x, from, y, s, count, then) }
+}
+
 static PLAIN_TILES: [[[TileFn; MOST_ROWS]; MOST_VECTORS]; 2] =
     tiles!(tile_plain, [1 2 3 4 5 6 7 8], [1 2 3 4 5 6], [1 2 3 4], [1 2]);
 static PORTABLE: Simd = Simd {
@@ -574,6 +668,8 @@ static PORTABLE: Simd = Simd {
     copy: copy_plain,
     transpose: transpose_plain,
     accumulate: accumulate_plain,
+    widen: [widen_plain::<3>, widen_plain::<4>, widen_plain::<6>],
+    narrow: [narrow_plain::<3>, narrow_plain::<4>],
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -781,6 +877,18 @@ mod x86 {
         unsafe { accumulate::<Zmm>(a, a_step, b, b_step, y, y_step, len, count) }
     }
 
+    #[target_feature(enable = "avx512f")]
+    unsafe fn widen_avx512<const N: usize>(x: *const f32, s: &Square, y: *mut f32, to: [usize; 2], count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { widen::<Zmm, N>(x, s, y, to, count) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn narrow_avx512<const N: usize>(x: *const f32, from: [usize; 2], y: *mut f32, s: &Square, count: usize, then: Then) {
+        // SAFETY: the caller's promise.
+        unsafe { narrow::<Zmm, N>(x, from, y, s, count, then) }
+    }
+
     static AVX512_TILES: [[[TileFn; MOST_ROWS]; MOST_VECTORS]; 2] = tiles!(
         tile_avx512,
         [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
@@ -796,6 +904,8 @@ mod x86 {
         copy: copy_avx512,
         transpose: transpose_avx512,
         accumulate: accumulate_avx512,
+        widen: [widen_avx512::<3>, widen_avx512::<4>, widen_avx512::<6>],
+        narrow: [narrow_avx512::<3>, narrow_avx512::<4>],
     };
 
     #[allow(clippy::too_many_arguments)]
@@ -814,6 +924,18 @@ mod x86 {
         unsafe { accumulate::<Ymm>(a, a_step, b, b_step, y, y_step, len, count) }
     }
 
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn widen_avx2<const N: usize>(x: *const f32, s: &Square, y: *mut f32, to: [usize; 2], count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { widen::<Ymm, N>(x, s, y, to, count) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn narrow_avx2<const N: usize>(x: *const f32, from: [usize; 2], y: *mut f32, s: &Square, count: usize, then: Then) {
+        // SAFETY: the caller's promise.
+        unsafe { narrow::<Ymm, N>(x, from, y, s, count, then) }
+    }
+
     static AVX2_TILES: [[[TileFn; MOST_ROWS]; MOST_VECTORS]; 2] =
         tiles!(tile_avx2, [1 2 3 4 5 6 7 8 9 10 11 12], [1 2 3 4 5 6], [1 2 3], [1 2]);
     pub static AVX2: Simd = Simd {
@@ -824,6 +946,8 @@ mod x86 {
         copy: copy_avx2,
         transpose: transpose_plain,
         accumulate: accumulate_avx2,
+        widen: [widen_avx2::<3>, widen_avx2::<4>, widen_avx2::<6>],
+        narrow: [narrow_avx2::<3>, narrow_avx2::<4>],
     };
 }
 

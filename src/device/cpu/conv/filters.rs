@@ -156,17 +156,7 @@ impl<'a> Filters<'a> {
             });
         }
         if self.chunks > 1 {
-            let len = dw.len();
-            spread(workers, partials.len() / 10, 1 << 12, dw, |piece, dw| {
-                for (i, part) in partials.chunks_exact(len).enumerate() {
-                    let part = &part[piece << 12..][..dw.len()];
-                    if i == 0 && into == Into::Set {
-                        dw.copy_from_slice(part);
-                    } else {
-                        dw.iter_mut().zip(part).for_each(|(dw, part)| *dw += part);
-                    }
-                }
-            });
+            sum_partials(workers, partials, dw, into);
         }
     }
 
@@ -274,6 +264,21 @@ impl<'a> Filters<'a> {
         }
         super::clear_tails(&mut panel[..images * rows * q * pitch], pitch, columns);
     }
+}
+
+/// dw ← the sum of partial gradients, in order, or dw += ….
+pub fn sum_partials(workers: &Workers, partials: &[f32], dw: &mut [f32], into: Into) {
+    let len = dw.len();
+    spread(workers, partials.len() / 10, 1 << 12, dw, |piece, dw| {
+        for (i, part) in partials.chunks_exact(len).enumerate() {
+            let part = &part[piece << 12..][..dw.len()];
+            if i == 0 && into == Into::Set {
+                dw.copy_from_slice(part);
+            } else {
+                dw.iter_mut().zip(part).for_each(|(dw, part)| *dw += part);
+            }
+        }
+    });
 }
 
 /// Images as a slab sees them: the first window's first cell, and the distances of images, rows and cells.
