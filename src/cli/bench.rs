@@ -1,16 +1,24 @@
 //! `convnet bench`.
 
-use super::{DeviceArguments, Result, config::ConfigArguments, table};
-use crate::bench::{self, Effort, NetTime};
+use super::{DeviceArguments, Failure, Result, config::ConfigArguments, table};
+use crate::bench::{self, Comparison, Conditions, Effort, NetTime, PassTime, Peaks, Subject};
+use crate::config::NetSpec;
 use crate::data::Loader;
+use crate::device::{self, Device};
 use crate::net::{BatchBytes, Purpose};
-use crate::train::Setup;
+use crate::report::roofline;
+use crate::train::{Error, Setup};
 use clap::Args;
+use serde::Serialize;
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The arguments of `bench`.
+/// The arguments of `bench`. CONFIG may be a suite or a single layer: see below.
 #[derive(Args)]
+#[command(after_help = "In place of CONFIG: a suite, `convnet-benchmarks` (AlexNet, OverFeat, VGG-A, GoogLeNet and the single \
+layers L1 to L5 at the batches of that project) or `kernels` (one of each kind of layer); or one single layer of theirs, such as \
+L1. `--batch 2` makes any of them small enough for a CPU.")]
 pub struct Arguments {
     #[command(flatten)]
     config: ConfigArguments,
@@ -23,9 +31,21 @@ pub struct Arguments {
     /// Seconds for which each thing is measured, at least
     #[arg(long, default_value_t = 0.0, value_name = "S", hide_default_value = true)]
     seconds: f64,
-    /// Time the step and the forward pass alone, not each layer
+    /// Measurements before those that do not count
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    warm_up: usize,
+    /// Time the step and the forward pass alone: no peaks, no layers
     #[arg(long)]
     step_only: bool,
+    /// Draw a roofline: a .png or .svg file
+    #[arg(long, value_name = "FILE", conflicts_with = "step_only")]
+    roofline: Option<PathBuf>,
+    /// Compare with the --json output of an earlier run
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// With --baseline: exit with 1 where anything takes more than this many times as long
+    #[arg(long, default_value_t = 1.1, value_name = "RATIO")]
+    threshold: f64,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -33,42 +53,224 @@ pub struct Arguments {
     device: DeviceArguments,
 }
 
+/// What is printed of one net.
+#[derive(Serialize)]
+struct One<'a> {
+    #[serde(flatten)]
+    net: &'a NetTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<&'a Comparison>,
+}
+
+/// What is printed of a suite.
+#[derive(Serialize)]
+struct Many<'a> {
+    suite: &'a str,
+    device: &'a str,
+    nets: &'a [NetTime],
+    /// What could not be timed, and why.
+    failed: &'a [(String, String)],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<&'a Comparison>,
+}
+
+/// What is to be timed.
+enum Work {
+    Config,
+    Case(bench::Case),
+    Suite(bench::Suite),
+}
+
 pub(super) fn run(a: Arguments) -> Result {
-    let batch = a.batch.map(|batch| format!("train.batch={batch}"));
-    let setup = Setup::for_shapes(a.config.load(batch)?)?;
-    let batch = setup.micro_batch();
-    let mut net = setup.net(batch, a.device.open()?, Purpose::Train)?;
-    setup.initialise(&mut net)?;
-    let mut loader = Loader::test(setup.data.train.clone(), batch)?;
-    let images = loader.next()?;
-    net.feed(BatchBytes { images: &images.images, places: &images.places, labels: &images.labels })?;
-    drop(loader);
-    let effort = Effort { repeats: a.repeats, seconds: a.seconds, step_only: a.step_only };
-    let mut bar = super::progress::bar("timing");
-    let times = bench::run(&mut net, effort, |i, n| bar.at(i, n))?;
-    bar.finish();
-    if a.json {
-        super::print_json(&times);
-    } else {
-        print(&times);
+    if let Some(path) = a.roofline.as_deref().filter(|path| !roofline::knows(path)) {
+        return Err(Failure::usage(format!("--roofline {}: give a file that ends in .png or .svg", path.display())));
     }
-    Ok(ExitCode::SUCCESS)
+    if !(a.threshold.is_finite() && a.threshold > 0.0) {
+        return Err(Failure::usage("--threshold is a ratio above 0: 1.1 allows a tenth more time"));
+    }
+    let before = a.baseline.as_deref().map(read_baseline).transpose()?;
+    let work = a.work()?;
+    let device = a.device.open()?.name();
+    let effort = Effort { repeats: a.repeats, seconds: a.seconds, warm_up: a.warm_up, step_only: a.step_only };
+    let mut bar = super::progress::bar("timing");
+    let peaks = if a.step_only { None } else { Some(Peaks::measure(|| a.open())?) };
+    let conditions = Conditions { effort, peaks, gpu: gpu(&device) };
+    let (mut nets, mut failed) = (Vec::new(), Vec::new());
+    match &work {
+        Work::Config => nets.push(a.time_net(a.config.load(a.sets())?, &conditions, &mut |i, n| bar.at(i, n))?),
+        Work::Case(case) => nets.push(a.time_case(case, &conditions, &mut |i, n| bar.at(i, n))?),
+        Work::Suite(suite) => {
+            for (i, case) in suite.cases.iter().enumerate() {
+                bar.at(i, suite.cases.len());
+                match a.time_case(case, &conditions, &mut |_, _| ()) {
+                    Ok(times) => nets.push(times),
+                    Err(e) if e.status == 1 => {
+                        bar.say(&format!("{}: {}", case.name, e.message));
+                        failed.push((case.name.clone(), e.message));
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+    }
+    bar.finish();
+    let comparison = before.map(|before| bench::compare(&before, &nets, a.threshold));
+    if let Some(path) = &a.roofline {
+        roofline::save(path, &nets)?;
+    }
+    match (&work, nets.first()) {
+        (Work::Suite(suite), _) if a.json => super::print_json(&Many {
+            suite: suite.name,
+            device: &device,
+            nets: &nets,
+            failed: &failed,
+            comparison: comparison.as_ref(),
+        }),
+        (_, Some(net)) if a.json => super::print_json(&One { net, comparison: comparison.as_ref() }),
+        _ => print_all(&nets, comparison.as_ref(), a.threshold),
+    }
+    if let Some(path) = a.roofline.filter(|_| !a.json) {
+        super::print(path.display());
+    }
+    let slower = comparison.as_ref().is_some_and(Comparison::is_slower);
+    Ok(if slower || !failed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The number of the GPU of this name, `cuda:0 (…)`.
+fn gpu(device: &str) -> Option<usize> {
+    device.strip_prefix("cuda:")?.split(' ').next()?.parse().ok()
+}
+
+/// The times of an earlier run, of one net or of a suite.
+fn read_baseline(path: &Path) -> Result<Vec<NetTime>> {
+    let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
+    let read = |bytes: &[u8]| {
+        let document: serde_json::Value = serde_json::from_slice(bytes)?;
+        match document.get("nets") {
+            Some(nets) => serde_json::from_value(nets.clone()),
+            None => Ok(vec![serde_json::from_value(document)?]),
+        }
+    };
+    read(&bytes).map_err(|e: serde_json::Error| {
+        Failure::usage(format!("--baseline {}: no output of `convnet bench --json`: {e}", path.display()))
+    })
+}
+
+impl Arguments {
+    /// The device again, saying nothing.
+    fn open(&self) -> device::Result<Box<dyn Device>> {
+        Ok(device::open(&self.device.device, self.device.threads)?.0)
+    }
+
+    fn sets(&self) -> Option<String> {
+        self.batch.map(|batch| format!("train.batch={batch}"))
+    }
+
+    /// What the arguments name: a file, or what is built in.
+    fn work(&self) -> Result<Work> {
+        let Some(path) = self.config.path().filter(|path| !path.exists()) else { return Ok(Work::Config) };
+        let Some(name) = path.to_str().filter(|name| !name.contains(['/', '\\', '.'])) else { return Ok(Work::Config) };
+        if let Some(suite) = bench::suite(name) {
+            return Ok(Work::Suite(suite));
+        }
+        if let Some(case) = bench::case(name) {
+            return Ok(Work::Case(case));
+        }
+        let suites = bench::suites();
+        let names: Vec<&str> = suites.iter().map(|s| s.name).collect();
+        let layers: Vec<&str> = suites.iter().flat_map(|s| &s.cases).map(|c| c.name.as_str()).collect();
+        Err(Failure::usage(format!(
+            "'{name}' is no config file, suite or single layer; the suites: {}; of them alone: {}",
+            names.join(", "),
+            layers.join(", ")
+        )))
+    }
+
+    fn time_case(&self, case: &bench::Case, conditions: &Conditions, progress: &mut dyn FnMut(usize, usize)) -> Result<NetTime> {
+        let sets: Vec<String> = self.config.sets()?.iter().cloned().chain(self.sets()).collect();
+        match case.load(&sets)? {
+            Subject::Net(spec) => self.time_net(*spec, conditions, progress),
+            Subject::Single(spec, images) => {
+                let layer = &spec.layers[0];
+                let times = bench::time_single(layer, images, self.open()?, conditions)?;
+                times.map_err(|misfit| Failure::new(format!("layer '{}' does not fit its images: {misfit:?}", layer.name)))
+            }
+        }
+    }
+
+    fn time_net(&self, spec: NetSpec, conditions: &Conditions, progress: &mut dyn FnMut(usize, usize)) -> Result<NetTime> {
+        let setup = Setup::for_shapes(spec)?;
+        let batch = setup.micro_batch();
+        let mut net = setup.net(batch, self.open()?, Purpose::Train)?;
+        setup.initialise(&mut net)?;
+        let mut loader = Loader::test(setup.data.train.clone(), batch)?;
+        let images = loader.next()?;
+        net.feed(BatchBytes { images: &images.images, places: &images.places, labels: &images.labels })?;
+        drop(loader);
+        Ok(bench::time_net(&mut net, conditions, progress)?)
+    }
+}
+
+fn print_all(nets: &[NetTime], comparison: Option<&Comparison>, threshold: f64) {
+    for (i, net) in nets.iter().enumerate() {
+        if i > 0 {
+            super::print("");
+        }
+        print(net);
+    }
+    let Some(comparison) = comparison else { return };
+    let rows = comparison.changes.iter().map(|c| {
+        let cells = [&c.net, &c.name, &c.pass].map(String::clone);
+        let slower = if c.slower { "slower" } else { "" };
+        let figures = [format!("{:.3}", c.before_ms), format!("{:.3}", c.now_ms), format!("{:.3}", c.ratio), slower.into()];
+        cells.into_iter().chain(figures).collect()
+    });
+    super::print(format!("\nbeside the baseline (slower: above {threshold})"));
+    super::print(table::table(&["net", "layer", "pass", "ms then", "ms now", "ratio", ""], 3, rows));
+    comparison.notes.iter().for_each(|note| eprintln!("note: {note}"));
 }
 
 fn print(t: &NetTime) {
+    super::print(format!("{}: {} images a step on {}", t.name, t.batch, t.device));
+    let figure = |shown: bool, text: String| if shown { text } else { String::new() };
     let rows = t.layers.iter().map(|l| {
-        let gflops = if l.gflops > 0.0 { format!("{:.1}", l.gflops) } else { String::new() };
-        vec![l.name.clone(), l.pass.into(), format!("{:.3}", l.ms), gflops, format!("{:.1} %", 100.0 * l.ms / t.step_ms)]
+        let PassTime { times, .. } = l;
+        vec![
+            l.name.clone(),
+            l.pass.clone(),
+            format!("{:.3}", times.ms),
+            format!("{:.0} %", 100.0 * times.spread),
+            figure(l.gflops > 0.0, format!("{:.1}", l.gflops)),
+            figure(l.bytes > 0, format!("{:.1}", l.bytes as f64 / times.ms / 1e6)),
+            format!("{:.1} %", 100.0 * times.ms / t.step_ms),
+            figure(l.floor_ms > 0.0, format!("{:.3}", l.floor_ms)),
+            figure(l.floor_ms > 0.0, format!("{:.0} %", 100.0 * l.share_of_peak)),
+            l.bound.clone(),
+        ]
     });
+    let header = ["layer", "pass", "ms", "±", "GFLOP/s", "GB/s", "of a step", "floor ms", "of peak", "bound by"];
     if !t.layers.is_empty() {
-        super::print(table::table(&["layer", "pass", "ms", "GFLOP/s", "of a step"], 2, rows));
+        super::print(table::table(&header, 2, rows));
     }
-    let batch = t.batch as f64;
-    super::print(table::pairs(&[
-        ("device", t.device.clone()),
-        ("batch", t.batch.to_string()),
-        ("training step", format!("{:.3} ms, {:.0} images/s", t.step_ms, t.images_per_second)),
-        ("forward alone", format!("{:.3} ms, {:.0} images/s", t.forward_ms, batch / t.forward_ms * 1e3)),
-        ("memory", table::bytes(t.peak_bytes as u64)),
-    ]));
+    let (batch, spread) = (t.batch as f64, |spread: f64| format!("± {:.0} %", 100.0 * spread));
+    let whole = t.peaks.map(|_| format!("{:.1} GFLOP/s, {:.0} % of what the peaks allow", t.gflops, 100.0 * t.share_of_peak));
+    let peaks = t.peaks.map(|p| {
+        let product = format!("{:.1} GFLOP/s in a product of {} rows", p.gflops, p.product_size);
+        format!("{product}, {:.1} GB/s in a copy", p.gigabytes_per_second)
+    });
+    let clocks = t.clocks.map(|c| {
+        let max = c.max_mhz.map_or(String::new(), |max| format!(" of {max:.0}"));
+        let memory = c.memory_mhz.map_or(String::new(), |m| format!(", memory {m:.0} MHz"));
+        format!("{:.0}{max} MHz{memory}", c.mhz)
+    });
+    let (step, forward) = (t.images_per_second, batch / t.forward_ms * 1e3);
+    let rows = [
+        Some(("training step", format!("{:.3} ms {}, {step:.0} images/s", t.step_ms, spread(t.step_spread)))),
+        whole.map(|text| ("", text)),
+        Some(("forward alone", format!("{:.3} ms {}, {forward:.0} images/s", t.forward_ms, spread(t.forward_spread)))),
+        Some(("memory", table::bytes(t.peak_bytes as u64))),
+        peaks.map(|text| ("measured peaks", text)),
+        clocks.map(|text| ("clocks", text)),
+    ];
+    super::print(table::pairs(&rows.into_iter().flatten().collect::<Vec<_>>()));
 }

@@ -49,6 +49,19 @@ impl ConfigArguments {
         Ok(spec)
     }
 
+    /// The config's path, where one is given.
+    pub fn path(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// The `--set` arguments of what is no file of the user's, which brings its own images.
+    pub fn sets(&self) -> Result<&[String]> {
+        match &self.data {
+            Some(_) => Err(super::Failure::usage("--data is for a config; this has images of its own")),
+            None => Ok(&self.sets),
+        }
+    }
+
     /// What the config is read from, for people.
     pub fn origin(&self) -> String {
         let files = [&self.config, &self.layer_def, &self.layer_params];

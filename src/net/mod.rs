@@ -11,7 +11,7 @@ pub use init::{InitError, values as initial_values};
 pub use plan::{Clip, Feed, Plan, Purpose};
 
 use crate::device::{self, Device, Dtype, ImageGeometry, Into, METRICS, Place, Shape, StepValues, Tensor, Update};
-use crate::layer::{Io, ParameterRole, Phase, Role};
+use crate::layer::{Io, ParameterRole, Pass, Phase, Role, Tensors};
 use recording::Recording;
 
 /// What a cost counted.
@@ -194,7 +194,7 @@ impl Net {
     }
 
     /// Queues loading the batch that was fed.
-    fn load(&mut self) -> device::Result<()> {
+    pub fn load(&mut self) -> device::Result<()> {
         let Self { plan, device, load, scale, .. } = self;
         device.load_images(load, plan.feed.images, plan.feed.places, plan.feed.mean, *scale, plan.images)?;
         device.load_labels(plan.feed.labels, plan.labels)
@@ -224,9 +224,15 @@ impl Net {
         forward_layer(&self.graph, &self.plan, self.device.as_mut(), i, phase)
     }
 
-    /// Queues one layer's backward pass.
-    pub fn backward_layer(&mut self, i: usize, accumulate: Into) -> device::Result<()> {
-        backward_layer(&self.graph, &self.plan, self.device.as_mut(), i, accumulate)
+    /// Queues one layer's pass of training with tensors other than the plan's: those of a pass that makes some of the
+    /// gradients alone.
+    pub fn layer_with(&mut self, i: usize, pass: Pass, tensors: &Tensors) -> device::Result<()> {
+        let io = Io { tensors, phase: Phase::Train, accumulate: Into::Set, layer: i as u32 };
+        let layer = &self.graph.nodes[i].layer;
+        match pass {
+            Pass::Forward => layer.forward(self.device.as_mut(), &io),
+            Pass::Backward => layer.backward(self.device.as_mut(), &io),
+        }
     }
 
     /// Waits for everything queued.
@@ -242,35 +248,50 @@ impl Net {
 
     /// Queues the update of every parameter that learns.
     pub fn update(&mut self, rule: &UpdateRule) -> device::Result<()> {
-        let Self { graph, plan, device, .. } = self;
-        let reached = |k: usize| graph.nodes.iter().any(|n| n.learns && n.parameters.contains(&k));
-        let updated = |k: usize| plan.gradients[k].zip(plan.momenta[k]).filter(|_| reached(k));
+        let count = self.graph.parameters.len();
         let factor = match rule.clip_norm {
             Some(limit) => {
-                let gradients = (0..graph.parameters.len()).filter_map(updated);
-                for (i, (gradient, _)) in gradients.enumerate() {
-                    device.sum_squares(gradient, plan.clip.sum, if i == 0 { Into::Set } else { Into::Add })?;
+                let mut into = Into::Set;
+                for k in 0..count {
+                    let Some(gradient) = self.plan.gradients[k].filter(|_| self.is_updated(k)) else { continue };
+                    self.device.sum_squares(gradient, self.plan.clip.sum, into)?;
+                    into = Into::Add;
                 }
-                device.clip_factor(limit, plan.clip.sum, plan.clip.factor)?;
-                Some(plan.clip.factor)
+                self.device.clip_factor(limit, self.plan.clip.sum, self.plan.clip.factor)?;
+                Some(self.plan.clip.factor)
             }
             None => None,
         };
-        for (k, p) in graph.parameters.iter().enumerate() {
-            let Some((gradient, momentum)) = updated(k) else { continue };
-            let update = Update {
-                rate: p.rate.rate(rule.step, rule.total_steps),
-                decay: rule.weight_decay * p.decay,
-                l1_decay: rule.l1_decay * p.decay,
-                momentum: p.momentum,
-                nesterov: rule.nesterov,
-            };
-            device.sgd_update(&update, plan.parameters[k], gradient, momentum, factor)?;
-            if let Some(limit) = p.max_norm {
-                device.limit_norms(limit, plan.parameters[k])?;
+        for k in 0..count {
+            if self.is_updated(k) {
+                self.update_parameter(k, rule, factor)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether training changes a parameter.
+    pub fn is_updated(&self, k: usize) -> bool {
+        self.plan.momenta[k].is_some() && self.graph.nodes.iter().any(|n| n.learns && n.parameters.contains(&k))
+    }
+
+    /// Queues the update of one parameter that learns, its gradient multiplied by what is in `factor`.
+    pub fn update_parameter(&mut self, k: usize, rule: &UpdateRule, factor: Option<Tensor>) -> device::Result<()> {
+        let Self { graph, plan, device, .. } = self;
+        let Some((gradient, momentum)) = plan.gradients[k].zip(plan.momenta[k]) else { return Ok(()) };
+        let p = &graph.parameters[k];
+        let update = Update {
+            rate: p.rate.rate(rule.step, rule.total_steps),
+            decay: rule.weight_decay * p.decay,
+            l1_decay: rule.l1_decay * p.decay,
+            momentum: p.momentum,
+            nesterov: rule.nesterov,
+        };
+        device.sgd_update(&update, plan.parameters[k], gradient, momentum, factor)?;
+        match p.max_norm {
+            Some(limit) => device.limit_norms(limit, plan.parameters[k]),
+            None => Ok(()),
+        }
     }
 
     /// Waits for the device and reads what each cost counted since [`clear_metrics`](Net::clear_metrics).

@@ -3,6 +3,7 @@
 
 pub mod curves;
 pub mod filters;
+pub mod roofline;
 
 use image::RgbImage;
 use plotters::prelude::*;
@@ -12,6 +13,8 @@ use std::sync::Once;
 
 /// The name under which the embedded font is registered.
 const FONT: &str = "convnet";
+/// The same font, under the name of a family that SVG files may ask for anywhere.
+const SANS: &str = "sans-serif";
 /// Text.
 const INK: RGBColor = RGBColor(40, 40, 40);
 
@@ -36,8 +39,10 @@ impl Error {
 fn load_font() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let loaded = register_font(FONT, FontStyle::Normal, dejavu::sans::regular());
-        assert!(loaded.is_ok(), "the embedded font is a font");
+        for name in [FONT, SANS] {
+            let loaded = register_font(name, FontStyle::Normal, dejavu::sans::regular());
+            assert!(loaded.is_ok(), "the embedded font is a font");
+        }
     });
 }
 

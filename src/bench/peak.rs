@@ -1,0 +1,128 @@
+//! What a device can do, measured: its fastest product of square matrices and its fastest copy, in the types that nets use
+//! there. They are the roof that layers are compared with (Williams et al. 2009, "Roofline"): a pass of F operations and B
+//! bytes takes at least the longer of F/product and B/copy.
+//!
+//! Matrices double in size until a product takes long enough that nothing but the product matters, and so does the copy, whose
+//! last size no cache holds. The fastest of all repeats counts. Products are this program's own, so a pass may go beyond the
+//! roof: where its tensors fit in a cache, by Winograd's algorithm, or by leaving out what is multiplied by padding.
+
+use crate::device::{Device, Dtype, Into, Neuron, Op, Product, Result, Shape, Slot, Tensor};
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// A device's measured peaks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peaks {
+    /// 10⁹ floating-point operations a second of a product, a multiply-add counted as two.
+    pub gflops: f64,
+    /// Rows of the square matrices of that product.
+    pub product_size: usize,
+    /// 10⁹ bytes a second of a copy, read and written.
+    pub gigabytes_per_second: f64,
+}
+
+/// Milliseconds of one product or copy from which on larger ones are not tried.
+const LONG: f64 = 8.0;
+/// Repeats of each size.
+const REPEATS: usize = 5;
+const PRODUCTS: std::ops::RangeInclusive<u32> = 7..=13;
+const COPIES: std::ops::RangeInclusive<u32> = 18..=28;
+
+impl Peaks {
+    /// Measures them; `open` opens the device anew for each size.
+    ///
+    /// # Errors
+    /// The device fails; that it has no memory for larger sizes is no failure.
+    pub fn measure(mut open: impl FnMut() -> Result<Box<dyn Device>>) -> Result<Self> {
+        let mut peaks = Self { gflops: 0.0, product_size: 0, gigabytes_per_second: 0.0 };
+        for log in PRODUCTS {
+            let size = 1 << log;
+            let Some(ms) = product(open()?, size)? else { break };
+            let gflops = 2.0 * (size as f64).powi(3) / ms / 1e6;
+            if gflops > peaks.gflops {
+                (peaks.gflops, peaks.product_size) = (gflops, size);
+            }
+            if ms > LONG {
+                break;
+            }
+        }
+        for log in COPIES {
+            let Some((bytes, ms)) = copy(open()?, 1 << log)? else { break };
+            peaks.gigabytes_per_second = bytes as f64 / ms / 1e6;
+            if ms > LONG {
+                break;
+            }
+        }
+        Ok(peaks)
+    }
+
+    /// The least milliseconds that so many operations and bytes take, and whether the operations bind.
+    pub fn floor_ms(&self, operations: u64, bytes: u64) -> (f64, bool) {
+        let compute = operations as f64 / self.gflops / 1e6;
+        let memory = bytes as f64 / self.gigabytes_per_second / 1e6;
+        (compute.max(memory), compute > memory)
+    }
+}
+
+/// Three tensors one after the other, of so many elements each, and scratch behind them; `None` where they do not fit.
+fn place(device: &mut dyn Device, elements: usize, scratch: usize) -> Result<Option<([Tensor; 3], Tensor)>> {
+    let real = device.real();
+    let bytes = (elements * real.size()).next_multiple_of(256);
+    match device.allocate(3 * bytes + scratch) {
+        Err(crate::device::Error::OutOfMemory { .. }) => return Ok(None),
+        other => other?,
+    }
+    let at = |i: usize| Tensor { slot: Slot(i * bytes), shape: Shape::new(1, 1, 1, elements), dtype: real };
+    let behind = Tensor { slot: Slot(3 * bytes), shape: Shape::new(1, 1, 1, scratch), dtype: Dtype::U8 };
+    Ok(Some(([0, 1, 2].map(at), behind)))
+}
+
+/// The fastest of some calls of `work` in milliseconds, after one that does not count; each is waited for by a read.
+fn fastest(device: &mut dyn Device, probe: Tensor, mut work: impl FnMut(&mut dyn Device) -> Result<()>) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    let probe = probe.part(0, 1);
+    for i in 0..=REPEATS {
+        let start = Instant::now();
+        work(device)?;
+        device.read(probe, &mut vec![0; probe.bytes()])?;
+        if i > 0 {
+            least = least.min(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    Ok(least)
+}
+
+/// Milliseconds of a product of two square matrices.
+fn product(mut device: Box<dyn Device>, size: usize) -> Result<Option<f64>> {
+    let device = device.as_mut();
+    let p = Product { m: size as i32, n: size as i32, k: size as i32, transpose_a: 0, transpose_b: 1 };
+    let scratch = device.scratch(&Op::Product(p));
+    let Some(([a, b, c], scratch)) = place(device, size * size, scratch)? else { return Ok(None) };
+    super::single::scatter(device, a, 1)?;
+    super::single::scatter(device, b, 2)?;
+    let square = |t: Tensor| t.reshaped(Shape::new(size, 1, 1, size));
+    let [a, b, c] = [a, b, c].map(square);
+    let once = |device: &mut dyn Device| device.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch);
+    fastest(device, c, once).map(Some)
+}
+
+/// Bytes and milliseconds of a copy of so many elements.
+fn copy(mut device: Box<dyn Device>, elements: usize) -> Result<Option<(usize, f64)>> {
+    let device = device.as_mut();
+    let Some(([x, y, _], _)) = place(device, elements, 0)? else { return Ok(None) };
+    device.fill(x, 0.5)?;
+    let ms = fastest(device, y, |device| device.scale(1.0, x, y, Into::Set))?;
+    Ok(Some((x.bytes() + y.bytes(), ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Peaks;
+
+    #[test]
+    fn the_floor_is_the_slower_of_operations_and_bytes() {
+        let peaks = Peaks { gflops: 100.0, product_size: 512, gigabytes_per_second: 10.0 };
+        assert_eq!(peaks.floor_ms(1_000_000_000, 1_000_000), (10.0, true));
+        assert_eq!(peaks.floor_ms(1_000_000, 1_000_000_000), (100.0, false));
+    }
+}
