@@ -30,13 +30,35 @@ pub enum InitError {
     },
 }
 
+/// Values handed on at a time: the initial values of a large layer are never in memory as a whole.
+const PIECE: usize = 1 << 16;
+
 /// The initial values of parameter number `index`: those of its file, or a function of the seed and the number alone.
-///
-/// xavier: uniform in ±√(3/fan) (Glorot and Bengio 2010). msra: gaussian of standard deviation √(2/fan) (He et al. 2015).
 ///
 /// # Errors
 /// A file that cannot be read, or holds other than as many finite floats.
 pub fn values(p: &Parameter, index: u32, seed: u64) -> Result<Vec<f64>, InitError> {
+    let mut values = Vec::with_capacity(p.spec.shape.elements());
+    in_pieces(p, index, seed, |_, piece| {
+        values.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(values)
+}
+
+/// Hands the initial values of parameter number `index` to `write`, piece by piece: the number of a piece's first value, and
+/// its values.
+///
+/// xavier: uniform in ±√(3/fan) (Glorot and Bengio 2010). msra: gaussian of standard deviation √(2/fan) (He et al. 2015).
+///
+/// # Errors
+/// As [`values`], or what `write` returns.
+pub fn in_pieces(
+    p: &Parameter,
+    index: u32,
+    seed: u64,
+    mut write: impl FnMut(usize, &[f64]) -> device::Result<()>,
+) -> Result<(), InitError> {
     let mut random = philox::Stream::new(seed, philox::Purpose::Init, index, 0);
     let (fan_in, fan_out) = (p.spec.fan_in as f64, p.spec.fan_out as f64);
     let mut draw: Box<dyn FnMut() -> f64> = match &p.init.kind {
@@ -58,9 +80,16 @@ pub fn values(p: &Parameter, index: u32, seed: u64) -> Result<Vec<f64>, InitErro
             let std = (2.0 / fan.of(fan_in, fan_out)).sqrt();
             Box::new(move || std * random.gaussian())
         }
-        InitKind::File { path, tensor } => return from_file(p, path.into(), tensor.as_deref()),
+        InitKind::File { path, tensor } => return Ok(write(0, &from_file(p, path.into(), tensor.as_deref())?)?),
     };
-    Ok((0..p.spec.shape.elements()).map(|_| draw()).collect())
+    let all = p.spec.shape.elements();
+    let mut piece = Vec::with_capacity(PIECE.min(all));
+    for first in (0..all).step_by(PIECE) {
+        piece.clear();
+        piece.extend((first..all.min(first + PIECE)).map(|_| draw()));
+        write(first, &piece)?;
+    }
+    Ok(())
 }
 
 fn from_file(p: &Parameter, path: PathBuf, tensor: Option<&str>) -> Result<Vec<f64>, InitError> {

@@ -70,6 +70,17 @@ pub struct Net {
     recordings: [Recording; 2],
 }
 
+/// Writes reals in the device's type.
+fn write(device: &mut dyn Device, to: Tensor, values: &[f64]) -> device::Result<()> {
+    match to.dtype {
+        Dtype::F64 => device.write(to, bytemuck::cast_slice(values)),
+        _ => {
+            let narrow: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+            device.write(to, bytemuck::cast_slice(&narrow))
+        }
+    }
+}
+
 impl Net {
     /// Plans the graph for the device and allocates it. `source` is the shape of the data's images; `mean`, a value for each
     /// channel or for each pixel and channel, is subtracted from them, and the rest multiplied by `scale`. Parameters are
@@ -138,10 +149,10 @@ impl Net {
     /// # Errors
     /// A file that does not have a parameter's values, or the device.
     pub fn initialise(&mut self, seed: u64) -> Result<(), InitError> {
-        for i in 0..self.graph.parameters.len() {
-            if self.graph.parameters[i].spec.is_saved() {
-                let values = init::values(&self.graph.parameters[i], i as u32, seed)?;
-                self.write(self.plan.parameters[i], &values)?;
+        let Self { graph, plan, device, .. } = self;
+        for (i, (p, &to)) in graph.parameters.iter().zip(&plan.parameters).enumerate() {
+            if p.spec.is_saved() {
+                init::in_pieces(p, i as u32, seed, |first, values| write(device.as_mut(), to.part(first, values.len()), values))?;
             }
         }
         Ok(())
@@ -149,13 +160,7 @@ impl Net {
 
     /// Writes reals in the device's type.
     pub fn write(&mut self, to: Tensor, values: &[f64]) -> device::Result<()> {
-        match to.dtype {
-            Dtype::F64 => self.device.write(to, bytemuck::cast_slice(values)),
-            _ => {
-                let narrow: Vec<f32> = values.iter().map(|&v| v as f32).collect();
-                self.device.write(to, bytemuck::cast_slice(&narrow))
-            }
-        }
+        write(self.device.as_mut(), to, values)
     }
 
     /// Reads reals of the device's type.
