@@ -79,7 +79,6 @@ impl Format {
             test: Arc::new(test),
             classes: self.classes,
             class_names: self.names(folder, files)?,
-            warnings: Vec::new(),
         })
     }
 

@@ -78,14 +78,7 @@ fn assemble(train: (Input, Input), test: (Input, Input), options: &Options) -> R
     let train = pair(train.0, labels, classes, options.train)?;
     let labels = test.1.labels()?;
     let test = pair(test.0, labels, classes, options.test)?;
-    Ok(DataSet {
-        name: String::new(),
-        train: Arc::new(train),
-        test: Arc::new(test),
-        classes,
-        class_names: numbered(classes),
-        warnings: Vec::new(),
-    })
+    Ok(DataSet { name: String::new(), train: Arc::new(train), test: Arc::new(test), classes, class_names: numbered(classes) })
 }
 
 /// The first `limit` images with their labels.

@@ -1,15 +1,19 @@
 //! 3 × 3 convolutions of stride 1 by Winograd's F(4 × 4, 3 × 3): 4 × 4 outputs of 6 × 6 inputs by 36 products a pair of
 //! channels instead of 144 (`simd/transforms.rs` has the matrices).
 //!
-//! Forward and image gradient (a forward pass of dy through the flipped filters): the filters are transformed once a call into
-//! 36 matrices of panels. A task is some 56 squares of outputs by a range of panels: their inputs are transformed into 36
-//! matrices [squares][channels] of scratch, and of one panel at a time the 36 products, [squares][columns], are made and
-//! transformed back into y, with bias and relu. The filter gradient is the same turned round: dw = Gᵀ[Σ over squares of
-//! (A·dy·Aᵀ) ⊙ (Bᵀ·x·B)]·G. A task is some 64 filters by 64 channels, whose 36 sums stay in scratch until all its squares are
-//! in. Where that is too few tasks, the squares are dealt to chunks, whose partial dw are added in order.
+//! Forward and image gradient (a forward pass of dy through the flipped filters), of some 56 squares and one panel of filters
+//! at a time: 36 products [squares][channels] · [channels][columns], transformed back into y with bias and relu. Many squares
+//! of few channels share the transformed filters, and each task transforms its own squares; few squares of many channels are
+//! shared in their turn, and each task transforms its own panel, so that the filters, four times as large as they were, never
+//! go to memory.
+//!
+//! The filter gradient is the same turned round: dw = Gᵀ[Σ over squares of (A·dy·Aᵀ) ⊙ (Bᵀ·x·B)]·G. A task is a range of
+//! filters by a range of channels, whose 36 sums stay in scratch until all its squares are in. Few squares are transformed
+//! once and shared; many by each task, in blocks, and where the ranges are too few tasks, squares are dealt to chunks, whose
+//! partial dw are added in order.
 //!
 //! Cost: 36/144 of the definition's multiply-adds, times 16·⌈p/4⌉·⌈q/4⌉/(p·q) for squares that are cut off; about 100 cycles a
-//! square and vector of channels for each transform; four times the filters' bytes in scratch.
+//! square and vector of channels for each transform.
 //!
 //! Error: rounding is spread over a square. An output is within (4 + √depth)·ε of Σ over the channels of X·W, X the largest |x|
 //! of the square's inputs and W the sum of the nine |w|, and gradients are likewise (`every_pass_is_within_its_bound` holds
@@ -25,13 +29,16 @@ use std::ops::Range;
 
 /// Cells of a transformed square.
 const CELLS: usize = 36;
-/// Squares of a block, about: four tiles' rows of the widest vectors.
+/// Squares of a block, at most: four tiles of rows of the widest vectors.
 const BLOCK: usize = 56;
 /// Tasks wanted, and slots of scratch at most.
-const TASKS: usize = 16;
-const SLOTS: usize = 32;
-/// Columns of a range of panels, filters and channels of a filter gradient's task, at least.
-const RANGE: usize = 64;
+const TASKS: usize = 8;
+const SLOTS: usize = 16;
+/// Filters and channels of a filter gradient's task, about: where it transforms its own squares, and where they are shared.
+const RANGE: usize = 128;
+const SHARED_RANGE: usize = 64;
+/// Floats of transformed squares that are shared, at most.
+const SHARED: usize = 6 << 20;
 /// Floats of all partial filter gradients.
 const PARTIALS: usize = 1 << 21;
 /// Fewer input or output channels than this make products too thin.
@@ -54,11 +61,24 @@ struct Squares {
     offset: [isize; 2],
     /// Rows and columns of squares.
     count: [usize; 2],
+    /// Squares of a block, of all images; the last may have fewer.
+    block: usize,
 }
 
 impl Squares {
     fn new(images: usize, input: [usize; 2], outputs: [usize; 2], offset: [isize; 2]) -> Self {
-        Self { images, input, outputs, offset, count: outputs.map(|n| n.div_ceil(4)) }
+        let count = outputs.map(|n| n.div_ceil(4));
+        let all = images * count[0] * count[1];
+        Self { images, input, outputs, offset, count, block: all.div_ceil(all.div_ceil(BLOCK).max(1)).max(1) }
+    }
+
+    fn blocks(&self) -> usize {
+        self.all().div_ceil(self.block)
+    }
+
+    /// The squares of a block.
+    fn of_block(&self, block: usize) -> Range<usize> {
+        block * self.block..((block + 1) * self.block).min(self.all())
     }
 
     /// Of all images.
@@ -111,11 +131,12 @@ pub struct Winograd<'a> {
     groups: usize,
     depth: usize,
     outputs: usize,
-    /// Columns of a panel; panels; their ranges.
+    /// Columns of a panel; panels.
     panel: usize,
     panels: usize,
+    /// Whether tasks share the squares, and are panels; otherwise they share the filters, and are blocks by ranges of panels.
+    squares_shared: bool,
     ranges: usize,
-    blocks: usize,
 }
 
 impl<'a> Winograd<'a> {
@@ -144,22 +165,19 @@ impl<'a> Winograd<'a> {
     fn cut(squares: Squares, groups: usize, depth: usize, outputs: usize, simd: &'a Simd) -> Self {
         let panel = simd.vectors(BLOCK, outputs) * simd.lanes;
         let panels = outputs.div_ceil(panel);
-        let blocks = squares.all().div_ceil(BLOCK).max(1);
-        let ranges = TASKS.div_ceil(blocks * groups).min(outputs.div_ceil(RANGE)).clamp(1, panels);
-        Self { simd, squares, groups, depth, outputs, panel, panels, ranges, blocks }
+        let shared = CELLS * squares.all() * groups * depth.next_multiple_of(simd.lanes);
+        let squares_shared = shared <= SHARED && groups * panels >= TASKS;
+        let ranges = TASKS.div_ceil(squares.blocks().max(1) * groups).min(panels.div_ceil(2)).max(1);
+        Self { simd, squares, groups, depth, outputs, panel, panels, squares_shared, ranges }
     }
 
     /// Whether this takes clearly fewer cycles than the definition's multiply-adds.
     fn wins(&self, g: &ConvGeometry) -> bool {
         let [depths, columns] = [self.depth, self.outputs].map(|n| n.div_ceil(self.simd.lanes));
-        let cycles = self.squares.all() * (CELLS * self.depth * columns / 2 + TRANSFORM * (depths * self.ranges + columns))
+        let ranges = if self.squares_shared { 1 } else { self.ranges };
+        let cycles = self.squares.all() * (CELLS * self.depth * columns / 2 + TRANSFORM * (depths * ranges + columns))
             + TRANSFORM * self.depth * columns;
         self.depth.min(self.outputs) >= CHANNELS && cycles + cycles / 8 < direct_cycles(g, self.depth, self.outputs, self.simd)
-    }
-
-    /// Floats of the transformed filters.
-    fn filters(&self) -> usize {
-        self.groups * self.panels * CELLS * self.depth * self.panel
     }
 
     /// Floats between two squares' channels.
@@ -167,18 +185,30 @@ impl<'a> Winograd<'a> {
         self.depth.next_multiple_of(self.simd.lanes)
     }
 
-    /// Floats of a task's inputs and of its products with a panel.
+    /// Floats of a panel's transformed filters, of a block's transformed squares, and of the products of the two.
+    fn sizes(&self) -> [usize; 3] {
+        let block = self.squares.block;
+        [self.depth * self.panel, block * self.pitch(), block * self.panel].map(|floats| CELLS * floats)
+    }
+
+    /// Floats that all tasks share, and of a task.
     fn parts(&self) -> [usize; 2] {
-        [self.pitch(), self.panel].map(|floats| CELLS * self.squares.all().div_ceil(self.blocks) * floats)
+        let [filters, block, products] = self.sizes();
+        if self.squares_shared {
+            [self.groups * self.squares.blocks() * block, filters + products]
+        } else {
+            [self.groups * self.panels * filters, block + products]
+        }
     }
 
     fn tasks(&self) -> usize {
-        self.groups * self.blocks * self.ranges
+        self.groups * if self.squares_shared { self.panels } else { self.squares.blocks() * self.ranges }
     }
 
     /// Floats of scratch that [`run`](Self::run) wants.
     pub fn scratch(&self) -> usize {
-        self.filters() + self.tasks().min(SLOTS) * self.parts().iter().sum::<usize>()
+        let [shared, slot] = self.parts();
+        shared + self.tasks().min(SLOTS) * slot
     }
 
     /// Makes the outputs. `pack(group, first column, columns, panel, pitch)` writes the filters of some columns as
@@ -192,77 +222,104 @@ impl<'a> Winograd<'a> {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let (filters, slots) = scratch.split_at_mut(self.filters());
-        let whole = CELLS * self.depth * self.panel;
-        spread(workers, filters.len() / 2, whole, filters, |i, to| {
-            let (group, first) = (i / self.panels, i % self.panels * self.panel);
-            let columns = self.panel.min(self.outputs - first);
+        let [filter_size, block_size, _] = self.sizes();
+        let [shared_size, slot] = self.parts();
+        let (shared, slots) = scratch.split_at_mut(shared_size);
+        let blocks = self.squares.blocks();
+        let filters = |group: usize, panel: usize, to: &mut [f32]| {
+            let columns = self.columns(panel).len();
             let pitch = columns.next_multiple_of(self.simd.lanes);
             let to = &mut to[..CELLS * self.depth * pitch];
-            pack(group, first, columns, &mut to[27 * self.depth * pitch..], pitch);
+            pack(group, panel * self.panel, columns, &mut to[27 * self.depth * pitch..], pitch);
             self.simd.widen_in_place(to);
-        });
-        let filters = &*filters;
-        let (tasks, slot) = (self.tasks(), self.parts().iter().sum::<usize>());
+        };
+        if self.squares_shared {
+            spread(workers, shared.len() / 8, block_size, shared, |i, to| self.block(i / blocks, i % blocks, x, to));
+        } else {
+            spread(workers, shared.len() / 8, filter_size, shared, |i, to| filters(i / self.panels, i % self.panels, to));
+        }
+        let shared = &*shared;
+        let tasks = self.tasks();
         let count = tasks.min(SLOTS);
         let nanoseconds = self.squares.all() * CELLS * self.depth * self.groups * self.outputs / 50;
         let y = Shared::new(y);
         spread(workers, nanoseconds, slot, &mut slots[..count * slot], |i, scratch| {
             for task in part(tasks, count, i) {
-                let (group, task) = (task % self.groups, task / self.groups);
-                let squares = part(self.squares.all(), self.blocks, task / self.ranges);
-                let panels = part(self.panels, self.ranges, task % self.ranges);
-                let filters = &filters[group * self.panels * whole..][..self.panels * whole];
-                self.task(group, squares, panels, x, filters, finish, y, scratch);
+                if self.squares_shared {
+                    let (group, panel) = (task / self.panels, task % self.panels);
+                    let (own, products) = scratch.split_at_mut(filter_size);
+                    filters(group, panel, own);
+                    for block in 0..blocks {
+                        let inputs = &shared[(group * blocks + block) * block_size..];
+                        self.products(group, block, panel, inputs, own, finish, y, products);
+                    }
+                } else {
+                    let (range, task) = (task % self.ranges, task / self.ranges);
+                    let (group, block) = (task / blocks, task % blocks);
+                    let (own, products) = scratch.split_at_mut(block_size);
+                    self.block(group, block, x, own);
+                    for panel in part(self.panels, self.ranges, range) {
+                        let filters = &shared[(group * self.panels + panel) * filter_size..];
+                        self.products(group, block, panel, own, filters, finish, y, products);
+                    }
+                }
             }
         });
     }
 
-    /// The outputs of some squares and panels of a group.
+    /// The columns of a panel.
+    fn columns(&self, panel: usize) -> Range<usize> {
+        panel * self.panel..((panel + 1) * self.panel).min(self.outputs)
+    }
+
+    /// Transforms the inputs of a block: [cell][square][channel].
+    fn block(&self, group: usize, block: usize, x: &[f32], to: &mut [f32]) {
+        let (squares, pitch) = (self.squares.of_block(block), self.pitch());
+        let steps = [squares.len() * pitch, self.simd.lanes];
+        for (i, square) in squares.enumerate() {
+            let (at, square) = self.squares.inputs(square, self.groups * self.depth);
+            self.simd.widen(6, &x[group * self.depth..], at, &square, &mut to[i * pitch..], steps, self.depth);
+        }
+    }
+
+    /// The outputs of a block and a panel of a group.
     #[allow(clippy::too_many_arguments)]
-    fn task(
+    fn products(
         &self,
         group: usize,
-        squares: Range<usize>,
-        panels: Range<usize>,
-        x: &[f32],
+        block: usize,
+        panel: usize,
+        inputs: &[f32],
         filters: &[f32],
         finish: &Finish<'_>,
         y: Shared<'_>,
-        scratch: &mut [f32],
+        products: &mut [f32],
     ) {
-        let (simd, depth, pitch, count) = (self.simd, self.depth, self.pitch(), squares.len());
-        let (inputs, products) = scratch.split_at_mut(self.parts()[0]);
-        let x = &x[group * depth..];
-        for (i, square) in squares.clone().enumerate() {
-            let (at, square) = self.squares.inputs(square, self.groups * depth);
-            simd.widen(6, x, at, &square, &mut inputs[i * pitch..], [count * pitch, simd.lanes], depth);
-        }
+        let (simd, depth, pitch) = (self.simd, self.depth, self.pitch());
+        let (squares, columns) = (self.squares.of_block(block), self.columns(panel));
+        let (count, width) = (squares.len(), columns.len().next_multiple_of(simd.lanes));
         let walk = Walk { rows: Rows::Apart(pitch), loops: [(1, 0), (1, 0), (depth, 1)] };
-        let nothing = Finish { add: false, bias: None, relu: false };
-        for panel in panels {
-            let first = panel * self.panel;
-            let columns = self.panel.min(self.outputs - first);
-            let width = columns.next_multiple_of(simd.lanes);
-            let tiles = count.div_ceil(simd.most_rows(width / simd.lanes));
-            let to = Shared::new(products);
-            for cell in 0..CELLS {
-                let filters = &filters[panel * CELLS * depth * self.panel + cell * depth * width..];
-                for tile in 0..tiles {
-                    let rows = part(count, tiles, tile);
-                    let (a, at) = (&inputs[(cell * count + rows.start) * pitch..], (cell * count + rows.start) * width);
-                    // SAFETY: the products are this task's alone.
-                    unsafe { simd.tile(rows.len(), a, &walk, filters, to, at, width, width, &nothing) }
+        let tiles = count.div_ceil(simd.most_rows(width / simd.lanes));
+        let to = Shared::new(products);
+        for cell in 0..CELLS {
+            let filters = &filters[cell * depth * width..];
+            for tile in 0..tiles {
+                let rows = part(count, tiles, tile);
+                let first = cell * count + rows.start;
+                let nothing = Finish { add: false, bias: None, relu: false };
+                // SAFETY: the products are this task's alone.
+                unsafe {
+                    simd.tile(rows.len(), &inputs[first * pitch..], &walk, filters, to, first * width, width, width, &nothing)
                 }
             }
-            let column = group * self.outputs + first;
-            let finish = Finish { bias: finish.bias.map(|(bias, _)| (&bias[column..], 0)), ..*finish };
-            for (i, square) in squares.clone().enumerate() {
-                let (at, square) = self.squares.outputs(square, self.groups * self.outputs);
-                let from = [count * width, simd.lanes];
-                // SAFETY: this task alone writes these squares and columns.
-                unsafe { simd.narrow(4, &products[i * width..], from, y, at + column, &square, columns, &finish) }
-            }
+        }
+        let column = group * self.outputs + columns.start;
+        let finish = Finish { bias: finish.bias.map(|(bias, _)| (&bias[column..], 0)), ..*finish };
+        for (i, square) in squares.enumerate() {
+            let (at, square) = self.squares.outputs(square, self.groups * self.outputs);
+            let from = [count * width, simd.lanes];
+            // SAFETY: this task alone writes these squares and columns.
+            unsafe { simd.narrow(4, &products[i * width..], from, y, at + column, &square, columns.len(), &finish) }
         }
     }
 }
@@ -274,12 +331,16 @@ pub struct Gradient<'a> {
     groups: usize,
     depth: usize,
     filters: usize,
+    /// Channels of a panel; panels; panels of a range, and the ranges.
     panel: usize,
     panels: usize,
-    /// Ranges of filters, and of panels of channels.
-    filter_ranges: usize,
-    panel_ranges: usize,
-    blocks: usize,
+    range: usize,
+    ranges: usize,
+    /// Filters of a range, whole vectors of them, and the ranges.
+    height: usize,
+    heights: usize,
+    /// Whether tasks share the transformed squares; then there is one chunk.
+    shared: bool,
     chunks: usize,
 }
 
@@ -293,39 +354,54 @@ impl<'a> Gradient<'a> {
         let (groups, depth, filters) = (size(g.groups), size(g.c / g.groups), size(g.k / g.groups));
         let offset = [g.padding_h, g.padding_w].map(|padding| -(padding as isize));
         let squares = Squares::new(size(g.n), [size(g.h), size(g.w)], [size(g.p), size(g.q)], offset);
-        let panel = simd.vectors(RANGE, depth) * simd.lanes;
+        let panel = simd.vectors(SHARED_RANGE, depth) * simd.lanes;
         let panels = depth.div_ceil(panel);
-        let filter_ranges = filters.div_ceil(RANGE);
-        let panel_ranges = panels.div_ceil(RANGE.div_ceil(panel));
-        let blocks = squares.all().div_ceil(BLOCK).max(1);
-        let most = (PARTIALS / (9 * size(g.k) * depth)).clamp(1, blocks);
-        let chunks = TASKS.div_ceil(groups * filter_ranges * panel_ranges).min(most);
-        Self { simd, squares, groups, depth, filters, panel, panels, filter_ranges, panel_ranges, blocks, chunks }
+        // Ranges of about so many filters and channels.
+        let ranges = |about: usize| {
+            let range = panels.div_ceil(panels.div_ceil(about.div_ceil(panel)));
+            let height = filters.div_ceil(filters.div_ceil(about)).next_multiple_of(simd.lanes);
+            (range, panels.div_ceil(range), height, filters.div_ceil(height))
+        };
+        let (range, count, height, heights) = ranges(SHARED_RANGE);
+        let floats = CELLS * squares.all() * groups * (panels * panel + heights * height);
+        let shared = floats <= SHARED && groups * count * heights >= TASKS;
+        let (range, count, height, heights) = if shared { (range, count, height, heights) } else { ranges(RANGE) };
+        let most = (PARTIALS / (9 * size(g.k) * depth)).clamp(1, squares.blocks().max(1));
+        let chunks = if shared { 1 } else { (2 * TASKS).div_ceil(groups * count * heights).min(most) };
+        Self { simd, squares, groups, depth, filters, panel, panels, range, ranges: count, height, heights, shared, chunks }
     }
 
     /// Whether this takes clearly fewer cycles than the definition's multiply-adds.
     fn wins(&self, g: &ConvGeometry) -> bool {
         let [depths, columns] = [self.depth, self.filters].map(|n| n.div_ceil(self.simd.lanes));
-        let transforms = depths * self.filter_ranges + columns * self.panel_ranges;
+        let [heights, ranges] = if self.shared { [1, 1] } else { [self.heights, self.ranges] };
+        let transforms = depths * heights + columns * ranges;
         let cycles = self.squares.all() * (CELLS * self.filters * depths / 2 + TRANSFORM * transforms)
             + TRANSFORM * self.filters * depths * self.chunks;
         self.depth.min(self.filters) >= CHANNELS && cycles + cycles / 8 < direct_cycles(g, self.filters, self.depth, self.simd)
     }
 
-    /// Floats of the filters and of the channels of a range, padded to vectors.
-    fn range(&self) -> [usize; 2] {
-        let filters = self.filters.div_ceil(self.filter_ranges).next_multiple_of(self.simd.lanes);
-        [filters, self.panels.div_ceil(self.panel_ranges) * self.panel]
+    /// Floats of a square's cells in a panel of inputs, and in a range of gradients.
+    fn sizes(&self) -> [usize; 2] {
+        [self.panel, self.height].map(|floats| CELLS * floats)
     }
 
-    /// Floats of the sums of a task, of its inputs and of its gradients of a block.
+    /// Floats of all transformed inputs and gradients, where they are shared.
+    fn shared_floats(&self) -> [usize; 2] {
+        let [panel, height] = self.sizes();
+        let squares = if self.shared { self.groups * self.squares.all() } else { 0 };
+        [squares * self.panels * panel, squares * self.heights * height]
+    }
+
+    /// Floats of a task's sums, and of the inputs and gradients of a block where they are its own.
     fn parts(&self) -> [usize; 3] {
-        let ([filters, channels], squares) = (self.range(), self.squares.all().div_ceil(self.blocks));
-        [filters * channels, squares * channels, squares * filters].map(|floats| CELLS * floats)
+        let [panel, height] = self.sizes();
+        let squares = if self.shared { 0 } else { self.squares.block };
+        [self.height * self.range * panel, squares * self.range * panel, squares * height]
     }
 
     fn tasks(&self) -> usize {
-        self.chunks * self.groups * self.filter_ranges * self.panel_ranges
+        self.chunks * self.groups * self.heights * self.ranges
     }
 
     fn partials(&self) -> usize {
@@ -334,22 +410,36 @@ impl<'a> Gradient<'a> {
 
     /// Floats of scratch that [`run`](Self::run) wants.
     pub fn scratch(&self) -> usize {
-        self.partials().next_multiple_of(16) + self.tasks().min(SLOTS) * self.parts().iter().sum::<usize>()
+        let [inputs, gradients] = self.shared_floats();
+        let slots = self.tasks().min(SLOTS) * self.parts().iter().sum::<usize>();
+        inputs + gradients + self.partials().next_multiple_of(16) + slots
     }
 
     /// dw ← Σ dy·x, or dw += ….
     pub fn run(&self, workers: &Workers, x: &[f32], dy: &[f32], dw: &mut [f32], into: Into, scratch: &mut [f32]) {
+        let [inputs, gradients] = self.shared_floats();
+        let (inputs, scratch) = scratch.split_at_mut(inputs);
+        let (gradients, scratch) = scratch.split_at_mut(gradients);
         let (partials, slots) = scratch.split_at_mut(self.partials().next_multiple_of(16));
         let partials = &mut partials[..self.partials()];
+        let all = self.squares.all();
+        let [panel, height] = self.sizes().map(|size| all * size);
+        spread(workers, inputs.len() / 8, panel, inputs, |i, to| {
+            self.inputs(i / self.panels, i % self.panels, 0..all, x, to);
+        });
+        spread(workers, gradients.len() / 8, height, gradients, |i, to| {
+            self.gradients(i / self.heights, i % self.heights, 0..all, dy, to);
+        });
+        let shared = [&*inputs, &*gradients];
         let (tasks, slot) = (self.tasks(), self.parts().iter().sum::<usize>());
         let count = tasks.min(SLOTS);
-        let nanoseconds = self.squares.all() * CELLS * self.depth * self.groups * self.filters / 50;
+        let nanoseconds = all * CELLS * self.depth * self.groups * self.filters / 50;
         let add = self.chunks == 1 && into == Into::Add;
         {
             let to = Shared::new(if self.chunks > 1 { &mut *partials } else { &mut *dw });
             spread(workers, nanoseconds, slot, &mut slots[..count * slot], |i, scratch| {
                 for task in part(tasks, count, i) {
-                    self.task(task, x, dy, to, add, scratch);
+                    self.task(task, x, dy, shared, to, add, scratch);
                 }
             });
         }
@@ -358,67 +448,124 @@ impl<'a> Gradient<'a> {
         }
     }
 
-    /// One chunk of the squares, one group, a range of its filters and one of its channels.
-    fn task(&self, task: usize, x: &[f32], dy: &[f32], to: Shared<'_>, add: bool, scratch: &mut [f32]) {
-        let simd = self.simd;
-        let (range, task) = (task % self.panel_ranges, task / self.panel_ranges);
-        let panels = part(self.panels, self.panel_ranges, range);
-        let (range, task) = (task % self.filter_ranges, task / self.filter_ranges);
-        let filters = part(self.filters, self.filter_ranges, range);
-        let (group, chunk) = (task % self.groups, task / self.groups);
+    /// The channels of a panel.
+    fn channels(&self, panel: usize) -> Range<usize> {
+        panel * self.panel..((panel + 1) * self.panel).min(self.depth)
+    }
 
-        let first = panels.start * self.panel;
-        let channels = (panels.end * self.panel).min(self.depth) - first;
-        let [height, width] = [filters.len(), channels].map(|n| n.next_multiple_of(simd.lanes));
+    /// The filters of a range.
+    fn range_of_filters(&self, range: usize) -> Range<usize> {
+        range * self.height..((range + 1) * self.height).min(self.filters)
+    }
+
+    /// Transforms a panel's channels of some squares' inputs: [cell][square][channel].
+    fn inputs(&self, group: usize, panel: usize, squares: Range<usize>, x: &[f32], to: &mut [f32]) {
+        let channels = self.channels(panel);
+        let pitch = channels.len().next_multiple_of(self.simd.lanes);
+        let steps = [squares.len() * pitch, self.simd.lanes];
+        let x = &x[group * self.depth + channels.start..];
+        for (i, square) in squares.enumerate() {
+            let (at, square) = self.squares.inputs(square, self.groups * self.depth);
+            self.simd.widen(6, x, at, &square, &mut to[i * pitch..], steps, channels.len());
+        }
+    }
+
+    /// Transforms a range of filters of some squares' output gradients: [cell][square][filter].
+    fn gradients(&self, group: usize, range: usize, squares: Range<usize>, dy: &[f32], to: &mut [f32]) {
+        let filters = self.range_of_filters(range);
+        let steps = [squares.len() * self.height, self.simd.lanes];
+        let dy = &dy[group * self.filters + filters.start..];
+        for (i, square) in squares.enumerate() {
+            let (at, square) = self.squares.outputs(square, self.groups * self.filters);
+            self.simd.widen(4, dy, at as isize, &square, &mut to[i * self.height..], steps, filters.len());
+        }
+    }
+
+    /// One chunk of the squares, one group, a range of its filters and one of its channels.
+    #[allow(clippy::too_many_arguments)]
+    fn task(
+        &self,
+        task: usize,
+        x: &[f32],
+        dy: &[f32],
+        [all_inputs, all_gradients]: [&[f32]; 2],
+        to: Shared<'_>,
+        add: bool,
+        scratch: &mut [f32],
+    ) {
+        let (range, task) = (task % self.ranges, task / self.ranges);
+        let panels = range * self.range..((range + 1) * self.range).min(self.panels);
+        let (height, task) = (task % self.heights, task / self.heights);
+        let (group, chunk) = (task % self.groups, task / self.groups);
+        let filters = self.range_of_filters(height);
+        let first = self.channels(panels.start).start;
+        let channels = self.channels(panels.end - 1).end - first;
+        let width = channels.next_multiple_of(self.simd.lanes);
+
         let [sum_size, input_size, _] = self.parts();
         let (sums, rest) = scratch.split_at_mut(sum_size);
         let (inputs, gradients) = rest.split_at_mut(input_size);
-        let x = &x[group * self.depth + first..];
-        let dy = &dy[group * self.filters + filters.start..];
-
-        let blocks = part(self.blocks, self.chunks, chunk);
-        for block in blocks.clone() {
-            let squares = part(self.squares.all(), self.blocks, block);
-            let count = squares.len();
-            for (i, square) in squares.enumerate() {
-                let (at, inner) = self.squares.inputs(square, self.groups * self.depth);
-                for column in (0..channels).step_by(self.panel) {
-                    let columns = self.panel.min(channels - column);
-                    let pitch = columns.next_multiple_of(simd.lanes);
-                    let to = &mut inputs[count * column + i * pitch..];
-                    simd.widen(6, x, at + column as isize, &inner, to, [count * width, simd.lanes], columns);
+        let [panel_size, height_size] = self.sizes();
+        if self.shared {
+            let all = self.squares.all();
+            let inputs = &all_inputs[(group * self.panels + panels.start) * all * panel_size..];
+            let gradients = &all_gradients[(group * self.heights + height) * all * height_size..];
+            self.accumulate(filters.len(), panels, all, inputs, gradients, sums, width, false);
+        } else {
+            let blocks = part(self.squares.blocks(), self.chunks, chunk);
+            for block in blocks.clone() {
+                let squares = self.squares.of_block(block);
+                let count = squares.len();
+                for (i, panel) in panels.clone().enumerate() {
+                    self.inputs(group, panel, squares.clone(), x, &mut inputs[i * count * panel_size..]);
                 }
-                let (at, outer) = self.squares.outputs(square, self.groups * self.filters);
-                let to = [count * height, simd.lanes];
-                simd.widen(4, dy, at as isize, &outer, &mut gradients[i * height..], to, filters.len());
-            }
-            let walk = Walk { rows: Rows::Adjacent, loops: [(1, 0), (1, 0), (count, height)] };
-            let finish = Finish { add: block > blocks.start, bias: None, relu: false };
-            let to = Shared::new(sums);
-            for cell in 0..CELLS {
-                for column in (0..channels).step_by(self.panel) {
-                    let pitch = self.panel.min(channels - column).next_multiple_of(simd.lanes);
-                    let panel = &inputs[count * (cell * width + column)..];
-                    let tiles = filters.len().div_ceil(simd.most_rows(pitch / simd.lanes));
-                    for tile in 0..tiles {
-                        let rows = part(filters.len(), tiles, tile);
-                        let a = &gradients[cell * count * height + rows.start..];
-                        let at = (cell * filters.len() + rows.start) * width + column;
-                        // SAFETY: the sums are this task's alone.
-                        unsafe { simd.tile(rows.len(), a, &walk, panel, to, at, width, pitch, &finish) }
-                    }
-                }
+                self.gradients(group, height, squares, dy, gradients);
+                let add = block > blocks.start;
+                self.accumulate(filters.len(), panels.clone(), count, inputs, gradients, sums, width, add);
             }
         }
-        let whole = self.groups * self.filters * 9 * self.depth;
-        let base = if self.chunks > 1 { chunk * whole } else { 0 };
+
+        let base = if self.chunks > 1 { chunk * self.groups * self.filters * 9 * self.depth } else { 0 };
         let taps = Square { steps: [3 * self.depth, self.depth], first: [0; 2], end: [3; 2] };
         let finish = Finish { add, bias: None, relu: false };
         for (i, filter) in filters.clone().enumerate() {
             let at = base + (group * self.filters + filter) * 9 * self.depth + first;
-            let from = [filters.len() * width, simd.lanes];
+            let from = [filters.len() * width, self.simd.lanes];
             // SAFETY: this task alone writes these filters and channels of this partial gradient.
-            unsafe { simd.narrow(3, &sums[i * width..], from, to, at, &taps, channels, &finish) }
+            unsafe { self.simd.narrow(3, &sums[i * width..], from, to, at, &taps, channels, &finish) }
+        }
+    }
+
+    /// The sums over `count` squares, [cell][filter][channel], of so many filters and some panels: set, or added to.
+    #[allow(clippy::too_many_arguments)]
+    fn accumulate(
+        &self,
+        filters: usize,
+        panels: Range<usize>,
+        count: usize,
+        inputs: &[f32],
+        gradients: &[f32],
+        sums: &mut [f32],
+        width: usize,
+        add: bool,
+    ) {
+        let simd = self.simd;
+        let walk = Walk { rows: Rows::Adjacent, loops: [(1, 0), (1, 0), (count, self.height)] };
+        let finish = Finish { add, bias: None, relu: false };
+        let to = Shared::new(sums);
+        for cell in 0..CELLS {
+            for (i, panel) in panels.clone().enumerate() {
+                let pitch = self.channels(panel).len().next_multiple_of(simd.lanes);
+                let inputs = &inputs[i * count * CELLS * self.panel + cell * count * pitch..];
+                let tiles = filters.div_ceil(simd.most_rows(pitch / simd.lanes));
+                for tile in 0..tiles {
+                    let rows = part(filters, tiles, tile);
+                    let a = &gradients[cell * count * self.height + rows.start..];
+                    let at = (cell * filters + rows.start) * width + i * self.panel;
+                    // SAFETY: the sums are this task's alone.
+                    unsafe { simd.tile(rows.len(), a, &walk, inputs, to, at, width, pitch, &finish) }
+                }
+            }
         }
     }
 }
@@ -450,6 +597,8 @@ mod tests {
             geometry(2, [3, 5], [150, 20, 1], [1, 0]),
             geometry(1, [2, 3], [5, 3, 1], [4, 3]),
             geometry(70, [6, 5], [18, 20, 1], [1, 1]),
+            geometry(2, [5, 9], [150, 270, 1], [1, 1]),
+            geometry(2, [5, 5], [400, 272, 2], [1, 1]),
         ]
     }
 
