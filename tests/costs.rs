@@ -18,7 +18,7 @@ const NAMES: [&str; 5] = ["classes", "soft", "detection", "margin", "likeness"];
 /// All lines of a run but for their times.
 fn lines(folder: &Folder) -> Vec<Line> {
     let mut lines = read_lines(&folder.path("run/metrics.jsonl")).unwrap();
-    lines.iter_mut().for_each(|l| (l.seconds, l.images_per_second) = (0.0, 0.0));
+    lines.iter_mut().for_each(|l| (l.seconds, l.images_per_second, l.data_wait) = (0.0, 0.0, 0.0));
     lines
 }
 

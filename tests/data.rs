@@ -3,8 +3,8 @@
 
 use convnet::data::order::{Order, shuffle};
 use convnet::data::{
-    Augment, Batch, DataSet, Error, ImageShape, Images, Loader, Mean, Normalisation, Options, Pairs, Result, Source, Synthetic,
-    augment, open,
+    Augment, Batch, DataSet, Draw, Error, ImageShape, Images, Loader, Mean, Normalisation, Options, Pairs, Result, Source,
+    Synthetic, augment, open,
 };
 use convnet::device::Place;
 use std::collections::HashSet;
@@ -75,6 +75,11 @@ fn with(name: &str, bytes: Option<Vec<u8>>) -> TempDir {
         fs::write(folder.path().join(name), bytes).unwrap();
     }
     folder
+}
+
+/// What an image is drawn with in an epoch.
+fn in_epoch(epoch: u64) -> Draw {
+    Draw { seed: 1, epoch, position: 0, augment: Augment::NONE }
 }
 
 fn open_at(folder: &Path, options: &Options) -> Result<DataSet> {
@@ -233,7 +238,7 @@ fn a_limit_takes_the_first_images_and_keeps_the_classes() {
 fn synthetic_images_are_of_any_shape_and_number_and_repeat() {
     let shape = ImageShape::new(224, 224, 3);
     let asked =
-        Options { shape: Some(shape), train: Some(1_281_167), test: Some(50_000), classes: Some(1000), seed: 5, pairs: false };
+        Options { shape: Some(shape), train: Some(1_281_167), test: Some(50_000), classes: Some(1000), seed: 5, ..options() };
     let set = open("synthetic", &asked).unwrap();
     assert_eq!((set.train.len(), set.test.len(), set.classes, set.shape()), (1_281_167, 50_000, 1000, shape));
     assert!(set.train.distinct() * shape.bytes() <= 16 << 20);
@@ -450,7 +455,10 @@ fn what_cannot_be_asked_is_refused() {
     let sound = folder(&sound());
     let file = sound.path().join(TRAIN_IMAGES);
     let message = open(file.to_str().unwrap(), &options()).unwrap_err().to_string();
-    assert_eq!(message, format!("{} is a file; give the folder that holds the data set's files", file.display()));
+    assert_eq!(
+        message,
+        format!("{} is a file; give the folder that holds the data set's files, a .tar file, or a list (.txt)", file.display())
+    );
     let message = error_at(&folder(&[("cat.jpg", vec![1])]), &options());
     assert!(message.starts_with("DIR holds no data set that is known; looked for idx files"), "{message}");
     assert_eq!(
@@ -527,7 +535,7 @@ fn shuffles_are_fair() {
 
 #[test]
 fn places_stay_in_range_reach_all_of_it_and_depend_on_seed_and_position() {
-    let augment = Augment { translate: 2, flip: true };
+    let augment = Augment { translate: 2, flip: true, ..Augment::NONE };
     let places: Vec<_> = (0..2000).map(|p| augment.place(1, p, [0, 0])).collect();
     let offsets: HashSet<_> = places.iter().map(|p| (p.top, p.left, p.flip)).collect();
     assert_eq!(offsets.len(), 5 * 5 * 2, "of 2000 draws, each of 50 places is missed with probability 3e-18");
@@ -548,17 +556,17 @@ fn places_stay_in_range_reach_all_of_it_and_depend_on_seed_and_position() {
 #[test]
 fn a_shift_out_of_the_image_is_refused() {
     let shape = ImageShape::new(28, 20, 1);
-    assert!(Augment { translate: 19, flip: false }.check(shape).is_ok());
-    let message = Augment { translate: 20, flip: false }.check(shape).unwrap_err().to_string();
+    assert!(Augment { translate: 19, flip: false, ..Augment::NONE }.check(shape).is_ok());
+    let message = Augment { translate: 20, flip: false, ..Augment::NONE }.check(shape).unwrap_err().to_string();
     assert_eq!(message, "augment: translate = 20 moves images of 28×20×1 out of sight; use at most 19");
 }
 
 #[test]
 fn augment_is_written_as_in_a_config() {
     let read = |text: &str| toml::from_str::<Augment>(text);
-    assert_eq!(read("translate = 2").unwrap(), Augment { translate: 2, flip: false });
-    assert_eq!(read("flip = true").unwrap(), Augment { translate: 0, flip: true });
-    assert!(read("rotate = 3").is_err());
+    assert_eq!(read("translate = 2").unwrap(), Augment { translate: 2, flip: false, ..Augment::NONE });
+    assert_eq!(read("flip = true").unwrap(), Augment { translate: 0, flip: true, ..Augment::NONE });
+    assert!(read("turn = 3").is_err());
     assert!(read("translate = -1").is_err());
 }
 
@@ -646,7 +654,7 @@ fn pairs_are_two_images_and_whether_they_are_of_one_class() {
     for i in 0..2000 {
         let partner = pairs.partner(i, 3);
         assert_ne!(partner, i);
-        let label = set.train.sample(i, 3, &mut pixels).unwrap();
+        let label = set.train.sample(i, &in_epoch(3), &mut pixels).unwrap();
         assert_eq!(label, i32::from(single.train.label(i) == single.train.label(partner)));
         same += label;
         for (half, image) in [i, partner].into_iter().enumerate() {
@@ -661,7 +669,7 @@ fn pairs_are_two_images_and_whether_they_are_of_one_class() {
     assert!(partners(0) != partners(1) && partners(1) == partners(1));
     set.train.read(5, &mut pixels).unwrap();
     let read = pixels.clone();
-    assert_eq!(set.train.sample(5, 0, &mut pixels).unwrap(), set.train.label(5));
+    assert_eq!(set.train.sample(5, &in_epoch(0), &mut pixels).unwrap(), set.train.label(5));
     assert_eq!(read, pixels);
     assert_ne!(partners(0), (0..100).map(|i| Pairs::new(single.train.clone(), 8).unwrap().partner(i, 0)).collect::<Vec<_>>());
 }
@@ -777,7 +785,7 @@ impl Source for Odd {
     }
 }
 
-const AUGMENT: Augment = Augment { translate: 1, flip: true };
+const AUGMENT: Augment = Augment { translate: 1, flip: true, ..Augment::NONE };
 
 fn train(source: Odd, seed: u64, start: u64) -> Loader {
     Loader::train(Arc::new(source), 4, seed, AUGMENT, start).unwrap()
@@ -930,7 +938,7 @@ fn a_loader_can_be_dropped_at_any_time() {
 #[test]
 fn a_loader_that_cannot_be_is_refused() {
     let refused = |batch, count, translate| {
-        let augment = Augment { translate, flip: false };
+        let augment = Augment { translate, ..Augment::NONE };
         Loader::train(Arc::new(Odd::new(count)), batch, 1, augment, 0).err().map(|e| e.to_string())
     };
     assert_eq!(refused(4, 10, 1), None);

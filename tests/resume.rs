@@ -192,7 +192,8 @@ fn metrics_have_the_documented_keys() {
     let folder = Folder::new(SMALL);
     folder.train(&["--epochs", "5"]).ended(0);
     let text = fs::read_to_string(folder.path("run/metrics.jsonl")).unwrap();
-    let keys = ["epoch", "error", "error_top5", "images_per_second", "learning_rate", "loss", "seconds", "split", "step"];
+    let keys =
+        ["data_wait", "epoch", "error", "error_top5", "images_per_second", "learning_rate", "loss", "seconds", "split", "step"];
     for line in text.lines() {
         let json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
         let mut found: Vec<&str> = json.keys().map(String::as_str).collect();
@@ -345,7 +346,7 @@ impl std::fmt::Debug for Ends {
 
 fn ends(run: &Path) -> Ends {
     let mut metrics = read_lines(&run.join("metrics.jsonl")).unwrap();
-    metrics.iter_mut().for_each(|l| (l.seconds, l.images_per_second) = (0.0, 0.0));
+    metrics.iter_mut().for_each(|l| (l.seconds, l.images_per_second, l.data_wait) = (0.0, 0.0, 0.0));
     let (_, path) = checkpoint::list(&run.join("checkpoints")).pop().unwrap();
     let mut newest: Vec<_> = FILES[..2].iter().map(|f| ((*f).to_owned(), fs::read(path.join(f)).unwrap())).collect();
     let mut state = Checkpoint::load(&path, true).unwrap().state;

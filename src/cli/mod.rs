@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod config;
 mod convert;
+mod data;
 mod devices;
 mod layers;
 mod predict;
@@ -98,6 +99,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Check every operation of a device against the CPU in f64
     Verify(verify::Arguments),
+    /// Look at a data set, split it, or pack it into shards
+    Data(data::Arguments),
     /// List the devices that nets can run on
     Devices(devices::Arguments),
 }
@@ -143,6 +146,7 @@ pub fn main() -> ExitCode {
         Command::Convert(a) => convert::run(a),
         Command::Bench(a) => bench::run(a),
         Command::Verify(a) => verify::run(a),
+        Command::Data(a) => data::run(a),
         Command::Devices(a) => devices::run(a),
     };
     done.unwrap_or_else(|f| {

@@ -4,7 +4,7 @@ use super::table::percent;
 use crate::train::{Event, Line, Split, Trainer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The progress of training.
 pub struct Progress {
@@ -16,6 +16,8 @@ pub struct Progress {
     costs: Vec<(String, bool)>,
     steps_per_epoch: f64,
     batch: f64,
+    /// When the display was last made anew, and how long training had waited for data by then.
+    waited: (Instant, Duration),
 }
 
 impl Progress {
@@ -30,19 +32,23 @@ impl Progress {
         bar.set_message(format!("steps to {folder}"));
         let nodes = &trainer.graph().nodes;
         let costs = trainer.graph().costs().map(|i| (nodes[i].name.clone(), nodes[i].layer.counts().errors)).collect();
-        Self { bar, plain, trained: None, costs, steps_per_epoch, batch }
+        let waited = (Instant::now(), trainer.data_wait());
+        Self { bar, plain, trained: None, costs, steps_per_epoch, batch, waited }
     }
 
     /// Shows an event.
     pub fn show(&mut self, event: Event) {
         match event {
-            Event::Step { step, seen } => {
+            Event::Step { step, seen, waited } => {
                 self.bar.set_position(step);
                 if let Some((loss, error)) = seen {
                     let epoch = step as f64 / self.steps_per_epoch;
                     let speed = self.bar.per_sec() * self.batch;
                     let error = if self.errors() { format!(", error {}", percent(error)) } else { String::new() };
-                    self.bar.set_message(format!("epoch {epoch:.1}, loss {loss:.4}{error}, {speed:.0} images/s"));
+                    let wait = percent(self.waiting(waited));
+                    self.bar.set_message(format!(
+                        "epoch {epoch:.1}, loss {loss:.4}{error}, {speed:.0} images/s, {wait} waiting for data"
+                    ));
                 }
             }
             Event::Line(line) if line.split == Split::Train => {
@@ -51,7 +57,14 @@ impl Progress {
             Event::Line(line) => self.test_lines(line).iter().for_each(|text| self.say(text)),
             Event::Testing(done, all) => self.bar.set_message(format!("testing {done}/{all}")),
             Event::Saved(_) => {}
+            Event::Warning(text) => self.say(&format!("warning: {text}")),
         }
+    }
+
+    /// The share of the time since the last call that was spent waiting for data.
+    fn waiting(&mut self, waited: Duration) -> f64 {
+        let (since, before) = std::mem::replace(&mut self.waited, (Instant::now(), waited));
+        (waited.saturating_sub(before).as_secs_f64() / since.elapsed().as_secs_f64().max(1e-9)).min(1.0)
     }
 
     /// Whether the first cost counts errors.

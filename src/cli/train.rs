@@ -135,6 +135,7 @@ pub(super) fn run(a: Arguments) -> Result {
     let stop = stop_on_signals()?;
     let config = spec.to_toml();
     let mut setup = Setup::new(spec)?;
+    setup.data.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
     // Shapes are checked before a device is opened, so that a config's mistake is what is told.
     setup.graph(1)?;
     let mut said = Vec::new();

@@ -1,6 +1,6 @@
 //! The section `[data]`: which images, and what is done to them before the net sees them.
 
-pub use crate::data::Augment;
+pub use crate::data::{Augment, OnError};
 
 use super::types::{at_least_one, positive, some_at_least_one};
 use serde::de::{Error, Unexpected, Visitor};
@@ -29,6 +29,24 @@ pub struct DataSpec {
     /// class. Default no.
     #[serde(skip_serializing_if = "is_false")]
     pub pairs: bool,
+    /// `[height, width, channels]`: what the net sees of image files. Default: their own shape if they all have one, else a
+    /// square of `size`.
+    #[serde(deserialize_with = "some_shape", skip_serializing_if = "Option::is_none")]
+    pub shape: Option<[usize; 3]>,
+    /// To what the shorter side of image files is resized; tests take the middle of it, training a random part. Default: so that
+    /// the picture covers the image.
+    #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// What to do about an image that cannot be read: name it and go on, or stop. Default `skip`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_error: OnError,
+    /// Shuffle the shards, and the images within a window of so many, rather than all images: for sets that are larger than
+    /// memory on a disk that is slow to seek. Default: all.
+    #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
+    pub shuffle_window: Option<usize>,
+    /// Threads that read image files. What they read does not depend on it. Default: one for each core, 16 at most.
+    #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
+    pub readers: Option<usize>,
     /// What the source `synthetic` makes; there whenever that is the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<SyntheticSpec>,
@@ -50,6 +68,11 @@ impl Default for DataSpec {
             test_images: None,
             augment: Augment::default(),
             pairs: false,
+            shape: None,
+            size: None,
+            on_error: OnError::default(),
+            shuffle_window: None,
+            readers: None,
             synthetic: None,
         }
     }
@@ -57,6 +80,10 @@ impl Default for DataSpec {
 
 fn is_false(v: &bool) -> bool {
     !v
+}
+
+fn is_default(v: &OnError) -> bool {
+    *v == OnError::default()
 }
 
 /// What is subtracted from the pixels.
@@ -152,4 +179,8 @@ struct Cells(#[serde(deserialize_with = "at_least_one")] usize);
 
 fn shape<'de, D: Deserializer<'de>>(d: D) -> Result<[usize; 3], D::Error> {
     <[Cells; 3]>::deserialize(d).map(|shape| shape.map(|Cells(n)| n))
+}
+
+fn some_shape<'de, D: Deserializer<'de>>(d: D) -> Result<Option<[usize; 3]>, D::Error> {
+    shape(d).map(Some)
 }

@@ -79,6 +79,7 @@ impl Format {
             test: Arc::new(test),
             classes: self.classes,
             class_names: self.names(folder, files)?,
+            warnings: Vec::new(),
         })
     }
 

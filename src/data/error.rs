@@ -23,7 +23,7 @@ pub enum Error {
         nearest: Option<&'static str>,
     },
     /// A path to a file where a folder is read.
-    #[error("{path} is a file; give the folder that holds the data set's files", path = path.display())]
+    #[error("{path} is a file; give the folder that holds the data set's files, a .tar file, or a list (.txt)", path = path.display())]
     NotAFolder {
         /// The path.
         path: PathBuf,
@@ -31,7 +31,8 @@ pub enum Error {
     /// A folder with nothing we know.
     #[error(
         "{path} holds no data set that is known; looked for idx files (train-images-idx3-ubyte, plain or .gz), \
-         CIFAR-10's binary version (data_batch_1.bin) and CIFAR-100's (train.bin)",
+         CIFAR-10's binary version (data_batch_1.bin) and CIFAR-100's (train.bin), tar shards (train-0.tar), \
+         class folders (train/CLASS/NAME.jpg, or CLASS/NAME.jpg) and lists (train.txt)",
         path = path.display()
     )]
     Unrecognised {
@@ -153,6 +154,52 @@ pub enum Error {
         /// Classes.
         expected: usize,
     },
+    /// An image that cannot be read.
+    #[error("{what} cannot be read: {why}")]
+    Broken {
+        /// The image.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nothing but images that cannot be read.
+    #[error("{first} cannot be read, nor can {count} other images tried in its place; is the disk still there?")]
+    AllBroken {
+        /// The image that was asked for.
+        first: String,
+        /// Images tried.
+        count: usize,
+    },
+    /// A tar file that is none, or damaged.
+    #[error("{path} cannot be read as a tar file: {why}; fetch or make it again", path = path.display())]
+    Shard {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A line of a list that is none.
+    #[error("{path}, line {line}: {why}", path = path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Pictures of different sizes, and nothing said of what to make of them.
+    #[error(
+        "{a} is {h}×{w}, but {b} is {p}×{q}; say what to make of pictures of different sizes: data.shape = [height, width, 3], the \
+         images' shape, and data.size, to which the shorter side is resized first",
+        a = what[0], b = what[1], h = sizes[0].0, w = sizes[0].1, p = sizes[1].0, q = sizes[1].1
+    )]
+    Sizes {
+        /// Two of them.
+        what: [String; 2],
+        /// Their heights and widths.
+        sizes: [(usize, usize); 2],
+    },
     /// A synthetic set that cannot be made, or an augmentation or batch that cannot be.
     #[error("{0}")]
     Setting(String),
@@ -166,6 +213,11 @@ impl Error {
         let near = |known: &&'static str| strsim::jaro_winkler(name, known);
         let nearest = BUILT_IN.into_iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|known| near(known) > 0.75);
         Self::Unknown { name: name.to_owned(), nearest }
+    }
+
+    /// Whether it is about one image of many, so that the others may do.
+    pub fn is_of_one_image(&self) -> bool {
+        matches!(self, Self::Broken { .. })
     }
 
     pub(super) fn io(path: &Path, source: io::Error) -> Self {

@@ -78,7 +78,14 @@ fn assemble(train: (Input, Input), test: (Input, Input), options: &Options) -> R
     let train = pair(train.0, labels, classes, options.train)?;
     let labels = test.1.labels()?;
     let test = pair(test.0, labels, classes, options.test)?;
-    Ok(DataSet { name: String::new(), train: Arc::new(train), test: Arc::new(test), classes, class_names: numbered(classes) })
+    Ok(DataSet {
+        name: String::new(),
+        train: Arc::new(train),
+        test: Arc::new(test),
+        classes,
+        class_names: numbered(classes),
+        warnings: Vec::new(),
+    })
 }
 
 /// The first `limit` images with their labels.

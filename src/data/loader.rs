@@ -1,13 +1,16 @@
-//! The loader: a thread that fills batches while a step runs. Batches are lent: [`next`](Loader::next) hands out a filled
+//! The loader: a thread that fills batches while a step runs, with others that read images where that takes long. Batches are lent: [`next`](Loader::next) hands out a filled
 //! one, [`recycle`](Loader::recycle) gives it back to be filled again, so that nothing is allocated once it has started.
 //!
 //! Batches pass through two queues under one lock rather than through channels: a lock and a condition variable never
 //! allocate, a channel does when it first has to wait. What is in a batch depends on its position alone, never on timing.
 
-use super::{Augment, Error, Result, Source, augment, order::Order};
+use super::faults::read_or_another;
+use super::order::{Order, Shuffle};
+use super::{Augment, Colours, Draw, Error, Result, Source, augment};
 use crate::device::Place;
+use rayon::prelude::*;
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -15,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Batches in circulation: up to two lent out while two more are filled.
 const BATCHES: usize = 4;
+/// Threads that read images, unless more are asked for.
+const MOST_READERS: usize = 16;
 
 /// Images as they are fed to the device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +36,39 @@ pub struct Batch {
     pub first_position: u64,
 }
 
+/// How training images are read.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// How each is varied.
+    pub augment: Augment,
+    /// The colours that `augment` needs: [`Reading::of`] measures them.
+    pub colours: Colours,
+    /// Shuffle within a window of so many images rather than all.
+    pub window: Option<u32>,
+    /// Threads that read; 0: one for each core, 16 at most.
+    pub threads: usize,
+}
+
+impl Reading {
+    /// With the colours of a source's images, where they are needed.
+    ///
+    /// # Errors
+    /// An image cannot be read.
+    pub fn of(source: &dyn Source, augment: Augment) -> Result<Self> {
+        augment.check(source.shape())?;
+        let needed = augment.pca > 0.0 || augment.cutout > 0;
+        let colours = if needed { Colours::of(source)? } else { Colours::default() };
+        Ok(Self { augment, colours, ..Self::default() })
+    }
+}
+
+impl From<Augment> for Reading {
+    /// Without colours: what needs them leaves an image as it is.
+    fn from(augment: Augment) -> Self {
+        Self { augment, ..Self::default() }
+    }
+}
+
 /// Reads a source into batches, ahead of their use.
 pub struct Loader {
     shared: Arc<Shared>,
@@ -42,26 +80,55 @@ pub struct Loader {
 impl Loader {
     /// Loads the endless stream of training images ([`Order`]) from a position on, each at the place that its
     /// position draws.
-    pub fn train(source: Arc<dyn Source>, batch: usize, seed: u64, augment: Augment, start_position: u64) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The images are too many, or a setting does not fit them.
+    pub fn train(
+        source: Arc<dyn Source>,
+        batch: usize,
+        seed: u64,
+        reading: impl Into<Reading>,
+        start_position: u64,
+    ) -> Result<Self> {
+        let Reading { augment, colours, window, threads } = reading.into();
         augment.check(source.shape())?;
+        if augment.cutout > 0 && colours.mean.len() != source.shape().c {
+            return Err(Error::Setting("augment: cutout needs the mean colour of the images".to_owned()));
+        }
         let Some(images) = u32::try_from(source.len()).ok().and_then(NonZeroU32::new) else {
             let images = source.len();
             return Err(Error::Setting(format!("cannot train on {images} images; an epoch has 1 to {} images", u32::MAX)));
         };
-        let (mut order, mut position, epoch) = (Order::new(seed, images), start_position, u64::from(images.get()));
+        let how = match window {
+            Some(window) if window < images.get() => {
+                let shards = (0..images.get()).filter(|&i| source.starts_shard(i as usize)).collect();
+                Shuffle::Window { images: window.max(1), shards }
+            }
+            _ => Shuffle::All,
+        };
+        let (mut order, mut position, epoch) = (Order::new(seed, images).shuffled(how), start_position, u64::from(images.get()));
+        let readers = Readers::new(&*source, threads)?;
+        let mut chosen = Vec::new();
         Self::start(source, batch, move |source, batch, closing| {
             batch.count = batch.labels.len();
             batch.first_position = position;
-            let bytes = source.shape().bytes();
-            for (k, pixels) in batch.images.chunks_exact_mut(bytes).enumerate() {
-                if closing.load(Ordering::Relaxed) {
-                    break;
-                }
-                let image = order.at(position);
-                batch.labels[k] = source.sample(image, position / epoch, pixels)?;
-                batch.places[k] = augment.place(seed, position, [0, 0]);
-                position = position.wrapping_add(1);
+            chosen.resize(batch.count, 0);
+            for (k, image) in chosen.iter_mut().enumerate() {
+                *image = order.at(position.wrapping_add(k as u64));
             }
+            let (first, shape) = (position, source.shape());
+            let read = |k: usize, pixels: &mut [u8], label: &mut i32, place: &mut Place| {
+                let position = first.wrapping_add(k as u64);
+                let draw = Draw { seed, epoch: position / epoch, position, augment };
+                *label = read_or_another(source, chosen[k], |image| source.sample(image, &draw, pixels))?;
+                if augment.changes() {
+                    draw.change(pixels, shape, &colours);
+                }
+                *place = augment.place(seed, position, [0, 0]);
+                Ok(())
+            };
+            readers.fill(batch, shape.bytes(), closing, &read)?;
+            position = position.wrapping_add(chosen.len() as u64);
             Ok(())
         })
     }
@@ -73,20 +140,28 @@ impl Loader {
             return Err(Error::Empty { what: "the test set".to_owned() });
         }
         let mut first = 0;
+        let readers = Readers::new(&*source, 0)?;
         Self::start(source, batch, move |source, batch, closing| {
-            batch.count = batch.labels.len().min(source.len() - first);
+            let count = batch.labels.len().min(source.len() - first);
             batch.first_position = first as u64;
             let bytes = source.shape().bytes();
-            for (k, pixels) in batch.images.chunks_exact_mut(bytes).enumerate() {
-                if closing.load(Ordering::Relaxed) {
-                    break;
+            let read = |k: usize, pixels: &mut [u8], label: &mut i32, place: &mut Place| {
+                *place = augment::centred([0, 0]);
+                let image = if k < count { first + k } else { 0 };
+                *label = source.label(image);
+                match (source.read(image, pixels), source.faults()) {
+                    (Err(e), Some(faults)) if e.is_of_one_image() => {
+                        faults.note(image, &e);
+                        *label = UNREAD;
+                        Ok(())
+                    }
+                    (read, _) => read,
                 }
-                let image = if k < batch.count { first + k } else { 0 };
-                source.read(image, pixels)?;
-                batch.labels[k] = source.label(image);
-                batch.places[k] = augment::centred([0, 0]);
-            }
-            first = if first + batch.count < source.len() { first + batch.count } else { 0 };
+            };
+            readers.fill(batch, bytes, closing, &read)?;
+            batch.count = count;
+            batch.leave_out_unread(bytes);
+            first = if first + count < source.len() { first + count } else { 0 };
             Ok(())
         })
     }
@@ -195,7 +270,64 @@ impl Drop for Loader {
     }
 }
 
+/// The label of an image that could not be read.
+const UNREAD: i32 = i32::MIN;
+
+/// The threads that read images.
+struct Readers(Option<rayon::ThreadPool>);
+
+impl Readers {
+    /// None but the loader's own where reading is quick.
+    fn new(source: &dyn Source, threads: usize) -> Result<Self> {
+        let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_READERS);
+        let threads = if threads == 0 { cores() } else { threads };
+        if !source.is_slow() || threads == 1 {
+            return Ok(Self(None));
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("reader {i}")).build();
+        Ok(Self(Some(pool.map_err(|e| Error::Setting(format!("cannot start the threads that read images: {e}")))?)))
+    }
+
+    /// Calls `read` for each image of a batch, until one fails or `closing` is set.
+    fn fill(
+        &self,
+        batch: &mut Batch,
+        bytes: usize,
+        closing: &AtomicBool,
+        read: &(impl Fn(usize, &mut [u8], &mut i32, &mut Place) -> Result<()> + Sync),
+    ) -> Result<()> {
+        let Batch { images, labels, places, .. } = batch;
+        let one = |(k, ((pixels, label), place)): (usize, ((&mut [u8], &mut i32), &mut Place))| {
+            if closing.load(Ordering::Relaxed) { Ok(()) } else { read(k, pixels, label, place) }
+        };
+        match &self.0 {
+            None => images.chunks_exact_mut(bytes).zip(labels).zip(places).enumerate().try_for_each(one),
+            Some(pool) => pool.install(|| {
+                let parts = images.par_chunks_exact_mut(bytes).zip(labels.par_iter_mut()).zip(places.par_iter_mut());
+                parts.enumerate().with_max_len(1).try_for_each(one)
+            }),
+        }
+    }
+}
+
 impl Batch {
+    /// Moves the images that could not be read behind those that count.
+    fn leave_out_unread(&mut self, bytes: usize) {
+        let mut kept = 0;
+        for k in 0..self.count {
+            if self.labels[k] == UNREAD {
+                continue;
+            }
+            if kept < k {
+                self.images.copy_within(k * bytes..(k + 1) * bytes, kept * bytes);
+                self.labels.swap(kept, k);
+            }
+            kept += 1;
+        }
+        self.count = kept;
+        self.labels.iter_mut().filter(|label| **label == UNREAD).for_each(|label| *label = 0);
+    }
+
     fn empty(images: usize, bytes: usize) -> Option<Self> {
         let mut batch = Self::default();
         batch.images.try_reserve_exact(bytes).ok()?;

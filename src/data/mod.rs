@@ -15,32 +15,42 @@
 //!    against the file's length before allocating what it asks for.
 //! 3. Let `open_folder` below recognise it by the files in the folder, or, if it is built in, add its name to [`BUILT_IN`]
 //!    and a line to [`open`].
-//! 4. Add it to `tests/data.rs`: one set that is read whole, and each error with its message.
+//!    Files of images of any size need no source of their own: fill an `Index` with where they lie, as `folder.rs`, `shards.rs` and
+//!    `list.rs` do, and `Pictures` reads, decodes and cuts them.
+//! 4. Add it to `tests/data.rs`, or `tests/sources.rs`: one set that is read whole, and each error with its message.
 
 pub mod augment;
 mod cifar;
 pub mod decode;
 mod error;
+mod faults;
+mod folder;
 mod idx;
 mod images;
+mod index;
+mod list;
 pub mod loader;
 pub mod normalise;
 pub mod order;
 mod pairs;
+mod pictures;
+mod shards;
 mod synthetic;
 
-pub use augment::Augment;
+pub use augment::{Augment, Draw, ResizedCrop};
 pub use error::{Error, Result};
+pub use faults::{Faults, OnError};
 pub use images::Images;
-pub use loader::{Batch, Loader};
-pub use normalise::{Mean, Normalisation};
+pub use loader::{Batch, Loader, Reading};
+pub use normalise::{Colours, Mean, Normalisation};
+pub use order::shuffle;
 pub use pairs::Pairs;
 pub use synthetic::Synthetic;
 
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The data sets that need no files. They go before a folder of the same name; `./NAME` is the folder.
@@ -97,9 +107,9 @@ pub trait Source: Send + Sync {
     /// Where image `i` comes from, for people: `image 17 of data_batch_1.bin`.
     fn origin(&self, i: usize) -> String;
 
-    /// Writes image `i` as it is in an epoch into `pixels`, and returns its label: what is drawn anew each epoch is drawn
-    /// here. [`label`](Source::label) and [`read`](Source::read) are those of epoch 0.
-    fn sample(&self, i: usize, _epoch: u64, pixels: &mut [u8]) -> Result<i32> {
+    /// Writes image `i` as it is drawn for training into `pixels`, and returns its label: what the source itself draws anew each
+    /// epoch. [`label`](Source::label) and [`read`](Source::read) are those of epoch 0.
+    fn sample(&self, i: usize, _draw: &Draw, pixels: &mut [u8]) -> Result<i32> {
         self.read(i, pixels)?;
         Ok(self.label(i))
     }
@@ -114,6 +124,39 @@ pub trait Source: Send + Sync {
     /// read these alone.
     fn distinct(&self) -> usize {
         self.len()
+    }
+
+    /// How many of the distinct images statistics are of, evenly spread.
+    fn measured(&self) -> usize {
+        self.distinct()
+    }
+
+    /// Whether reading an image takes long enough to be shared among threads.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
+    /// Whether image `i` lies in another file than the one before it, where files hold many images each.
+    fn starts_shard(&self, i: usize) -> bool {
+        i == 0
+    }
+
+    /// Reads the file of image `i` as it is stored; false, and nothing read, where there is none but pixels.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn file(&self, _i: usize, _bytes: &mut Vec<u8>) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The path of image `i`, where it has a file of its own.
+    fn path(&self, _i: usize) -> Option<PathBuf> {
+        None
+    }
+
+    /// Where images that cannot be read are noted, if training goes on in spite of them.
+    fn faults(&self) -> Option<&Faults> {
+        None
     }
 }
 
@@ -130,6 +173,8 @@ pub struct DataSet {
     pub classes: usize,
     /// The classes' names, one a class; their numbers where nothing names them.
     pub class_names: Vec<String>,
+    /// What is odd about it, for people.
+    pub warnings: Vec<String>,
 }
 
 impl DataSet {
@@ -172,10 +217,14 @@ pub struct Options {
     pub seed: u64,
     /// Make [`Pairs`] of the images.
     pub pairs: bool,
+    /// To what the shorter side of image files is resized, before a part is taken.
+    pub size: Option<usize>,
+    /// What to do about image files that cannot be read.
+    pub on_error: OnError,
 }
 
-/// Opens a built-in data set ([`BUILT_IN`]) or the folder at a path: idx files, CIFAR-10 or CIFAR-100 binary batches,
-/// recognised by the files in it.
+/// Opens a built-in data set ([`BUILT_IN`]) or what is at a path: a folder of idx files, CIFAR-10 or CIFAR-100 binary batches, tar
+/// shards, class folders or lists, recognised by what is in it; a tar file; a list.
 pub fn open(source: &str, options: &Options) -> Result<DataSet> {
     for (limit, set) in [(options.train, "training"), (options.test, "test")] {
         if limit == Some(0) {
@@ -202,6 +251,10 @@ pub fn open(source: &str, options: &Options) -> Result<DataSet> {
         set.classes = classes;
     }
     set.check_labels(set.classes)?;
+    if options.size.is_some() && !set.train.is_slow() {
+        let what = format!("data.size resizes image files; {source} holds images of one shape, {}", set.train.shape());
+        return Err(Error::Setting(what));
+    }
     if options.pairs {
         set.train = Arc::new(Pairs::new(set.train, options.seed)?);
         set.test = Arc::new(Pairs::new(set.test, options.seed)?);
@@ -216,6 +269,8 @@ fn open_folder(path: &str, options: &Options) -> Result<DataSet> {
     let folder = Path::new(path);
     match fs::metadata(folder) {
         Ok(about) if about.is_dir() => {}
+        Ok(_) if shards::is_named_as_one(folder) => return pictures::assemble(shards::open_one(folder)?, path, options),
+        Ok(_) if list::is_named_as_one(folder) => return pictures::assemble(list::open_one(folder)?, path, options),
         Ok(_) => return Err(Error::NotAFolder { path: folder.to_owned() }),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || path.contains('\0') => {
             return Err(Error::unknown(path));
@@ -230,7 +285,19 @@ fn open_folder(path: &str, options: &Options) -> Result<DataSet> {
     } else if cifar::recognise_100(&files) {
         cifar::open_100(folder, &files, options)
     } else {
-        Err(Error::Unrecognised { path: folder.to_owned() })
+        let found = match shards::find(folder, &files)? {
+            None => folder::find_splits(folder)?,
+            found => found,
+        };
+        let found = match found {
+            None => list::find(folder, &files)?,
+            found => found,
+        };
+        let found = match found {
+            None => folder::find_classes(folder)?,
+            found => found,
+        };
+        pictures::assemble(found.ok_or_else(|| Error::Unrecognised { path: folder.to_owned() })?, path, options)
     }
 }
 

@@ -6,6 +6,8 @@
 //! an image of another class, each as likely; the only image of its class is its own partner. A test set stays at epoch 0. What
 //! augmentation moves, it moves in both images alike, and both are normalised as the single images are.
 
+use super::augment::Draw;
+use super::faults::Faults;
 use super::{Error, ImageShape, Result, Source};
 use crate::device::philox::{Purpose, Stream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,14 +89,32 @@ impl Source for Pairs {
     }
 
     fn read(&self, i: usize, pixels: &mut [u8]) -> Result<()> {
-        self.sample(i, 0, pixels).map(|_| ())
+        self.pair(i, 0, pixels).map(|_| ())
     }
 
     fn origin(&self, i: usize) -> String {
         format!("{} and a partner", self.single.origin(i))
     }
 
-    fn sample(&self, i: usize, epoch: u64, pixels: &mut [u8]) -> Result<i32> {
+    fn sample(&self, i: usize, draw: &Draw, pixels: &mut [u8]) -> Result<i32> {
+        self.pair(i, draw.epoch, pixels)
+    }
+
+    fn single(&self) -> Option<&dyn Source> {
+        Some(&*self.single)
+    }
+
+    fn faults(&self) -> Option<&Faults> {
+        self.single.faults()
+    }
+
+    fn is_slow(&self) -> bool {
+        self.single.is_slow()
+    }
+}
+
+impl Pairs {
+    fn pair(&self, i: usize, epoch: u64, pixels: &mut [u8]) -> Result<i32> {
         let partner = self.partner(i, epoch);
         let ImageShape { h, w, c } = self.single.shape();
         let mut both = self.read.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,9 +126,5 @@ impl Source for Pairs {
             to[c..].copy_from_slice(b);
         }
         Ok(i32::from(self.single.label(i) == self.single.label(partner)))
-    }
-
-    fn single(&self) -> Option<&dyn Source> {
-        Some(&*self.single)
     }
 }

@@ -92,5 +92,5 @@ pub(super) fn open(options: &Options) -> Result<DataSet> {
     let make = |count, set| Synthetic::new(shape, count, classes, options.seed, set);
     let train = Arc::new(make(options.train.unwrap_or(1024), 0)?);
     let test = Arc::new(make(options.test.unwrap_or(256), 1)?);
-    Ok(DataSet { name: String::new(), train, test, classes, class_names: numbered(classes) })
+    Ok(DataSet { name: String::new(), train, test, classes, class_names: numbered(classes), warnings: Vec::new() })
 }

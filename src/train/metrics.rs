@@ -53,7 +53,8 @@ pub struct WeightLine {
     pub ratio: f64,
 }
 
-/// One line. `images_per_second` and `seconds` are times; everything else is the same in every run of the same config.
+/// One line. `images_per_second`, `seconds` and `data_wait` are times; everything else is the same in every run of the same
+/// config.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// Parameter updates done.
@@ -74,6 +75,9 @@ pub struct Line {
     pub images_per_second: f64,
     /// Seconds of the run so far.
     pub seconds: f64,
+    /// The share of the time since the last line (of a test's own time) that was spent waiting for images.
+    #[serde(default)]
+    pub data_wait: f64,
     /// Each cost apart, where there are several, or one that counts more than errors.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub costs: BTreeMap<String, CostLine>,

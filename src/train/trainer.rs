@@ -4,7 +4,7 @@ use super::checkpoint::{self, Checkpoint, DataState, HostTensor, State, Tested};
 use super::start::{self, Started};
 use super::{Error, Line, Result, Run, Split, WeightLine, cost_lines};
 use crate::config::{ConfigError, DataSpec, Mean, NetSpec, Scale};
-use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation};
+use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation, Reading};
 use crate::device::{self, Device, Into, Shape, StepValues};
 use crate::layer::{ParameterRole, Phase};
 use crate::net::{BatchBytes, CostMetrics, Graph, InitError, Net, Parameter, Plan, Purpose, UpdateRule, initial_values};
@@ -153,9 +153,11 @@ pub fn open_data(spec: &NetSpec) -> Result<DataSet> {
         train: d.train_images.or(synthetic.map(|s| s.train_images)),
         test: d.test_images.or(synthetic.map(|s| s.test_images)),
         classes: synthetic.map(|s| s.classes),
-        shape: synthetic.map(|s| ImageShape { h: s.shape[0], w: s.shape[1], c: s.shape[2] }),
+        shape: synthetic.map(|s| s.shape).or(d.shape).map(|[h, w, c]| ImageShape { h, w, c }),
         seed: spec.train.seed,
         pairs: d.pairs,
+        size: d.size,
+        on_error: d.on_error,
     };
     Ok(data::open(&d.source, &options)?)
 }
@@ -176,6 +178,8 @@ pub enum Event<'a> {
         step: u64,
         /// Mean loss and top-1 error since the last line, read now and then.
         seen: Option<(f64, f64)>,
+        /// How long training has waited for images so far.
+        waited: Duration,
     },
     /// A line went to the metrics.
     Line(&'a Line),
@@ -183,6 +187,8 @@ pub enum Event<'a> {
     Testing(usize, usize),
     /// A checkpoint was saved.
     Saved(u64),
+    /// An image could not be read, and training goes on.
+    Warning(&'a str),
 }
 
 /// How a run ended.
@@ -206,8 +212,10 @@ pub struct Trainer {
     total: u64,
     /// Step of the last line of train metrics.
     line_step: u64,
-    /// When and at which step the speed shown was last measured.
-    since: (Instant, u64),
+    /// When and at which step the speed shown was last measured, and how long the loop had waited for data by then.
+    since: (Instant, u64, Duration),
+    /// Images that have been told to be unreadable, of the training and the test set.
+    told: [usize; 2],
     seconds: f64,
     glanced: Instant,
 }
@@ -263,12 +271,16 @@ impl Trainer {
         let net = setup.net(micro, device, Purpose::Train)?;
         let t = &setup.spec.train;
         let (train, test) = (setup.data.train.clone(), setup.data.test.clone());
-        let loader = Loader::train(train, micro, t.seed, setup.spec.data.augment, step * t.batch as u64)?;
+        let d = &setup.spec.data;
+        let window = d.shuffle_window.map(|images| u32::try_from(images).unwrap_or(u32::MAX));
+        let reading = Reading { window, threads: d.readers.unwrap_or(0), ..Reading::of(&*train, d.augment)? };
+        let loader = Loader::train(train, micro, t.seed, reading, step * t.batch as u64)?;
         let tests = Loader::test(test, micro)?;
         let total = total_steps(&setup.spec, setup.data.train.len());
         let now = Instant::now();
-        let (since, glanced) = ((now, step), now);
-        Ok(Self { setup, net, loader, tests, fed: None, step, total, line_step: step, since, seconds: 0.0, glanced })
+        let (since, glanced) = ((now, step, Duration::ZERO), now);
+        let told = [0; 2];
+        Ok(Self { setup, net, loader, tests, fed: None, step, total, line_step: step, since, told, seconds: 0.0, glanced })
     }
 
     /// The net.
@@ -350,12 +362,13 @@ impl Trainer {
     /// # Errors
     /// A device, the data or the run's folder fails, or training diverges; checkpoints saved before stay.
     pub fn run(&mut self, run: &mut Run, stop: &AtomicBool, report: &mut dyn FnMut(Event)) -> Result<Outcome> {
-        self.since = (Instant::now(), self.step);
+        self.since = (Instant::now(), self.step, self.loader.waited());
         let mut saved = self.step;
         while self.step < self.total {
             self.one_step()?;
+            self.tell_faults(run, report);
             let seen = self.glance()?;
-            report(Event::Step { step: self.step, seen });
+            report(Event::Step { step: self.step, seen, waited: self.loader.waited() });
             let t = &self.setup.spec.train;
             let last = self.step == self.total;
             let test = last || t.test_every.map_or_else(|| self.ends_epoch(), |n| self.step.is_multiple_of(n));
@@ -388,6 +401,17 @@ impl Trainer {
         // A run that was killed after its last save, before it had removed the oldest, is resumed with no step to do.
         run.prune(self.setup.spec.train.keep)?;
         Ok(Outcome::Done)
+    }
+
+    /// Tells of images that could not be read since the last call.
+    fn tell_faults(&mut self, run: &Run, report: &mut dyn FnMut(Event)) {
+        let sets = [&self.setup.data.train, &self.setup.data.test];
+        for (set, told) in sets.into_iter().zip(&mut self.told) {
+            for news in set.faults().map(|faults| faults.news(told)).unwrap_or_default() {
+                run.log(&news);
+                report(Event::Warning(&news));
+            }
+        }
     }
 
     /// The whole state as a checkpoint.
@@ -473,7 +497,7 @@ impl Trainer {
     fn clock(&mut self) -> f64 {
         let passed = self.since.0.elapsed().as_secs_f64();
         self.seconds += passed;
-        self.since = (Instant::now(), self.step);
+        self.since = (Instant::now(), self.step, self.loader.waited());
         passed
     }
 
@@ -494,10 +518,11 @@ impl Trainer {
         let metrics = self.net.metrics()?;
         self.net.clear_metrics()?;
         let steps = self.step - self.since.1;
+        let waited = self.loader.waited() - self.since.2;
         let passed = self.clock();
         let speed = steps as f64 * self.setup.spec.train.batch as f64 / passed.max(1e-9);
         self.line_step = self.step;
-        let mut line = self.line(Split::Train, &metrics, speed)?;
+        let mut line = self.line(Split::Train, &metrics, speed, waited.as_secs_f64() / passed.max(1e-9))?;
         if self.setup.spec.train.monitor_weights {
             let means = self.net.parameter_means()?;
             let one = |(name, weight, update): (String, f64, f64)| {
@@ -510,19 +535,20 @@ impl Trainer {
 
     /// Tests the net, and leaves the metrics cleared.
     fn test_line(&mut self, report: &mut dyn FnMut(Event)) -> Result<Line> {
-        let start = Instant::now();
+        let (start, waited) = (Instant::now(), self.tests.waited());
         let seed = self.setup.spec.train.seed;
         let metrics = evaluate(&mut self.net, &mut self.tests, seed, &mut |i, n| report(Event::Testing(i, n)))?;
         // The next training batch was in the feed: the test has written over it.
         if let Some(b) = &self.fed {
             self.net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels })?;
         }
-        let speed = first(&metrics).images / start.elapsed().as_secs_f64().max(1e-9);
+        let passed = start.elapsed().as_secs_f64().max(1e-9);
+        let waited = (self.tests.waited() - waited).as_secs_f64() / passed;
         self.clock();
-        self.line(Split::Test, &metrics, speed)
+        self.line(Split::Test, &metrics, first(&metrics).images / passed, waited)
     }
 
-    fn line(&self, split: Split, metrics: &[(String, CostMetrics)], images_per_second: f64) -> Result<Line> {
+    fn line(&self, split: Split, metrics: &[(String, CostMetrics)], images_per_second: f64, data_wait: f64) -> Result<Line> {
         let loss = self.net.total_loss(metrics);
         self.finite("the loss", loss.is_finite())?;
         let CostMetrics { error, error_top5, .. } = first(metrics);
@@ -536,6 +562,7 @@ impl Trainer {
             learning_rate: self.learning_rate(self.step - 1),
             images_per_second,
             seconds: self.seconds,
+            data_wait,
             costs: cost_lines(metrics),
             weights: BTreeMap::new(),
         })

@@ -84,7 +84,7 @@ fn end(run: &Path) -> (Vec<Vec<u8>>, Vec<Line>) {
     let files = ["weights.safetensors", "optimizer.safetensors"];
     let files = files.map(|name| std::fs::read(run.join("checkpoints/step-3").join(name)).unwrap());
     let mut lines = read_lines(&run.join("metrics.jsonl")).unwrap();
-    lines.iter_mut().for_each(|l| (l.seconds, l.images_per_second) = (0.0, 0.0));
+    lines.iter_mut().for_each(|l| (l.seconds, l.images_per_second, l.data_wait) = (0.0, 0.0, 0.0));
     (files.into(), lines)
 }
 

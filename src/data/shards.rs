@@ -1,0 +1,184 @@
+//! Tar shards: `train-0.tar`, `imagenet-val-000003.tar`, …, whose names say which set they are of. A member `CLASS/NAME.jpg` is
+//! of the class that its first folder names. In a WebDataset shard, members of one key (`000017.jpg`, `000017.cls`) make a sample,
+//! and its class is the text of `.cls`, or `label`, `cls` or `class` of `.json`. `index.json`, which `convnet data pack` writes, tells
+//! the order of the classes.
+//!
+//! Opening reads the headers alone, one seek a member; an image is read where it lies, and nothing is unpacked, so that a member's
+//! name is but a name, wherever it points.
+
+use super::index::{Classes, Index, Numbering, Place, Split, file_name};
+use super::pictures::Found;
+use super::{Error, Result, decode};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Component, Path};
+
+/// The file beside shards that names their classes.
+const INDEX: &str = "index.json";
+/// Bytes of the largest index that is read.
+const LARGEST_INDEX: u64 = 1 << 28;
+/// The longest name of a member.
+const LONGEST_NAME: usize = 4096;
+/// Bytes of the longest `.cls` or `.json` that is read.
+const LONGEST_LABEL: u64 = 1 << 16;
+
+/// The tar files of a folder by what they are for, from its files' names.
+pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
+    let tars: Vec<&String> = files.iter().filter(|name| name.ends_with(".tar")).collect();
+    let of = |split: Option<Split>| tars.iter().filter(|name| Split::of(name) == split).copied().collect::<Vec<_>>();
+    let (mut train, validation, test) = (of(Some(Split::Train)), of(Some(Split::Validation)), of(Some(Split::Test)));
+    if train.is_empty() && validation.is_empty() && test.is_empty() {
+        train = of(None);
+    }
+    if train.is_empty() {
+        return Ok(None);
+    }
+    let mut found = Found::default();
+    if let Some(classes) = named_classes(&folder.join(INDEX)) {
+        classes.iter().for_each(|class| {
+            found.classes.number(class);
+        });
+        found.numbering = Numbering::Given;
+    }
+    let mut read = |names: &[&String], index: &mut Index| {
+        names.iter().try_for_each(|name| scan(&folder.join(name), index, &mut found.classes, &mut found.numbering))
+    };
+    let (mut trained, mut tested) = (Index::default(), Index::default());
+    read(&train, &mut trained)?;
+    let tests = if validation.is_empty() { test } else { validation };
+    read(&tests, &mut tested)?;
+    found.train = trained;
+    found.test = (!tests.is_empty()).then_some(tested);
+    Ok(Some(found))
+}
+
+/// The classes that `convnet data pack` wrote beside its shards, in their order.
+fn named_classes(path: &Path) -> Option<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Packed {
+        classes: Vec<String>,
+    }
+    let mut text = Vec::new();
+    File::open(path).ok()?.take(LARGEST_INDEX).read_to_end(&mut text).ok()?;
+    serde_json::from_slice::<Packed>(&text).ok().map(|packed| packed.classes)
+}
+
+/// One tar file.
+pub(super) fn open_one(path: &Path) -> Result<Found> {
+    let mut found = Found::default();
+    scan(path, &mut found.train, &mut found.classes, &mut found.numbering)?;
+    Ok(found)
+}
+
+/// A sample whose members are being read.
+#[derive(Default)]
+struct Sample {
+    key: String,
+    image: Option<(String, Place)>,
+    label: Option<String>,
+}
+
+/// Adds the images of a tar file.
+fn scan(path: &Path, index: &mut Index, classes: &mut Classes, numbering: &mut Numbering) -> Result<()> {
+    let broken = |why: String| Error::Shard { path: path.to_owned(), why };
+    let failed = |e: std::io::Error| broken(e.to_string());
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+    let number = index.add_path(path.to_owned());
+    let mut archive = tar::Archive::new(BufReader::with_capacity(4096, file));
+    let mut sample = Sample::default();
+    for entry in archive.entries_with_seek().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let (at, bytes) = (entry.raw_file_position(), entry.size());
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if name.len() > LONGEST_NAME {
+            return Err(broken(format!("a member's name has {} bytes", name.len())));
+        }
+        if at.checked_add(bytes).is_none_or(|end| end > length) {
+            return Err(broken(format!("it ends within {name}")));
+        }
+        let base = name.rsplit_once('/').map_or(&*name, |(_, base)| base);
+        if base.starts_with('.') {
+            // Hidden files, such as macOS puts beside others.
+            continue;
+        }
+        let key = &name[..name.len() - base.len() + base.find('.').unwrap_or(base.len())];
+        if key != sample.key {
+            finish(&mut sample, index, classes, numbering).map_err(broken)?;
+            sample = Sample { key: key.to_owned(), ..Sample::default() };
+        }
+        match base.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase()).as_deref() {
+            Some("cls") => {
+                let mut text = String::new();
+                (&mut entry).take(LONGEST_LABEL).read_to_string(&mut text).map_err(failed)?;
+                sample.label = Some(text.trim().to_owned());
+            }
+            Some("json") if bytes <= LONGEST_LABEL => {
+                let mut text = Vec::new();
+                (&mut entry).take(LONGEST_LABEL).read_to_end(&mut text).map_err(failed)?;
+                if let Some(label) = json_label(&text) {
+                    sample.label.get_or_insert(label);
+                }
+            }
+            _ if decode::is_named_as_one(base) => {
+                if sample.image.is_some() {
+                    // Another image of the same key, as `a.jpg` and `a.png` in a folder of a class: a sample of its own.
+                    finish(&mut sample, index, classes, numbering).map_err(broken)?;
+                    sample.key = key.to_owned();
+                }
+                sample.image = Some((name.clone(), Place::Within { file: number, at, bytes }));
+            }
+            _ => {}
+        }
+    }
+    finish(&mut sample, index, classes, numbering).map_err(broken)
+}
+
+/// Adds a sample that is whole.
+fn finish(sample: &mut Sample, index: &mut Index, classes: &mut Classes, numbering: &mut Numbering) -> Result<(), String> {
+    let Sample { image: Some((name, place)), label, .. } = std::mem::take(sample) else { return Ok(()) };
+    let class = match label {
+        Some(label) if !label.is_empty() && label.len() <= LONGEST_NAME => {
+            if *numbering == Numbering::Names {
+                *numbering = Numbering::Labels;
+            }
+            label
+        }
+        _ => {
+            folder_class(&name).ok_or_else(|| format!("{name} has no class: neither a folder of its own, nor a .cls or .json"))?
+        }
+    };
+    index.push(&name, place, classes.number(&class));
+    Ok(())
+}
+
+/// The first folder of a member's name, after one that says which set it is of.
+fn folder_class(name: &str) -> Option<String> {
+    let parts: Vec<&str> = Path::new(name)
+        .components()
+        .filter_map(|part| if let Component::Normal(part) = part { part.to_str() } else { None })
+        .collect();
+    let folders = &parts[..parts.len().saturating_sub(1)];
+    match folders {
+        [set, class, ..] if Split::of(set).is_some() && set.chars().all(|c| c.is_ascii_alphabetic()) => Some((*class).to_owned()),
+        [class, ..] => Some((*class).to_owned()),
+        [] => None,
+    }
+}
+
+fn json_label(text: &[u8]) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(text).ok()?;
+    match ["label", "cls", "class"].iter().find_map(|key| json.get(key))? {
+        serde_json::Value::Number(n) => Some(n.to_string()),
+        serde_json::Value::String(s) => Some(s.clone()),
+        _ => None,
+    }
+}
+
+/// Whether a path is named as a tar file.
+pub(super) fn is_named_as_one(path: &Path) -> bool {
+    file_name(path).is_some_and(|name| name.ends_with(".tar"))
+}
