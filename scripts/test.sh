@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold: formatting, lints, docs, and all tests. The CUDA kernels are compiled by the real nvcc
-# (brought by install-nvcc.sh where there is none) and run on the GPU if there is one, else on the emulator.
+# (brought by install-nvcc.sh where there is none) and run on the GPU if there is one, else on the emulator. A run's page is
+# opened in Chromium, which must be there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,5 +12,5 @@ if ! command -v "${NVCC:-nvcc}" >/dev/null; then
 fi
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 cargo build --workspace --quiet
-cargo test --workspace
+CONVNET_BROWSER=required cargo test --workspace
 scripts/kernel-report.sh

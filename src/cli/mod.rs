@@ -2,13 +2,17 @@
 
 mod bench;
 mod check;
+mod compare;
 mod config;
 mod convert;
 mod data;
 mod devices;
+mod diagnose;
+mod find_lr;
 mod layers;
 mod predict;
 mod progress;
+mod report;
 mod resume;
 mod show;
 mod summary;
@@ -16,6 +20,7 @@ mod table;
 mod test;
 mod train;
 mod verify;
+mod watch;
 
 use crate::device::{self, Device};
 use crate::train::Error;
@@ -87,6 +92,16 @@ enum Command {
     Predict(predict::Arguments),
     /// Draw a run's curves and filters as PNG files
     Show(show::Arguments),
+    /// Make a page of a run: curves, filters, hidden units, errors, the net
+    Report(report::Arguments),
+    /// Serve a run's page on this machine while it trains
+    Watch(watch::Arguments),
+    /// Compare runs: a table, and a page of their curves
+    Compare(compare::Arguments),
+    /// Find a learning rate: start large, and halve it until the loss does not diverge
+    FindLr(find_lr::Arguments),
+    /// Look for what may be wrong with a run, point by point
+    Diagnose(diagnose::Arguments),
     /// Print a config's layers, parameters, multiply-adds and memory
     Summary(summary::Arguments),
     /// Check every layer's gradients by finite differences in f64
@@ -140,6 +155,11 @@ pub fn main() -> ExitCode {
         Command::Test(a) => test::run(a),
         Command::Predict(a) => predict::run(a),
         Command::Show(a) => show::run(a),
+        Command::Report(a) => report::run(a),
+        Command::Watch(a) => watch::run(a),
+        Command::Compare(a) => compare::run(a),
+        Command::FindLr(a) => find_lr::run(a),
+        Command::Diagnose(a) => diagnose::run(a),
         Command::Summary(a) => summary::run(a),
         Command::Check(a) => check::run(a),
         Command::Layers(a) => layers::run(a),

@@ -3,9 +3,10 @@
 use super::test::Which;
 use super::{DeviceArguments, Failure, Result, table};
 use crate::data::{ImageShape, decode};
-use crate::device::{Neuron, Place, Shape, StepValues, Tensor};
-use crate::layer::{Phase, Role};
+use crate::device::{Place, Shape, StepValues, Tensor};
+use crate::layer::Phase;
 use crate::net::{BatchBytes, Graph, Net, Purpose};
+use crate::report::study::{is_probable, softmax};
 use crate::train::{self, Run};
 use clap::Args;
 use serde::Serialize;
@@ -92,7 +93,7 @@ pub(super) fn run(a: Arguments) -> Result {
     let Some(prediction) = graph.prediction() else {
         return Err(Failure::new("the net has no output to predict with"));
     };
-    let probabilities = matches!(graph.nodes[prediction].role(), Role::Softmax | Role::Neuron(Neuron::Logistic));
+    let probabilities = is_probable(&graph, prediction);
     let mut device = a.device.open()?;
     device.set_winograd(spec.train.winograd);
     let net = Net::new(graph, device, Purpose::Infer, shape, &normalisation.mean, normalisation.scale);
@@ -210,11 +211,4 @@ impl Predictor {
         let prediction = |&class: &usize| Prediction { class, name: name(class), probability: probabilities[class] };
         order.iter().take(self.top).map(prediction).collect()
     }
-}
-
-fn softmax(scores: &[f64]) -> Vec<f64> {
-    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let exponentials: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.into_iter().map(|e| e / sum).collect()
 }

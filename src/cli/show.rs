@@ -2,10 +2,8 @@
 
 use super::test::Which;
 use super::{Failure, Result};
-use crate::config::{LayerSpec, NetSpec, Source};
-use crate::report::filters::Filters;
+use crate::report::filters::{Filters, sees_images, shape};
 use crate::report::{self, curves};
-use crate::train::checkpoint::HostTensor;
 use crate::train::{Error, Run, files, read_lines};
 use clap::Args;
 use image::RgbImage;
@@ -60,24 +58,6 @@ fn save(path: &Path, picture: &RgbImage) -> Result<()> {
     files::replace(path, &report::png(picture)?)?;
     super::print(path.display());
     Ok(())
-}
-
-/// Filters, rows, columns, channels; a file has those of 1×1 filters without rows and columns.
-fn shape(t: &HostTensor) -> Option<[usize; 4]> {
-    match *t.shape.as_slice() {
-        [k, c] => Some([k, 1, 1, c]),
-        [k, r, s, c] => Some([k, r, s, c]),
-        _ => None,
-    }
-}
-
-/// Whether what a layer reads is the images.
-fn sees_images(spec: &NetSpec, layer: &LayerSpec) -> bool {
-    layer.inputs.iter().all(|i| match i.source {
-        Source::Images => true,
-        Source::Labels => false,
-        Source::Layer(i) => spec.layers[i].kind == "data",
-    })
 }
 
 /// A layer's name as a part of a file's.

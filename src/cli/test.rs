@@ -26,7 +26,7 @@ pub struct Arguments {
 }
 
 /// Which checkpoint of a run.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(super) struct Which {
     /// Use this checkpoint's step, or `best` [default: the newest]
     #[arg(long, value_name = "STEP")]

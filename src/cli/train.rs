@@ -31,6 +31,9 @@ pub struct Arguments {
     /// The seed [config: train.seed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Write TensorBoard's events too, in the run's folder `tensorboard` [config: train.tensorboard]
+    #[arg(long)]
+    tensorboard: bool,
     #[command(flatten)]
     start: StartArguments,
     #[command(flatten)]
@@ -110,7 +113,8 @@ impl Start {
 pub(super) fn run(a: Arguments) -> Result {
     let epochs = a.epochs.map(|epochs| format!("train.epochs={epochs}"));
     let seed = a.seed.map(|seed| format!("train.seed={}", seed as i64));
-    let mut sets: Vec<String> = epochs.into_iter().chain(seed).collect();
+    let tensorboard = a.tensorboard.then(|| "train.tensorboard=true".to_owned());
+    let mut sets: Vec<String> = epochs.into_iter().chain(seed).chain(tensorboard).collect();
     let start = match a.start.are_given() {
         true => {
             let before = a.config.read(sets.clone())?;
@@ -183,6 +187,9 @@ fn pretrain(setup: &Setup, device: Box<dyn Device>, stop: &AtomicBool, said: &mu
 /// Trains to the end, or until a signal.
 pub(super) fn go(mut trainer: Trainer, mut run: Run, stop: &AtomicBool) -> Result {
     let folder = run.folder().display().to_string();
+    if trainer.setup().spec.train.tensorboard {
+        run.write_events()?;
+    }
     let mut progress = Progress::new(&trainer, &folder);
     let outcome = trainer.run(&mut run, stop, &mut |event| progress.show(event));
     progress.finish();

@@ -49,11 +49,15 @@ pub struct TrainSpec {
     /// Checkpoints that are kept, beside the best. Default 3.
     #[serde(deserialize_with = "at_least_one")]
     pub keep: usize,
-    /// Whether the metrics have each layer's mean |w|, mean |update| and their ratio. Default no.
+    /// Whether each train line of the metrics has every parameter's mean |w|, mean |update| and their ratio, not only the
+    /// one before a test. Default no.
     pub monitor_weights: bool,
     /// Whether wide 3 × 3 convolutions may run by Winograd's method, about twice as fast, with rounding errors some 1.5 times as
     /// large as the plain sum's. Default yes.
     pub winograd: bool,
+    /// Whether what the metrics have is written as TensorBoard's events too, in the run's folder `tensorboard`. Default no.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tensorboard: bool,
     /// Default 0.01 throughout.
     pub learning_rate: Schedule,
 }
@@ -77,9 +81,14 @@ impl Default for TrainSpec {
             keep: 3,
             monitor_weights: false,
             winograd: true,
+            tensorboard: false,
             learning_rate: Schedule::constant(0.01),
         }
     }
+}
+
+fn is_false(v: &bool) -> bool {
+    !v
 }
 
 /// A schedule whose values are momenta.

@@ -211,6 +211,19 @@ impl Net {
         forward(&self.graph, &self.plan, self.device.as_mut(), phase)
     }
 
+    /// As [`forward`](Net::forward) of a test, telling `seen` of each layer as its output comes to be there: those behind it
+    /// may write over it.
+    pub fn forward_watched(&mut self, seen: &mut dyn FnMut(&mut Self, usize) -> device::Result<()>) -> device::Result<()> {
+        self.load()?;
+        for i in 0..self.graph.nodes.len() {
+            if !self.graph.nodes[i].fused {
+                self.forward_layer(i, Phase::Test)?;
+                seen(self, i)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Queues what a step does with the batch that was fed: load it, forward, backward; `accumulate` says whether parameter
     /// gradients are set or added to. The same as [`forward`](Net::forward) and [`backward`](Net::backward), by a recording
     /// where the device makes one. Loading is not part of it, so that the next batch may be fed while it runs; neither is

@@ -11,7 +11,7 @@ const SIZE: (u32, u32) = (1200, 1000);
 const TRAIN: RGBColor = RGBColor(31, 119, 180);
 const TEST: RGBColor = RGBColor(217, 83, 25);
 /// Values that are further apart than this are drawn on a logarithmic axis.
-const DECADE: f64 = 10.0;
+pub(super) const DECADE: f64 = 10.0;
 
 type Area<'a, 'b> = DrawingArea<BitMapBackend<'b>, Shift>;
 type Drawn<T = ()> = Result<T, DrawingAreaErrorKind<<BitMapBackend<'static> as DrawingBackend>::ErrorType>>;
@@ -123,7 +123,7 @@ impl Panel {
 }
 
 /// The ticks of a logarithmic axis: 1, 2 and 5 times the powers of ten, or where those are many the powers alone.
-fn decades(low: f64, high: f64) -> Vec<f64> {
+pub(super) fn decades(low: f64, high: f64) -> Vec<f64> {
     let powers = || low.log10().floor() as i32..=high.log10().ceil() as i32;
     let steps: &[f64] = if powers().count() > 5 { &[1.0] } else { &[1.0, 2.0, 5.0] };
     let ticks = powers().flat_map(|p| steps.iter().map(move |s| s * 10f64.powi(p)));
@@ -131,7 +131,7 @@ fn decades(low: f64, high: f64) -> Vec<f64> {
 }
 
 /// A tick's number, without zeros that say nothing.
-fn number(v: f64) -> String {
+pub(super) fn number(v: f64) -> String {
     let text = format!("{v:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "0" && v.abs() > 1e-9 { format!("{v:.0e}") } else { text.into() }

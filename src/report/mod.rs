@@ -1,10 +1,21 @@
-//! Pictures of a run: its curves, and the filters that it learned. The text in them is set in DejaVu Sans, which is
-//! embedded, so that they look the same on any machine.
+//! What a run and its net look like: curves and filters as pictures, and a page of everything.
+//!
+//! The text in pictures is set in DejaVu Sans, which is embedded, so that they look the same on any machine. A page is one HTML
+//! file that reads nothing else: charts are SVG, pictures data URIs; [`page`] puts it together of what [`study`] finds the net
+//! to do with its test images, what [`signs`] makes of that and of the curves, and the templates in `html/`.
 
+pub mod chart;
 pub mod curves;
+pub mod diagram;
 pub mod filters;
+pub mod page;
 pub mod roofline;
+pub mod signs;
+pub mod study;
+pub mod units;
 
+use askama::Template;
+use base64::Engine;
 use image::RgbImage;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
@@ -71,4 +82,15 @@ pub fn png(picture: &RgbImage) -> Result<Vec<u8>, Error> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, image::ImageFormat::Png).map_err(Error::of("a PNG file"))?;
     Ok(bytes.into_inner())
+}
+
+/// A picture as a data URI of a PNG file.
+fn data_uri(picture: &RgbImage) -> Result<String, Error> {
+    let bytes = png(picture)?;
+    Ok(format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes)))
+}
+
+/// A template's text. Those here write to a string alone, which cannot fail.
+fn rendered(template: &impl Template) -> String {
+    template.render().expect("a template renders to a string")
 }

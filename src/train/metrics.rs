@@ -81,7 +81,7 @@ pub struct Line {
     /// Each cost apart, where there are several, or one that counts more than errors.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub costs: BTreeMap<String, CostLine>,
-    /// Each parameter's means, with `train.monitor_weights`.
+    /// Each parameter's means, in the train line before each test; with `train.monitor_weights` in every train line.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, WeightLine>,
 }

@@ -2,12 +2,14 @@
 
 pub mod checkpoint;
 mod error;
+pub mod events;
 pub(crate) mod files;
 mod metrics;
 pub mod pretrain;
 mod run;
 pub mod start;
 mod trainer;
+pub mod trial;
 
 pub use error::Error;
 pub use metrics::{CostLine, Line, Split, WeightLine, cost_lines, read_lines};

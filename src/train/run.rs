@@ -1,8 +1,10 @@
-//! The folder of a run: `config.toml` (resolved), `metrics.jsonl`, `log.txt`, `checkpoints/step-N/`, and `lock`, an empty file
-//! that whoever trains the run holds locked. The system unlocks it when the process ends, however it does.
+//! The folder of a run: `config.toml` (resolved), `metrics.jsonl`, `log.txt`, `checkpoints/step-N/`, `tensorboard/` on request,
+//! and `lock`, an empty file that whoever trains the run holds locked. The system unlocks it when the process ends, however it
+//! does.
 
 use super::checkpoint::{self, Checkpoint};
-use super::{Error, Line, Result, files};
+use super::events::Events;
+use super::{Error, Line, Result, files, read_lines};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub struct Run {
     folder: PathBuf,
     metrics: File,
+    /// TensorBoard's, where they are asked for.
+    events: Option<Events>,
     /// There was no metrics.jsonl.
     lost_metrics: bool,
     /// Locked for as long as it is open.
@@ -61,7 +65,7 @@ impl Run {
         let path = folder.join("metrics.jsonl");
         let lost_metrics = !path.exists();
         let metrics = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::file("open", &path))?;
-        Ok(Self { folder: folder.to_owned(), metrics, lost_metrics, _lock: lock })
+        Ok(Self { folder: folder.to_owned(), metrics, events: None, lost_metrics, _lock: lock })
     }
 
     /// The folder.
@@ -119,7 +123,18 @@ impl Run {
         let path = self.folder.join("metrics.jsonl");
         let mut text = serde_json::to_string(line).expect("a line has a form in JSON");
         text.push('\n');
-        self.metrics.write_all(text.as_bytes()).map_err(Error::file("write", &path))
+        self.metrics.write_all(text.as_bytes()).map_err(Error::file("write", &path))?;
+        self.events.as_mut().map_or(Ok(()), |events| events.append(line))
+    }
+
+    /// Writes TensorBoard's events too: those of the metrics so far, and each line's from here on.
+    ///
+    /// # Errors
+    /// The metrics cannot be read, or the events not written.
+    pub fn write_events(&mut self) -> Result<()> {
+        let lines = read_lines(&self.folder.join("metrics.jsonl"))?;
+        self.events = Some(Events::create(&self.folder, &lines)?);
+        Ok(())
     }
 
     /// Appends a line to log.txt. It is for people: what cannot be logged does not stop a run.

@@ -374,7 +374,7 @@ impl Trainer {
             let test = last || t.test_every.map_or_else(|| self.ends_epoch(), |n| self.step.is_multiple_of(n));
             let save = last || t.checkpoint_every.map_or(test, |n| self.step.is_multiple_of(n));
             if test || self.step.is_multiple_of(t.log_every) {
-                let line = self.train_line()?;
+                let line = self.train_line(test)?;
                 run.append(&line)?;
                 report(Event::Line(&line));
             }
@@ -513,8 +513,8 @@ impl Trainer {
         Ok(Some((loss, first(&metrics).error)))
     }
 
-    /// The metrics of the steps since the last line.
-    fn train_line(&mut self) -> Result<Line> {
+    /// The metrics of the steps since the last line. A line before a test has the parameters' means too.
+    fn train_line(&mut self, tests: bool) -> Result<Line> {
         let metrics = self.net.metrics()?;
         self.net.clear_metrics()?;
         let steps = self.step - self.since.1;
@@ -523,7 +523,7 @@ impl Trainer {
         let speed = steps as f64 * self.setup.spec.train.batch as f64 / passed.max(1e-9);
         self.line_step = self.step;
         let mut line = self.line(Split::Train, &metrics, speed, waited.as_secs_f64() / passed.max(1e-9))?;
-        if self.setup.spec.train.monitor_weights {
+        if tests || self.setup.spec.train.monitor_weights {
             let means = self.net.parameter_means()?;
             let one = |(name, weight, update): (String, f64, f64)| {
                 (name, WeightLine { weight, update, ratio: update / weight.max(f64::MIN_POSITIVE) })
@@ -538,14 +538,17 @@ impl Trainer {
         let (start, waited) = (Instant::now(), self.tests.waited());
         let seed = self.setup.spec.train.seed;
         let metrics = evaluate(&mut self.net, &mut self.tests, seed, &mut |i, n| report(Event::Testing(i, n)))?;
-        // The next training batch was in the feed: the test has written over it.
-        if let Some(b) = &self.fed {
-            self.net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels })?;
-        }
+        self.refeed()?;
         let passed = start.elapsed().as_secs_f64().max(1e-9);
         let waited = (self.tests.waited() - waited).as_secs_f64() / passed;
         self.clock();
         self.line(Split::Test, &metrics, first(&metrics).images / passed, waited)
+    }
+
+    /// Feeds the next training batch again: a test has written over it.
+    pub(super) fn refeed(&mut self) -> Result<()> {
+        let Some(b) = &self.fed else { return Ok(()) };
+        Ok(self.net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels })?)
     }
 
     fn line(&self, split: Split, metrics: &[(String, CostMetrics)], images_per_second: f64, data_wait: f64) -> Result<Line> {
