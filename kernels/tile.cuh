@@ -231,14 +231,3 @@ __device__ __forceinline__ void for_each_fragment(const float (&sum)[T::TM][T::T
         }
     }
 }
-
-// Puts four values at p … p + 3 of which the first `count` are inside: at once where `vector` says that p is on 16 bytes.
-__device__ __forceinline__ void put_fragment(float* p, const Vector<4>& x, int count, int vector, int add) {
-    if (vector && count >= 4) {
-        put<4>(p, x, add);
-    } else {
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-            if (i < count) put<1>(p + i, {{x.v[i]}}, add);
-    }
-}

@@ -90,7 +90,9 @@ pub(super) fn run(a: Arguments) -> Result {
     }
     let before = a.baseline.as_deref().map(read_baseline).transpose()?;
     let work = a.work()?;
-    let device = a.device.open()?.name();
+    let (device, found) = a.device.found()?;
+    eprintln!("device: {found}");
+    let device = device.name();
     let effort = Effort { repeats: a.repeats, seconds: a.seconds, warm_up: a.warm_up, step_only: a.step_only };
     let mut bar = super::progress::bar("timing");
     let peaks = if a.step_only { None } else { Some(Peaks::measure(|| a.open())?) };
@@ -159,7 +161,9 @@ fn read_baseline(path: &Path) -> Result<Vec<NetTime>> {
 impl Arguments {
     /// The device again, saying nothing.
     fn open(&self) -> device::Result<Box<dyn Device>> {
-        Ok(device::open(&self.device.device, self.device.threads)?.0)
+        let (mut device, _) = device::open(&self.device.device, self.device.threads)?;
+        device.set_precision(None);
+        Ok(device)
     }
 
     fn sets(&self) -> Option<String> {
@@ -192,7 +196,9 @@ impl Arguments {
             Subject::Net(spec) => self.time_net(*spec, conditions, progress),
             Subject::Single(spec, images) => {
                 let layer = &spec.layers[0];
-                let times = bench::time_single(layer, images, self.open()?, conditions)?;
+                let mut device = self.open()?;
+                device.set_precision(spec.train.precision);
+                let times = bench::time_single(layer, images, device, conditions)?;
                 times.map_err(|misfit| Failure::new(format!("layer '{}' does not fit its images: {misfit:?}", layer.name)))
             }
         }

@@ -139,7 +139,7 @@ fn gradients(record: &Record) -> Result<Sign> {
 }
 
 fn by_heart(record: &Record, device: &DeviceArguments, stop: &AtomicBool) -> Result<Sign> {
-    let heart = trial::by_heart(&record.spec, device.open()?, stop)?;
+    let heart = trial::by_heart(&record.spec, device.open(record.spec.train.precision)?, stop)?;
     let trial::Heart { images, steps, error, loss: [first, last] } = heart;
     let learned = last < 0.1 * first && error == 0.0;
     let error = if record.errors() { format!(", the error {:.1} %", 100.0 * error) } else { String::new() };

@@ -45,7 +45,7 @@ pub(super) fn run(a: Arguments) -> Result {
     let stop = stop_on_signals()?;
     let setup = Setup::new(a.config.load([])?)?;
     setup.graph(1)?;
-    let device = a.device.open()?;
+    let device = a.device.open(setup.spec.train.precision)?;
     let (tried, best) = trial::find_rate(&setup, device, a.from, a.steps, &stop, &mut |t| {
         eprintln!("learning rate {}: {}", short(t.learning_rate), verdict(t));
     })?;

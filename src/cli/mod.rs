@@ -22,7 +22,7 @@ mod train;
 mod verify;
 mod watch;
 
-use crate::device::{self, Device};
+use crate::device::{self, Device, Precision};
 use crate::train::Error;
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -138,10 +138,22 @@ fn device_name(name: &str) -> Result<String, &'static str> {
 }
 
 impl DeviceArguments {
-    /// Opens the device, and says which it is and why.
-    fn open(&self) -> Result<Box<dyn Device>> {
+    /// Opens the device, and answers what to say of it: its name and why it is that one.
+    fn found(&self) -> Result<(Box<dyn Device>, String)> {
         let (device, why) = device::open(&self.device, self.threads)?;
-        eprintln!("device: {}{why}", device.name());
+        let name = format!("{}{why}", device.name());
+        Ok((device, name))
+    }
+
+    /// Opens the device in the precision that the config asks for, and says which it is and why.
+    fn open(&self, wanted: Option<Precision>) -> Result<Box<dyn Device>> {
+        let (mut device, name) = self.found()?;
+        let precision = match (wanted, device.set_precision(wanted)) {
+            (Some(wanted), given) if wanted != given => format!("; it multiplies in {given}, not {wanted}"),
+            (None, Precision::F32) => String::new(),
+            (_, given) => format!("; it multiplies in {given}"),
+        };
+        eprintln!("device: {name}{precision}");
         Ok(device)
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn run(a: Arguments) -> Result {
         return Err(Failure::new("the net has no output to predict with"));
     };
     let probabilities = is_probable(&graph, prediction);
-    let mut device = a.device.open()?;
+    let mut device = a.device.open(spec.train.precision)?;
     device.set_winograd(spec.train.winograd);
     let net = Net::new(graph, device, Purpose::Infer, shape, &normalisation.mean, normalisation.scale);
     let mut net = net.map_err(|(error, _)| error)?;

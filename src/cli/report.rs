@@ -62,7 +62,8 @@ impl Record {
     pub(super) fn study(&self, device: &DeviceArguments) -> Result<Study> {
         let mut setup = Setup::new(self.spec.clone())?;
         setup.normalisation = train::normalisation_of(&self.checkpoint, &self.path)?;
-        let mut net = setup.net(setup.micro_batch().min(BATCH), device.open()?, Purpose::Infer)?;
+        let device = device.open(setup.spec.train.precision)?;
+        let mut net = setup.net(setup.micro_batch().min(BATCH), device, Purpose::Infer)?;
         train::load_parameters(&mut net, &self.checkpoint, &self.path)?;
         let mut bar = progress::bar("testing");
         let study = Study::of(&mut net, &setup, &mut |i, n| bar.at(i, n))?;

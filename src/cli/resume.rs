@@ -33,7 +33,8 @@ pub(super) fn run(a: Arguments) -> Result {
     let text = spec.to_toml();
     let setup = Setup::new(spec)?;
     let path = run.checkpoints().join(format!("step-{}", found.state.step));
-    let trainer = Trainer::resume(setup, a.device.open()?, &found, &path)?;
+    let device = a.device.open(setup.spec.train.precision)?;
+    let trainer = Trainer::resume(setup, device, &found, &path)?;
     if !a.sets.is_empty() {
         run.set_config(&text)?;
     }

@@ -77,7 +77,8 @@ pub(super) fn load_net(run: &Path, which: &Which, device: &DeviceArguments, batc
     let mut setup = Setup::new(spec)?;
     setup.normalisation = train::normalisation_of(&found, &path)?;
     let batch = batch.unwrap_or_else(|| setup.micro_batch());
-    let mut net = setup.net(batch, device.open()?, Purpose::Infer)?;
+    let precision = setup.spec.train.precision;
+    let mut net = setup.net(batch, device.open(precision)?, Purpose::Infer)?;
     train::load_parameters(&mut net, &found, &path)?;
     Ok((net, setup, found.state.step))
 }

@@ -147,7 +147,8 @@ pub(super) fn run(a: Arguments) -> Result {
         eprintln!("note: there is no pretraining where the parameters are another run's");
         setup.spec.pretrain = None;
     }
-    let Some((device, learned)) = pretrain(&setup, a.device.open()?, &stop, &mut said)? else {
+    let device = a.device.open(setup.spec.train.precision)?;
+    let Some((device, learned)) = pretrain(&setup, device, &stop, &mut said)? else {
         eprintln!("stopped in pretraining: nothing was saved");
         return Ok(ExitCode::from(130));
     };

@@ -1,6 +1,7 @@
 //! `convnet verify`.
 
 use super::{DeviceArguments, Result, table};
+use crate::device::Precision;
 use crate::verify::{self, Outcome};
 use clap::Args;
 use serde::Serialize;
@@ -12,6 +13,9 @@ pub struct Arguments {
     /// Print every case, not only the worst of each operation
     #[arg(long)]
     all: bool,
+    /// Only in this precision: f32, tf32 or bf16 [default: each that the device has]
+    #[arg(long, value_name = "P", value_parser = precision)]
+    precision: Option<Precision>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -30,12 +34,26 @@ struct Report {
 }
 
 pub(super) fn run(a: Arguments) -> Result {
-    let mut device = a.device.open()?;
+    let mut device = a.device.open(Some(a.precision.unwrap_or(Precision::F32)))?;
     let cases = verify::cases();
     let mut bar = super::progress::bar("verifying");
     bar.at(0, cases.len());
-    let outcomes = verify::run(device.as_mut(), &cases)?;
+    let mut outcomes = Vec::new();
+    for wanted in Precision::ALL {
+        let asked = a.precision.is_none_or(|only| only == wanted);
+        if !asked || device.set_precision(Some(wanted)) != wanted {
+            continue;
+        }
+        // What is not rounded is the same in every precision.
+        let whole = wanted == Precision::F32 || a.precision.is_some();
+        let some: Vec<_> = cases.iter().filter(|case| whole || case.is_rounded()).cloned().collect();
+        outcomes.extend(verify::run(device.as_mut(), &some)?);
+    }
     bar.finish();
+    if outcomes.is_empty() {
+        let wanted = a.precision.unwrap_or(Precision::F32);
+        return Err(super::Failure::new(format!("{} does not multiply in {wanted}", device.name())));
+    }
     let failed = outcomes.iter().filter(|o| !o.passed).count();
     let worst = outcomes.iter().map(share).fold(0.0, f64::max);
     let report = Report { device: device.name(), cases: outcomes.len(), failed, worst, outcomes };
@@ -52,10 +70,16 @@ fn share(o: &Outcome) -> f64 {
     if o.worst == 0.0 { 0.0 } else { o.worst / o.bound }
 }
 
+/// A precision by its name in a config.
+fn precision(name: &str) -> Result<Precision, &'static str> {
+    Precision::ALL.into_iter().find(|p| p.to_string() == name).ok_or("there are: f32, tf32, bf16")
+}
+
 fn print_table(report: &Report, all: bool) {
     let mut shown: Vec<(&Outcome, usize)> = Vec::new();
     for o in &report.outcomes {
-        let last = shown.iter_mut().find(|(s, _)| s.operation == o.operation).filter(|_| !all && o.passed);
+        let last =
+            shown.iter_mut().find(|(s, _)| (&s.operation, &s.dtype) == (&o.operation, &o.dtype)).filter(|_| !all && o.passed);
         match last {
             Some((worst, cases)) => {
                 *cases += 1;
@@ -70,6 +94,7 @@ fn print_table(report: &Report, all: bool) {
         let verdict = if o.passed { "ok" } else { "WRONG" };
         vec![
             o.operation.to_string(),
+            o.dtype.clone(),
             o.geometry.clone(),
             cases.to_string(),
             format!("{:.2e}", o.worst),
@@ -77,6 +102,6 @@ fn print_table(report: &Report, all: bool) {
             verdict.into(),
         ]
     });
-    super::print(table::table(&["operation", "worst case", "cases", "error", "bound", ""], 2, rows));
+    super::print(table::table(&["operation", "in", "worst case", "cases", "error", "bound", ""], 3, rows));
     super::print(format!("{}: {} cases, {} failed", report.device, report.cases, report.failed));
 }

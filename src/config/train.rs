@@ -2,6 +2,7 @@
 
 use super::types::{at_least_one, check_below_one, non_negative, positive, some_at_least_one, some_positive};
 use super::{Schedule, ScheduleKind};
+use crate::device::Precision;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The section `[train]`.
@@ -58,6 +59,10 @@ pub struct TrainSpec {
     /// Whether what the metrics have is written as TensorBoard's events too, in the run's folder `tensorboard`. Default no.
     #[serde(skip_serializing_if = "is_false")]
     pub tensorboard: bool,
+    /// What a GPU rounds the operands of convolutions and matrix products to: "tf32", "f32" or "bf16". Default tf32 on GPUs that
+    /// have it; the CPU computes in f32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Default 0.01 throughout.
     pub learning_rate: Schedule,
 }
@@ -82,6 +87,7 @@ impl Default for TrainSpec {
             monitor_weights: false,
             winograd: true,
             tensorboard: false,
+            precision: None,
             learning_rate: Schedule::constant(0.01),
         }
     }

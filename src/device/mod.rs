@@ -10,11 +10,13 @@ pub mod cuda;
 mod geometry;
 mod open;
 pub mod philox;
+mod precision;
 
 pub use geometry::{
     ConvGeometry, CopyGeometry, ImageGeometry, LrnGeometry, PoolGeometry, Product, Rounding, Window, output_size,
 };
 pub use open::{DeviceInfo, list, open};
+pub use precision::Precision;
 
 use bytemuck::{Pod, Zeroable};
 use std::fmt;
@@ -402,6 +404,17 @@ pub trait Device {
 
     /// The floating-point type of its reals.
     fn real(&self) -> Dtype;
+
+    /// What it rounds the operands of convolutions and matrix products to.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// Chooses the precision, `None`: the device's own, before any memory is planned, and answers what it is then: f32 where
+    /// the device has no other one.
+    fn set_precision(&mut self, _wanted: Option<Precision>) -> Precision {
+        Precision::F32
+    }
 
     /// Makes the net's one allocation, filled with zeros. Once, before anything else.
     fn allocate(&mut self, bytes: usize) -> Result<()>;

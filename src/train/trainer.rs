@@ -82,6 +82,7 @@ impl Setup {
     /// A layer that does not fit, or a device that has not the memory.
     pub fn net(&self, batch: usize, mut device: Box<dyn Device>, purpose: Purpose) -> Result<Net> {
         device.set_winograd(self.spec.train.winograd);
+        device.set_precision(self.spec.train.precision);
         let mut graph = self.graph(batch)?;
         if purpose == Purpose::Infer {
             graph.fold();

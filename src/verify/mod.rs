@@ -10,7 +10,8 @@
 //! and Σ|terms| their sum without signs: rounding errors behave like a random walk of n steps, each below ε times the sum so
 //! far, and the 4 is for the few roundings of every operation and for exponentials that are a unit or two off. Maxima, masks,
 //! counts, labels and fills have no such sum: they must be equal. So must every input after the call, and 256 bytes behind
-//! every tensor.
+//! every tensor. Where the device rounds the operands of convolutions and products to tf32 or bf16, by at most u = 2^-11 or
+//! 2^-8 of each ([`Precision`]), those results may differ by (2u + u²)·Σ|terms| more.
 //!
 //! The table costs less than a second on the CPU in release builds. The device makes one allocation, as large as the
 //! largest case.
@@ -22,7 +23,7 @@ mod table;
 pub use table::{cases, random_case};
 
 use crate::device::cpu::CpuDevice;
-use crate::device::{Device, Dtype, Result, Shape, Slot, Tensor};
+use crate::device::{Device, Dtype, Precision, Result, Shape, Slot, Tensor};
 use operation::{Call, Role, start, step_values};
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +39,11 @@ impl Case {
     /// The operation: a method of [`Device`].
     pub fn operation(&self) -> &'static str {
         self.operation.name()
+    }
+
+    /// Whether it is one that a [`Precision`] rounds the operands of.
+    pub fn is_rounded(&self) -> bool {
+        self.operation.is_rounded()
     }
 
     /// What it is applied to.
@@ -60,7 +66,7 @@ pub struct Outcome {
     pub operation: String,
     /// What it was applied to.
     pub geometry: String,
-    /// The device's real: `f32`, `f64`.
+    /// The device's real: `f32`, `f64`; or what operands are rounded to: `tf32`, `bf16`.
     pub dtype: String,
     /// |got − expected| there.
     pub worst: f64,
@@ -208,11 +214,13 @@ fn compare(device: &mut dyn Device, reference: &mut dyn Device, case: &Case) -> 
         Dtype::F64 => (f64::EPSILON, f64::MIN_POSITIVE, "f64"),
         _ => (f64::from(f32::EPSILON), f64::from(f32::MIN_POSITIVE), "f32"),
     };
-    let factor = epsilon * (4.0 + (operation.length() as f64).sqrt());
+    let precision = if operation.is_rounded() { device.precision() } else { Precision::F32 };
+    let dtype = if precision == Precision::F32 { dtype.into() } else { precision.to_string() };
+    let factor = epsilon * (4.0 + (operation.length() as f64).sqrt()) + precision.of_products();
     let mut outcome = Outcome {
         operation: operation.name().into(),
         geometry: operation.geometry(),
-        dtype: dtype.into(),
+        dtype,
         worst: 0.0,
         bound: 0.0,
         index: 0,

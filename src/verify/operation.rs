@@ -58,6 +58,11 @@ pub(super) trait Call: std::fmt::Debug + Send + Sync {
     /// Calls it.
     fn call(&self, device: &mut dyn Device, tensors: &[Tensor], scratch: Tensor) -> Result<()>;
 
+    /// Whether the device's precision rounds its operands.
+    fn is_rounded(&self) -> bool {
+        false
+    }
+
     /// Terms that one result sums up.
     fn length(&self) -> usize {
         1
@@ -565,6 +570,11 @@ impl Call for Operation {
             Self::SgdUpdate { update, .. } => d.sgd_update(&update, t[0], t[1], t[2], None),
             Self::MeanAbs { .. } => d.mean_abs(t[0], t[1], scratch),
         }
+    }
+
+    fn is_rounded(&self) -> bool {
+        let convolution = matches!(self, Self::ConvForward { .. } | Self::ConvBackwardImage { .. });
+        convolution || matches!(self, Self::ConvBackwardFilters { .. } | Self::Product { .. })
     }
 
     fn length(&self) -> usize {

@@ -3,6 +3,7 @@
 
 mod configs;
 mod conformance;
+mod counters;
 mod failures;
 mod faults;
 mod order;

@@ -109,7 +109,7 @@ name = "probabilities""#;
         out += 1;
         let (out, profile) = (format!("run{out}"), folder.path(&format!("profile{out}")));
         let sets: Vec<String> = frozen.iter().map(|layer| format!("layer.{layer}.learning_rate=0")).collect();
-        let mut arguments = vec!["train", "net.toml", "--epochs", "0.05", "--out", &out];
+        let mut arguments = vec!["train", "net.toml", "--epochs", "0.05", "--set", "train.precision=f32", "--out", &out];
         sets.iter().for_each(|set| arguments.extend(["--set", set]));
         run(&folder, &arguments, &[("CONVNET_EMULATOR_PROFILE", profile.to_str().unwrap())]).ended(0);
         let kernels: serde_json::Value = serde_json::from_slice(&std::fs::read(&profile).unwrap()).unwrap();

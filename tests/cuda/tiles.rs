@@ -5,13 +5,16 @@ use super::device;
 use convnet::device::cpu::CpuDevice;
 use convnet::device::cuda::CudaDevice;
 use convnet::device::philox::{Purpose, Stream};
-use convnet::device::{ConvGeometry, Device, Dtype, Into, Neuron, Op, Product, Shape, Slot, Tensor};
+use convnet::device::{ConvGeometry, Device, Dtype, Into, Neuron, Op, Precision, Product, Shape, Slot, Tensor};
 
 /// Calls one operation of two inputs on both devices: `call` is given the device, both inputs, the result and scratch.
-/// Every element must lie within ε·(4 + √terms)·Σ|terms| of the f64 reference, as in `convnet::verify`.
+/// Every element must lie within ε·(4 + √terms)·Σ|terms| of the f64 reference, as in `convnet::verify`. In tf32 and bf16 the
+/// reference multiplies numbers that were rounded here, where the geometry is one for tensor cores, so that only the sum differs: a tensor core may cut off bits once in
+/// eight terms, ε·terms/8 more.
 fn check(
     what: &str,
     device: &mut CudaDevice,
+    on_tensor_cores: bool,
     shapes: [Shape; 3],
     terms: usize,
     op: &Op,
@@ -20,20 +23,39 @@ fn check(
     let mut random = Stream::new(7, Purpose::Data, 0, terms as u64);
     let values: Vec<Vec<f32>> =
         shapes[..2].iter().map(|s| (0..s.elements()).map(|_| random.uniform() as f32 * 2.0 - 1.0).collect()).collect();
-    let absolute: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|x| x.abs()).collect()).collect();
+    let precision = if on_tensor_cores { device.precision() } else { Precision::F32 };
     let got = run(device, shapes, &values, op, &call);
+    let values: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|&x| rounded(x, precision)).collect()).collect();
+    let absolute: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|x| x.abs()).collect()).collect();
     let mut reference = CpuDevice::<f64>::new(0);
     let expected = run(&mut reference, shapes, &values, op, &call);
     let magnitudes = run(&mut reference, shapes, &absolute, op, &call);
-    let factor = f64::from(f32::EPSILON) * (4.0 + (terms as f64).sqrt());
+    let cut = if precision == Precision::F32 { 0.0 } else { terms as f64 / 8.0 };
+    let factor = f64::from(f32::EPSILON) * (4.0 + (terms as f64).sqrt() + cut);
     for (i, ((got, expected), magnitude)) in got.iter().zip(&expected).zip(&magnitudes).enumerate() {
         let bound = factor * magnitude;
         let error = (got - expected).abs();
-        assert!(error <= bound, "{what}: at {i} got {got}, expected {expected}: off by {error:e}, bound {bound:e}");
+        assert!(
+            error <= bound,
+            "{what} in {precision}: at {i} got {got}, expected {expected}: off by {error:e}, bound {bound:e}"
+        );
     }
 }
 
-fn run(
+/// The nearest number of the precision's mantissa: of two, tf32 takes the larger, bf16 the even one.
+fn rounded(x: f32, precision: Precision) -> f32 {
+    let dropped = match precision {
+        Precision::F32 => return x,
+        Precision::Tf32 => 13,
+        Precision::Bf16 => 16,
+    };
+    let x = f64::from(x);
+    let unit = 2_f64.powi(x.abs().log2().floor() as i32 - 23 + dropped);
+    let ratio = x / unit;
+    ((if dropped == 13 { ratio.round() } else { ratio.round_ties_even() }) * unit) as f32
+}
+
+pub(super) fn run(
     device: &mut dyn Device,
     shapes: [Shape; 3],
     values: &[Vec<f32>],
@@ -91,18 +113,26 @@ fn conv(n: usize, size: i32, c: i32, k: i32) -> ConvGeometry {
 #[test]
 fn convolutions_in_large_tiles() {
     let mut d = device();
+    for precision in Precision::ALL {
+        d.set_precision(Some(precision));
+        convolutions(&mut d);
+    }
+}
+
+fn convolutions(d: &mut CudaDevice) {
     // Enough rows for a tile of 128 a multiprocessor.
     let n = d.info().multiprocessors / 2 + 1;
     for (few, many) in [(8, 100), (5, 98)] {
+        let fours = few % 4 == 0;
         let g = conv(n, 16, few, many);
         let shapes = [g.input(), g.filters(), g.output()];
-        check("conv_forward", &mut d, shapes, g.filters().image(), &Op::ConvForward(g), |d, [x, w, y], scratch| {
+        check("conv_forward", d, fours, shapes, g.filters().image(), &Op::ConvForward(g), |d, [x, w, y], scratch| {
             d.conv_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
         });
         let g = conv(n, 16, many, few);
         let shapes = [g.output(), g.filters(), g.input()];
         let terms = (few * g.r * g.s) as usize;
-        check("conv_backward_image", &mut d, shapes, terms, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
+        check("conv_backward_image", d, fours, shapes, terms, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
             d.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
         });
     }
@@ -110,7 +140,7 @@ fn convolutions_in_large_tiles() {
         let g = conv(40, 8, c, k);
         let shapes = [g.input(), g.output(), g.filters()];
         let terms = (g.n * g.p * g.q) as usize;
-        check("conv_backward_filters", &mut d, shapes, terms, &Op::ConvBackwardFilters(g), |d, [x, dy, dw], scratch| {
+        check("conv_backward_filters", d, c % 4 == 0, shapes, terms, &Op::ConvBackwardFilters(g), |d, [x, dy, dw], scratch| {
             d.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
         });
     }
@@ -123,18 +153,18 @@ fn local_layers_in_large_tiles() {
     for (n, few, many) in [(100, 8, 100), (98, 5, 99)] {
         let g = conv(n, 3, few, many);
         let shapes = [g.input(), g.local_filters(), g.output()];
-        check("local_forward", &mut d, shapes, g.filters().image(), &Op::LocalForward(g), |d, [x, w, y], scratch| {
+        check("local_forward", &mut d, false, shapes, g.filters().image(), &Op::LocalForward(g), |d, [x, w, y], scratch| {
             d.local_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
         });
         let g = conv(n, 3, many, few);
         let shapes = [g.output(), g.local_filters(), g.input()];
         let terms = (few * g.r * g.s) as usize;
-        check("local_backward_image", &mut d, shapes, terms, &Op::LocalBackwardImage(g), |d, [dy, w, dx], scratch| {
+        check("local_backward_image", &mut d, false, shapes, terms, &Op::LocalBackwardImage(g), |d, [dy, w, dx], scratch| {
             d.local_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
         });
         let g = conv(n / 4, 3, 26, many);
         let shapes = [g.input(), g.output(), g.local_filters()];
-        check("local_backward_filters", &mut d, shapes, n / 4, &Op::LocalBackwardFilters(g), |d, [x, dy, dw], scratch| {
+        check("local_backward_filters", &mut d, false, shapes, n / 4, &Op::LocalBackwardFilters(g), |d, [x, dy, dw], scratch| {
             d.local_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
         });
     }
@@ -143,15 +173,24 @@ fn local_layers_in_large_tiles() {
 #[test]
 fn products_in_every_tile_and_layout() {
     let mut d = device();
+    for precision in Precision::ALL {
+        d.set_precision(Some(precision));
+        products(&mut d);
+    }
+}
+
+fn products(d: &mut CudaDevice) {
     for [m, n, k] in [[104, 132, 20], [101, 133, 19], [100, 100, 1000], [8, 12, 8], [8, 12, 2000], [7, 9, 1001]] {
         for (transpose_a, transpose_b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let p = Product { m, n, k, transpose_a, transpose_b };
+            let fastest = [[k, m][transpose_a as usize], [n, k][transpose_b as usize]];
+            let fours = fastest.iter().all(|v| v % 4 == 0) && transpose_a + transpose_b < 2;
             let shape = |rows: i32, columns: i32, transposed: i32| {
                 let (rows, columns) = if transposed == 1 { (columns, rows) } else { (rows, columns) };
                 Shape::new(rows as usize, 1, 1, columns as usize)
             };
             let shapes = [shape(m, k, transpose_a), shape(k, n, transpose_b), shape(m, n, 0)];
-            check(&format!("{p:?}"), &mut d, shapes, k as usize, &Op::Product(p), |d, [a, b, c], scratch| {
+            check(&format!("{p:?}"), d, fours, shapes, k as usize, &Op::Product(p), |d, [a, b, c], scratch| {
                 d.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch).unwrap();
             });
         }

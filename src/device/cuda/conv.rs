@@ -1,5 +1,6 @@
-//! Convolution and its gradients: kernels/conv.cu.
+//! Convolution and its gradients: kernels/conv.cu in f32, kernels/conv_mma.cu on tensor cores.
 
+use super::conv_mma::{self, Pass};
 use super::driver::{Address, Grid};
 use super::parts::{self, Finish};
 use super::{CudaDevice, Tensor, add};
@@ -62,11 +63,20 @@ fn group(g: &ConvGeometry) -> (usize, usize) {
     ((g.c / g.groups) as usize, (g.k / g.groups) as usize)
 }
 
+/// Of a pass that has none.
+const NO_BIAS: (Address, usize, i32) = (Address::NULL, 1, 0);
+
 fn aligned(addresses: &[Address]) -> bool {
     super::vector(addresses) == 1
 }
 
+/// Scratch of [`forward`]: the parts, if tensor cores make them.
+pub(super) fn forward_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
+    conv_mma::plan(d, g, Pass::Forward).map_or(0, |plan| plan.scratch())
+}
+
 /// y ← neuron(x ∗ w + b).
+#[allow(clippy::too_many_arguments)]
 pub(super) fn forward(
     d: &CudaDevice,
     g: &ConvGeometry,
@@ -75,6 +85,7 @@ pub(super) fn forward(
     b: Option<Tensor>,
     neuron: Neuron,
     y: Tensor,
+    scratch: Tensor,
 ) -> Result<()> {
     let (channels, filters) = group(g);
     let (rows, groups, output) = ((g.n * g.p * g.q) as usize, g.groups as usize, g.output());
@@ -84,28 +95,47 @@ pub(super) fn forward(
         Some(b) => (d.reals(b, output.image())?, g.k),
     };
     let (x, w) = (d.reals(x, g.input().elements())?, d.reals(w, g.filters().elements())?);
+    let at = d.reals(y, output.elements())?;
+    if let Some(plan) = conv_mma::plan(d, g, Pass::Forward).filter(|_| aligned(&[x, w])) {
+        let bias = (bias, if bias_pitch == 0 { output.c } else { output.image() }, bias_pitch);
+        return parts::with_neuron(d, neuron, y, |finish| {
+            plan.run(d, g, Pass::Forward, [x, w], bias, finish, at, Into::Set, scratch)
+        });
+    }
     let tile = Tile::of(d, rows, filters, groups);
     let kernel = kernel(0, tile, channels.is_multiple_of(4) && aligned(&[x, w]));
-    let at = d.reals(y, output.elements())?;
     parts::with_neuron(d, neuron, y, |finish| {
         d.launch(kernel, tile.grid(rows, filters, groups), &[g, &x, &w, &bias, &bias_pitch, finish, &at])
     })
 }
 
+/// Scratch of [`backward_image`]: the parts, if tensor cores make them.
+pub(super) fn backward_image_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
+    conv_mma::plan(d, g, Pass::Image).map_or(0, |plan| plan.scratch())
+}
+
 /// dx ← dy ∗ᵀ w, or dx += ….
-pub(super) fn backward_image(d: &CudaDevice, g: &ConvGeometry, dy: Tensor, w: Tensor, dx: Tensor, into: Into) -> Result<()> {
+pub(super) fn backward_image(
+    d: &CudaDevice,
+    g: &ConvGeometry,
+    dy: Tensor,
+    w: Tensor,
+    dx: Tensor,
+    into: Into,
+    scratch: Tensor,
+) -> Result<()> {
     let (channels, filters) = group(g);
     let (groups, phases) = (g.groups as usize, (g.stride_h * g.stride_w) as usize);
     let (dy, w) = (d.reals(dy, g.output().elements())?, d.reals(w, g.filters().elements())?);
+    let dx = d.reals(dx, g.input().elements())?;
+    if let Some(plan) = conv_mma::plan(d, g, Pass::Image).filter(|_| aligned(&[dy, w])) {
+        return plan.run(d, g, Pass::Image, [dy, w], NO_BIAS, &Finish::NONE, dx, into, scratch);
+    }
     // The first phase is the largest.
     let rows = g.n as usize * (g.h as usize).div_ceil(g.stride_h as usize) * (g.w as usize).div_ceil(g.stride_w as usize);
     let tile = Tile::of(d, rows, channels, groups * phases);
     let vector = channels.is_multiple_of(4) && filters.is_multiple_of(4) && aligned(&[dy, w]);
-    d.launch(
-        kernel(1, tile, vector),
-        tile.grid(rows, channels, groups * phases),
-        &[g, &dy, &w, &d.reals(dx, g.input().elements())?, &add(into)],
-    )
+    d.launch(kernel(1, tile, vector), tile.grid(rows, channels, groups * phases), &[g, &dy, &w, &dx, &add(into)])
 }
 
 /// How the filter gradient is cut: tile, parts, steps of each.
@@ -121,10 +151,12 @@ fn filters_plan(d: &CudaDevice, g: &ConvGeometry) -> (Tile, usize, usize) {
 
 /// Scratch of [`backward_filters`]: the parts.
 pub(super) fn backward_filters_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
-    match filters_plan(d, g) {
+    let parts = match filters_plan(d, g) {
         (_, 1, _) => 0,
         (_, parts, _) => parts * g.filters().elements() * size_of::<f32>(),
-    }
+    };
+    // Where the tensors lie decides which of the two it is.
+    conv_mma::plan(d, g, Pass::Filters).map_or(parts, |plan| plan.scratch().max(parts))
 }
 
 /// dw ← Σ dy·x, or dw += ….
@@ -141,6 +173,9 @@ pub(super) fn backward_filters(
     let (depth, groups, elements) = (g.filters().image(), g.groups as usize, g.filters().elements());
     let (x, dy) = (d.reals(x, g.input().elements())?, d.reals(dy, g.output().elements())?);
     let dw = d.reals(dw, elements)?;
+    if let Some(plan) = conv_mma::plan(d, g, Pass::Filters).filter(|_| aligned(&[x, dy])) {
+        return plan.run(d, g, Pass::Filters, [x, dy], NO_BIAS, &Finish::NONE, dw, into, scratch);
+    }
     let (tile, parts, steps_each) = filters_plan(d, g);
     let kernel = kernel(2, tile, channels.is_multiple_of(4) && filters.is_multiple_of(4) && aligned(&[x, dy]));
     let grid = tile.grid(filters, depth, groups * parts);

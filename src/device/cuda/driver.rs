@@ -388,7 +388,7 @@ unsafe impl Argument for i64 {}
 unsafe impl Argument for f32 {}
 
 /// A kernel's blocks, and the threads of each.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Grid {
     /// Blocks along x, y, z.
     pub blocks: [u32; 3],

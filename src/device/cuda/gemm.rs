@@ -1,6 +1,7 @@
-//! Matrix products: kernels/gemm.cu.
+//! Matrix products: kernels/gemm.cu, and kernels/conv_mma.cu on tensor cores.
 
 use super::conv::{LARGE, SMALL, Tile};
+use super::conv_mma;
 use super::driver::Address;
 use super::parts::{self, Finish};
 use super::{CudaDevice, Tensor, add, vector};
@@ -27,10 +28,13 @@ fn plan(d: &CudaDevice, p: &Product) -> (Tile, usize, usize) {
 
 /// Scratch of [`product`]: the parts.
 pub(super) fn scratch(d: &CudaDevice, p: &Product) -> usize {
-    match plan(d, p) {
+    let parts = match plan(d, p) {
         (_, 1, _) => 0,
         (_, parts, _) => parts * p.m as usize * p.n as usize * size_of::<f32>(),
-    }
+    };
+    // The operands' places and what the result goes through decide which of the two it is.
+    let tensor_cores = conv_mma::of_product(p).and_then(|(g, pass, _)| conv_mma::plan(d, &g, pass));
+    tensor_cores.map_or(parts, |plan| plan.scratch().max(parts))
 }
 
 /// C ← neuron(op(A)·op(B) + bias), or C += op(A)·op(B).
@@ -49,6 +53,16 @@ pub(super) fn product(
     let [m, n, k] = [p.m, p.n, p.k].map(|v| v as usize);
     let (a, b) = (d.reals(a, m * k)?, d.reals(b, k * n)?);
     let bias = bias.map_or(Ok(Address::NULL), |bias| d.reals(bias, n))?;
+    if let Some((g, pass, swapped)) = conv_mma::of_product(p)
+        && let Some(plan) = conv_mma::plan(d, &g, pass)
+        && vector(&[a, b]) == 1
+        && (pass == conv_mma::Pass::Forward || bias == Address::NULL && neuron == Neuron::NONE)
+    {
+        let (at, operands) = (d.reals(c, m * n)?, if swapped { [b, a] } else { [a, b] });
+        return parts::with_neuron(d, neuron, c, |finish| {
+            plan.run(d, &g, pass, operands, (bias, n, 0), finish, at, into, scratch)
+        });
+    }
     let (tile, parts, steps_each) = plan(d, p);
     // 16-byte accesses run along the index that is fastest in memory.
     let pitches = [if p.transpose_a == 1 { m } else { k }, if p.transpose_b == 1 { k } else { n }];

@@ -1,4 +1,4 @@
-//! The CUDA device: every operation by a hand-written kernel of `kernels/`, f32 throughout. One file an operation, under the
+//! The CUDA device: every operation by a hand-written kernel of `kernels/`, on tensors of f32. One file an operation, under the
 //! same name as its kernel file; this one holds the card, its queue and the net's allocation, and hands each call on.
 //!
 //! Calls queue kernels on one stream and return; batches are copied on a second one ([`feed`](Device::feed)); only
@@ -11,6 +11,7 @@ mod bias;
 mod binary_cross_entropy;
 mod contrastive;
 mod conv;
+mod conv_mma;
 mod copy;
 mod cost;
 mod driver;
@@ -43,7 +44,8 @@ pub use available::{DeviceInfo, available};
 
 use super::{
     BatchNorm, Binary, ConvGeometry, CopyGeometry, Device, DropConnect, Dtype, Error, GraphId, Hinge, ImageGeometry, Into,
-    LrnGeometry, METRICS, Merge, Neuron, Op, PoolGeometry, PoolKind, Product, Response, Result, StepValues, Tensor, Update,
+    LrnGeometry, METRICS, Merge, Neuron, Op, PoolGeometry, PoolKind, Precision, Product, Response, Result, StepValues, Tensor,
+    Update,
 };
 use cudarc::driver::sys::CUresult;
 use driver::{Address, Argument, Context, Failure, Function, Graph, Grid, Memory, Module, Stream};
@@ -70,6 +72,7 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("binary_cross_entropy", binary_cross_entropy::KERNELS),
     ("contrastive", contrastive::KERNELS),
     ("conv", conv::KERNELS),
+    ("conv_mma", conv_mma::KERNELS),
     ("copy", copy::KERNELS),
     ("cost", cost::KERNELS),
     ("drop_connect", drop_connect::KERNELS),
@@ -108,6 +111,8 @@ struct Recording {
 /// A GPU as a [`Device`] whose reals are f32. It stays on the thread that made it.
 pub struct CudaDevice {
     info: DeviceInfo,
+    /// Of convolutions and products.
+    precision: Precision,
     context: Rc<Context>,
     stream: Stream,
     kernels: HashMap<&'static str, Function>,
@@ -151,6 +156,7 @@ impl CudaDevice {
             feed: feed::Feed::new(&context).map_err(failed)?,
             shares: Memory::new(&context, 2 * MOST_SHARES * size_of::<f32>()).map_err(failed)?,
             info,
+            precision: Precision::F32,
             context,
             stream,
             kernels,
@@ -278,6 +284,18 @@ impl Device for CudaDevice {
         Dtype::F32
     }
 
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn set_precision(&mut self, wanted: Option<Precision>) -> Precision {
+        self.precision = match wanted.unwrap_or(Precision::Tf32) {
+            _ if self.info.capability < (8, 0) => Precision::F32,
+            wanted => wanted,
+        };
+        self.precision
+    }
+
     fn allocate(&mut self, bytes: usize) -> Result<()> {
         self.not_recording("an allocation")?;
         self.answer("allocate", self.stream.wait())?;
@@ -301,7 +319,9 @@ impl Device for CudaDevice {
 
     fn scratch(&self, op: &Op) -> usize {
         match op {
-            Op::ConvForward(_) | Op::ConvBackwardImage(_) | Op::LocalBackwardFilters(_) | Op::MeanAbs(_) => 0,
+            Op::LocalBackwardFilters(_) | Op::MeanAbs(_) => 0,
+            Op::ConvForward(g) => conv::forward_scratch(self, g),
+            Op::ConvBackwardImage(g) => conv::backward_image_scratch(self, g),
             Op::LocalForward(g) => local::forward_scratch(self, g),
             Op::LocalBackwardImage(g) => local::backward_image_scratch(self, g),
             Op::ConvBackwardFilters(g) => conv::backward_filters_scratch(self, g),
@@ -408,9 +428,9 @@ impl Device for CudaDevice {
         b: Option<Tensor>,
         neuron: Neuron,
         y: Tensor,
-        _scratch: Tensor,
+        scratch: Tensor,
     ) -> Result<()> {
-        conv::forward(self, g, x, w, b, neuron, y)
+        conv::forward(self, g, x, w, b, neuron, y, scratch)
     }
 
     fn conv_backward_image(
@@ -420,9 +440,9 @@ impl Device for CudaDevice {
         w: Tensor,
         dx: Tensor,
         into: Into,
-        _scratch: Tensor,
+        scratch: Tensor,
     ) -> Result<()> {
-        conv::backward_image(self, g, dy, w, dx, into)
+        conv::backward_image(self, g, dy, w, dx, into, scratch)
     }
 
     fn conv_backward_filters(

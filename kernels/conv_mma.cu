@@ -1,0 +1,242 @@
+// Convolution on tensor cores: conv.cu's three passes with the inner product of mma.cuh, for sm_80 and later, operands rounded to
+// tf32 or bf16. The matrices, the phases of the image gradient and the order of k are conv.cu's; every access has 16 bytes, so
+// that what runs fastest is a multiple of 4: c/groups in all passes, k/groups too in the gradients.
+//
+// Fully connected layers are the same: with one place an image, forward is y = x·Wᵀ, the image gradient dx = dy·W, the filter
+// gradient dW = dyᵀ·x.
+//
+// Grid: tiles of rows, tiles of columns, groups · phases · parts. A pass with few tiles and a long sum is split into parts
+// of whole steps, each with its own copy of the result, which parts.cu adds up in their order, and finishes.
+//
+// FLOPs and bytes as in conv.cu. VGG's 128×56×56×256, 3×3: 237 GFLOP; A100 (156 TFLOP/s tf32) 1.5 ms, H100 (494) 0.48 ms; 0.82
+// GB of tensors are 0.53 and 0.25 ms. A tile of 128 × 128 does 64 FLOPs a byte that it brings from the second-level cache, and
+// a warp's 64 × 64 32 a byte of shared memory: on an A100, whose multiprocessor does 1024 FLOPs and 128 bytes a cycle, loads
+// take half of the products' time, and the copies into shared memory a quarter.
+#include "counter.cuh"
+#include "mma.cuh"
+#include "windows.cuh"
+
+// The result of a tile: bias is null or has a value for each column, of all groups; bias_pitch is k where they differ by place.
+struct Output {
+    const float* bias;
+    int bias_pitch;
+    Finish finish;
+    float* data;
+    int add;
+};
+
+// Windows with k = (tap row, tap column, channel): A of forward and of the image gradient.
+template <class T, int ROWS>
+struct WindowsAlongK : AlongK<T, ROWS> {
+    static constexpr int PASSES = AlongK<T, ROWS>::PASSES;
+    Windows g;
+    Counter k;
+    const float* image[PASSES];
+    int top[PASSES], left[PASSES];
+
+    // `place(row, image, top, left)` answers the row's image and the cell of its first tap, false for rows past the last.
+    template <class PlaceOf>
+    __device__ WindowsAlongK(const float* images, const Windows& g_, int k_begin, PlaceOf place)
+        : g(g_), k(k_begin + this->first_k(), T::K, g_.taps_w, g_.depth) {
+#pragma unroll
+        for (int pass = 0; pass < PASSES; ++pass) {
+            int i = 0;
+            if (!place(this->row(pass), i, top[pass], left[pass])) i = 0, top[pass] = -(1 << 30), left[pass] = 0;
+            image[pass] = images + (long long)i * g.height * g.width * g.pitch;
+        }
+    }
+    __device__ void copy(unsigned stage) {
+        const int down = k.high * g.step_h, right = k.middle * g.step_w;
+#pragma unroll
+        for (int pass = 0; pass < PASSES; ++pass) {
+            const int y = top[pass] + down, x = left[pass] + right;
+            const bool inside = (unsigned)y < (unsigned)g.height && (unsigned)x < (unsigned)g.width && k.high < g.taps_h;
+            const int offset = inside ? (y * g.width + x) * g.pitch + k.low : 0;
+            copy_async(this->place(stage, pass), image[pass] + offset, inside);
+        }
+        k.advance();
+    }
+};
+
+// Filters with k = (tap row, tap column, filter), c fastest: B of the image gradient.
+template <class T, int ROWS>
+struct FiltersAlongC : AlongRows<T, ROWS> {
+    const float* at;
+    int taps_h, row_pitch, column_pitch;
+    long long filter_pitch;
+    bool inside;
+    Counter k;
+
+    // `filters` is the group's first, at the phase's first tap; depth its number of filters.
+    __device__ FiltersAlongC(const float* filters, int channels, int first_channel, int taps_h_, int taps_w, int depth,
+                             int row_pitch_, int column_pitch_, long long filter_pitch_, int k_begin)
+        : taps_h(taps_h_), row_pitch(row_pitch_), column_pitch(column_pitch_), filter_pitch(filter_pitch_),
+          k(k_begin + this->first_k(), AlongRows<T, ROWS>::STEP, taps_w, depth) {
+        inside = first_channel + this->row() < channels;
+        at = filters + first_channel + this->row();
+    }
+    __device__ void copy(unsigned stage) {
+#pragma unroll
+        for (int pass = 0; pass < this->PASSES; ++pass) {
+            const bool there = inside && k.high < taps_h;
+            const long long offset = k.low * filter_pitch + (k.high * row_pitch + k.middle * column_pitch);
+            copy_async(this->place(stage, pass), at + (there ? offset : 0), there);
+            k.advance();
+        }
+    }
+};
+
+// The input under each output, with k = (n, p, q), rows (r, s, c), c fastest: B of the filter gradient.
+template <class T, int ROWS>
+struct WindowsAlongRows : AlongRows<T, ROWS> {
+    const float* at;
+    int images, height, width, pitch, stride_h, stride_w, down, right;
+    Counter k;
+
+    __device__ WindowsAlongRows(const ConvGeometry& g, const float* x, int first_row, int group, int k_begin)
+        : images(g.n), height(g.h), width(g.w), pitch(g.c), stride_h(g.stride_h), stride_w(g.stride_w),
+          k(k_begin + this->first_k(), AlongRows<T, ROWS>::STEP, g.p, g.q) {
+        const int channels = g.c / g.groups, row = first_row + this->row();
+        const int r = row / channels / g.s, s = row / channels % g.s;
+        down = r < g.r ? r * g.dilation_h - g.padding_h : -(1 << 30);
+        right = s * g.dilation_w - g.padding_w;
+        at = x + group * channels + row % channels;
+    }
+    __device__ void copy(unsigned stage) {
+#pragma unroll
+        for (int pass = 0; pass < this->PASSES; ++pass) {
+            const int y = k.middle * stride_h + down, x = k.low * stride_w + right;
+            const bool inside = (unsigned)y < (unsigned)height && (unsigned)x < (unsigned)width && k.high < images;
+            const long long offset = ((long long)k.high * height + y) * width * pitch + x * pitch;
+            copy_async(this->place(stage, pass), at + (inside ? offset : 0), inside);
+            k.advance();
+        }
+    }
+};
+
+// What part of a sum of `all` terms a block takes: from `begin` on, so many steps, which may be none or less.
+struct Part {
+    int number, begin, steps;
+
+    __device__ Part(int number_, int part_steps, int all, int step) {
+        number = number_;
+        begin = number * part_steps * step;
+        steps = min(part_steps, (all - begin + step - 1) / step);
+    }
+};
+
+// y ← finish(x ∗ w + bias), or y += ….
+template <Rounding R, class T>
+__device__ __forceinline__ void forward(const ConvGeometry& g, const float* x, const float* w, const Output& y,
+                                        int part_steps) {
+    const int places = g.p * g.q, rows = g.n * places;
+    const int channels = g.c / g.groups, filters = g.k / g.groups, depth = g.r * g.s * channels;
+    const int row0 = blockIdx.x * T::M, filter0 = blockIdx.y * T::N, group = blockIdx.z % g.groups;
+    const Part part(blockIdx.z / g.groups, part_steps, depth, T::K);
+
+    const Windows windows = {g.h, g.w, g.c, channels, g.r, g.s, g.dilation_h, g.dilation_w};
+    WindowsAlongK<T, T::M> a(x + group * channels, windows, part.begin, [&](int row, int& image, int& top, int& left) {
+        const int m = row0 + row, place = m % places;
+        image = m / places;
+        top = place / g.q * g.stride_h - g.padding_h;
+        left = place % g.q * g.stride_w - g.padding_w;
+        return m < rows;
+    });
+    MatrixAlongK<T, T::N> b(w + (long long)group * filters * depth, depth, filter0, filters, part.begin, depth);
+    float sum[T::ROW_GROUPS / 2][T::COLUMN_GROUPS][4];
+    multiply<R, T>(a, b, part.steps, sum);
+
+    float* const out = y.data + (long long)part.number * rows * g.k;
+    const int vector = filters % 4 == 0 && on_16_bytes(y.data);
+    for_each_fragment<T>(sum, [&](int row, int column, Vector<4> v) {
+        const int m = row0 + row, count = filters - filter0 - column;
+        if (m >= rows || count <= 0) return;
+        const int k = group * filters + filter0 + column;
+        const float* const bias = y.bias + (y.bias_pitch ? (long long)(m % places) * y.bias_pitch : 0) + k;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) v.v[i] = y.finish(v.v[i] + (y.bias && i < count ? bias[i] : 0.0f));
+        put_fragment(out + (long long)m * g.k + k, v, count, vector, y.add);
+    });
+}
+
+// dx ← dy ∗ᵀ w, or dx += …. x is dy.
+template <Rounding R, class T>
+__device__ __forceinline__ void backward_image(const ConvGeometry& g, const float* dy, const float* w, const Output& dx,
+                                               int part_steps) {
+    const int channels = g.c / g.groups, filters = g.k / g.groups, phases = g.stride_h * g.stride_w;
+    const int group = blockIdx.z % g.groups, phase = blockIdx.z / g.groups % phases;
+    const Phase h(phase / g.stride_w, g.h, g.r, g.stride_h, g.padding_h, g.dilation_h);
+    const Phase v(phase % g.stride_w, g.w, g.s, g.stride_w, g.padding_w, g.dilation_w);
+    const int places = h.cells * v.cells, rows = g.n * places;
+    const int row0 = blockIdx.x * T::M, channel0 = blockIdx.y * T::N;
+    if (row0 >= rows) return;  // the grid is made for the largest phase
+
+    const Part part(blockIdx.z / g.groups / phases, part_steps, h.taps * v.taps * filters, T::K);
+    const Windows windows = {g.p, g.q, g.k, filters, h.taps, max(v.taps, 1), -h.back, -v.back};
+    WindowsAlongK<T, T::M> a(dy + group * filters, windows, part.begin, [&](int row, int& image, int& top, int& left) {
+        const int m = row0 + row, place = m % places;
+        image = m / places;
+        top = h.origin + place / v.cells;
+        left = v.origin + place % v.cells;
+        return m < rows;
+    });
+    const float* const first_tap = w + ((long long)group * filters * g.r * g.s + h.tap * g.s + v.tap) * channels;
+    FiltersAlongC<T, T::N> b(first_tap, channels, channel0, h.taps, max(v.taps, 1), filters, h.tap_step * g.s * channels,
+                             v.tap_step * channels, (long long)g.r * g.s * channels, part.begin);
+    float sum[T::ROW_GROUPS / 2][T::COLUMN_GROUPS][4];
+    multiply<R, T>(a, b, part.steps, sum);
+
+    float* const out = dx.data + (long long)part.number * g.n * g.h * g.w * g.c;
+    const int vector = on_16_bytes(dx.data);
+    for_each_fragment<T>(sum, [&](int row, int column, const Vector<4>& x) {
+        const int m = row0 + row, count = channels - channel0 - column;
+        if (m >= rows || count <= 0) return;
+        const int place = m % places;
+        const int y = h.first + place / v.cells * g.stride_h, z = v.first + place % v.cells * g.stride_w;
+        const long long cell = ((long long)(m / places) * g.h + y) * g.w + z;
+        put_fragment(out + cell * g.c + group * channels + channel0 + column, x, count, vector, dx.add);
+    });
+}
+
+// dw ← Σ dy·x over the images and places, or dw += ….
+template <Rounding R, class T>
+__device__ __forceinline__ void backward_filters(const ConvGeometry& g, const float* x, const float* dy, const Output& dw,
+                                                 int part_steps) {
+    const int channels = g.c / g.groups, filters = g.k / g.groups, depth = g.r * g.s * channels, all = g.n * g.p * g.q;
+    const int filter0 = blockIdx.x * T::M, column0 = blockIdx.y * T::N, group = blockIdx.z % g.groups;
+    const Part part(blockIdx.z / g.groups, part_steps, all, T::K);
+
+    MatrixAlongRows<T, T::M> a(dy + group * filters, g.k, filter0, filters, part.begin, all);
+    WindowsAlongRows<T, T::N> b(g, x, column0, group, part.begin);
+    float sum[T::ROW_GROUPS / 2][T::COLUMN_GROUPS][4];
+    multiply<R, T>(a, b, part.steps, sum);
+
+    float* const out = dw.data + (long long)part.number * g.k * depth;
+    const int vector = on_16_bytes(dw.data);
+    for_each_fragment<T>(sum, [&](int row, int column, const Vector<4>& v) {
+        const int filter = filter0 + row, count = depth - column0 - column;
+        if (filter >= filters || count <= 0) return;
+        put_fragment(out + (long long)(group * filters + filter) * depth + column0 + column, v, count, vector, dw.add);
+    });
+}
+
+// `left` and `right` are what the pass multiplies: x and w, dy and w, x and dy. On sm_75 the kernels are there, and empty.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define CALL(pass, ROUNDING, TILE)
+#else
+#define CALL(pass, ROUNDING, TILE) pass<ROUNDING, TILE>(g, left, right, {bias, bias_pitch, finish, out, add}, part_steps)
+#endif
+#define KERNEL(pass, TILE, tile, BLOCKS, ROUNDING, rounding)                                                             \
+    extern "C" __global__ void __launch_bounds__(TILE::THREADS, BLOCKS) conv_##pass##_##tile##_##rounding(               \
+        ConvGeometry g, const float* __restrict__ left, const float* __restrict__ right, const float* __restrict__ bias, \
+        int bias_pitch, Finish finish, float* __restrict__ out, int part_steps, int add) {                               \
+        CALL(pass, ROUNDING, TILE);                                                                                      \
+    }
+#define KERNELS(TILE, tile, BLOCKS, ROUNDING, rounding)                \
+    KERNEL(forward, TILE, tile, BLOCKS, ROUNDING, rounding)            \
+    KERNEL(backward_image, TILE, tile, BLOCKS, ROUNDING, rounding)     \
+    KERNEL(backward_filters, TILE, tile, BLOCKS, ROUNDING, rounding)
+KERNELS(Large, large, 2, TF32, tf32)
+KERNELS(Small, small, 5, TF32, tf32)
+KERNELS(Large, large, 2, BF16, bf16)
+KERNELS(Small, small, 5, BF16, bf16)

@@ -1,0 +1,294 @@
+// The inner product of tile.cuh on tensor cores: a block's tile of C[m][n] = Σ_k A[m][k]·B[n][k], for sm_80 and later. The
+// operands are f32 in memory and are rounded on their way into the tensor cores, to tf32 (mma.sync m16n8k8) or to bf16
+// (m16n8k16); the sum is f32.
+//
+// Rounding moves each operand by at most u = 2^-11 (tf32) or 2^-8 (bf16) of itself, so that a result is off by at most
+// (2u + u²)·Σ|terms| more than an f32 sum is.
+//
+// Three levels. The block walks along k in steps of 16 through a ring of three stages in shared memory, which cp.async fills two
+// steps ahead of the step that is computed; one barrier a step says both that a stage is filled and that the next to be
+// filled has been read. A warp computes 64 × 64 (64 × 32) of the tile from registers: per eight k it reads 16 × 8 floats by
+// each shared load, 4 + 4 (4 + 2) loads for 32 (16) tf32 products of 16 × 8 × 8. A bf16 product takes twice the k, so there
+// are half as many, and each does twice the work.
+//
+// Rows of a fragment. mma.sync wants rows in groups of eight, of which a lane holds the element of row g = lane / 4 at
+// k = t (and t + 4), t = lane % 4. Which of a tile's rows are in a group is ours to say, and group i, row g is the tile's
+//
+//     row 32·(i / 4) + 16·(g % 2) + 4·(g / 2) + i % 4.
+//
+// So a lane's rows of four groups are neighbours, and where the rows run fastest in memory one 16-byte load brings all
+// four. Sums come out the same way, four neighbouring columns a lane and whole sectors a warp. k is permuted too, in both
+// operands alike, which no sum can tell.
+//
+// Shared memory has no bank conflicts: a stage holds 16-byte chunks, whose place is turned by xor. Where k runs fastest
+// ("along k"), slot s = 8·i + g has the four chunks of its row, chunk c at c ^ (s / 2) % 4: eight slots at one chunk, an
+// ldmatrix's row addresses, are eight different bank groups. Where rows do ("along rows"), each k has ROWS / 4 chunks, chunk
+// c at c ^ k % 4: a quarter of a warp reads four k at chunks e and e + 4, eight bank groups again. Writes are of
+// neighbouring chunks.
+//
+// Shared memory: 48 KiB, which two blocks of a multiprocessor have on every architecture, or 24 KiB.
+#pragma once
+#include "common.cuh"
+
+enum Rounding { TF32, BF16 };
+
+template <int M_, int N_, int WARP_N_>
+struct TensorTile {
+    static constexpr int M = M_, N = N_, K = 16, STAGES = 3;
+    static constexpr int WARP_M = 64, WARP_N = WARP_N_, WARPS_ACROSS = N / WARP_N;
+    static constexpr int THREADS = M / WARP_M * WARPS_ACROSS * WARP;
+    static constexpr int ROW_GROUPS = WARP_M / 8, COLUMN_GROUPS = WARP_N / 8;
+    static constexpr int A_STAGE = M * K, B_STAGE = N * K;
+    static constexpr int SHARED = STAGES * (A_STAGE + B_STAGE);
+
+    // First row (column) of this thread's warp.
+    __device__ static int warp_row() { return threadIdx.x / WARP / WARPS_ACROSS * WARP_M; }
+    __device__ static int warp_column() { return threadIdx.x / WARP % WARPS_ACROSS * WARP_N; }
+};
+
+// For many rows and columns, and for few.
+using Large = TensorTile<128, 128, 64>;
+using Small = TensorTile<64, 64, 32>;
+
+// The row of a tile that group i has at g.
+__device__ __forceinline__ constexpr int row_of(int i, int g) { return 32 * (i / 4) + 16 * (g % 2) + 4 * (g / 2) + i % 4; }
+
+// The address within shared memory that ldmatrix and cp.async take.
+__device__ __forceinline__ unsigned shared_address(const void* p) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
+// Starts a copy of 16 bytes to shared memory, zeros where not `inside`; `from` is not read then.
+__device__ __forceinline__ void copy_async(unsigned to, const float* from, bool inside) {
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
+}
+
+__device__ __forceinline__ void end_stage() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until all but the last LEFT stages are there.
+template <int LEFT>
+__device__ __forceinline__ void wait_stages() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+}
+
+// To the nearest tf32, of whose bits a tensor core does not read the lower 13: half of the last that it reads is added. As
+// cvt.rna.tf32, which is four instructions on sm_80 and sm_90. The minimum keeps 0x7fffffff, the NaN that arithmetic makes, from
+// overflowing into the sign.
+__device__ __forceinline__ unsigned to_tf32(unsigned bits) {
+    return static_cast<unsigned>(min(static_cast<int>(bits), 0x7fffefff)) + 0x1000u;
+}
+
+// Two as bf16, the first in the lower half.
+__device__ __forceinline__ unsigned to_bf16(unsigned low, unsigned high) {
+    unsigned rounded;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(rounded) : "f"(__uint_as_float(high)), "f"(__uint_as_float(low)));
+    return rounded;
+}
+
+// c += a·b of 16 × 8, over k of 8 (tf32) or 16 (bf16). Two groups of rows make a, upper half and lower half.
+template <Rounding R>
+__device__ __forceinline__ void multiply_groups(float (&c)[4], const unsigned (&upper)[2], const unsigned (&lower)[2],
+                                                const unsigned (&b)[2]) {
+    if constexpr (R == TF32) {
+        asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(upper[0]), "r"(lower[0]), "r"(upper[1]), "r"(lower[1]), "r"(b[0]), "r"(b[1]));
+    } else {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(upper[0]), "r"(lower[0]), "r"(upper[1]), "r"(lower[1]), "r"(b[0]), "r"(b[1]));
+    }
+}
+
+// A stage of ROWS × 16 elements where k runs fastest in memory: which of them a thread copies, and how a warp reads them. A
+// thread copies chunk k … k + 3 of one row a pass.
+template <class T, int ROWS>
+struct AlongK {
+    static constexpr int SLOTS = T::THREADS / 4, PASSES = ROWS / SLOTS;
+    static_assert(PASSES * SLOTS == ROWS && SLOTS % 16 == 0, "every thread copies as much, and its chunk's place stays");
+
+    __device__ static int first_k() { return threadIdx.x % 4 * 4; }
+    __device__ static int row(int pass) {
+        const int slot = threadIdx.x / 4 + pass * SLOTS;
+        return row_of(slot / 8, slot % 8);
+    }
+    // Where a stage that begins at `stage` has this thread's chunk.
+    __device__ static unsigned place(unsigned stage, int pass) {
+        const int slot = threadIdx.x / 4, chunk = threadIdx.x % 4 ^ slot / 2 % 4;
+        return stage + slot * 64 + chunk * 16 + pass * (SLOTS * 64);
+    }
+    // Reads the groups of a warp whose rows begin at first_row, eight k from 8·half on.
+    template <int GROUPS>
+    __device__ static void read(const float* stage, int first_row, int half, unsigned (&v)[GROUPS][2]) {
+        const int lane = threadIdx.x % WARP, slot = first_row + lane % 16;
+        const int chunk = (lane / 16 ^ lane / 2 % 4) ^ half * 2;
+        const unsigned at = shared_address(stage) + slot * 64 + chunk * 16;
+#pragma unroll
+        for (int i = 0; i < GROUPS; i += 2)
+            asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                         : "=r"(v[i][0]), "=r"(v[i + 1][0]), "=r"(v[i][1]), "=r"(v[i + 1][1])
+                         : "r"(at + i * 8 * 64)
+                         : "memory");
+    }
+};
+
+// The same where the rows run fastest: a thread copies the same four neighbouring rows at a k a pass.
+template <class T, int ROWS>
+struct AlongRows {
+    static constexpr int CHUNKS = ROWS / 4, STEP = T::THREADS / CHUNKS, PASSES = T::K / STEP;
+    static_assert(STEP == 4, "a thread's k has the same k % 4 in every pass");
+
+    __device__ static int row() { return threadIdx.x % CHUNKS * 4; }
+    __device__ static int first_k() { return threadIdx.x / CHUNKS; }
+    __device__ static unsigned place(unsigned stage, int pass) {
+        const int k = first_k(), chunk = threadIdx.x % CHUNKS ^ k;
+        return stage + k * (ROWS * 4) + chunk * 16 + pass * (STEP * ROWS * 4);
+    }
+    template <int GROUPS>
+    __device__ static void read(const float* stage, int first_row, int half, unsigned (&v)[GROUPS][2]) {
+        const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+        const int chunk = (4 * (g % 2) + g / 2) ^ t;
+        const float* const at = stage + (half * 8 + t) * ROWS + first_row + chunk * 4;
+#pragma unroll
+        for (int i = 0; i < GROUPS; i += 4)
+#pragma unroll
+            for (int high = 0; high < 2; ++high) {
+                const Vector<4> four = load<4>(at + high * 4 * ROWS + i * 8);
+#pragma unroll
+                for (int j = 0; j < 4; ++j) v[i + j][high] = __float_as_uint(four.v[j]);
+            }
+    }
+};
+
+// This thread's sums of the tile after `steps` steps, which may be none. A loader's copy(stage) starts the copies of the
+// current step and goes one step on.
+template <Rounding R, class T, class A, class B>
+__device__ __forceinline__ void multiply(A& a, B& b, int steps, float (&sum)[T::ROW_GROUPS / 2][T::COLUMN_GROUPS][4]) {
+    __shared__ alignas(128) float shared[T::SHARED];
+    float* const shared_b = shared + T::STAGES * T::A_STAGE;
+    const unsigned to_a = shared_address(shared), to_b = shared_address(shared_b);
+#pragma unroll
+    for (int i = 0; i < T::ROW_GROUPS / 2; ++i)
+#pragma unroll
+        for (int j = 0; j < T::COLUMN_GROUPS; ++j)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) sum[i][j][e] = 0;
+#pragma unroll
+    for (int stage = 0; stage < T::STAGES - 1; ++stage) {
+        if (stage < steps) {
+            a.copy(to_a + stage * T::A_STAGE * 4);
+            b.copy(to_b + stage * T::B_STAGE * 4);
+        }
+        end_stage();
+    }
+    int stage = 0, next = T::STAGES - 1;
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) {
+        wait_stages<T::STAGES - 2>();
+        __syncthreads();
+        if (step + T::STAGES - 1 < steps) {
+            a.copy(to_a + next * T::A_STAGE * 4);
+            b.copy(to_b + next * T::B_STAGE * 4);
+        }
+        end_stage();
+        const float* const stage_a = shared + stage * T::A_STAGE;
+        const float* const stage_b = shared_b + stage * T::B_STAGE;
+        unsigned pairs_a[T::ROW_GROUPS][2], pairs_b[T::COLUMN_GROUPS][2];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            unsigned va[T::ROW_GROUPS][2], vb[T::COLUMN_GROUPS][2];
+            A::read(stage_a, T::warp_row(), half, va);
+            B::read(stage_b, T::warp_column(), half, vb);
+#pragma unroll
+            for (int i = 0; i < T::ROW_GROUPS; ++i) {
+                if constexpr (R == TF32) {
+                    pairs_a[i][0] = to_tf32(va[i][0]), pairs_a[i][1] = to_tf32(va[i][1]);
+                } else {
+                    pairs_a[i][half] = to_bf16(va[i][0], va[i][1]);
+                }
+            }
+#pragma unroll
+            for (int j = 0; j < T::COLUMN_GROUPS; ++j) {
+                if constexpr (R == TF32) {
+                    pairs_b[j][0] = to_tf32(vb[j][0]), pairs_b[j][1] = to_tf32(vb[j][1]);
+                } else {
+                    pairs_b[j][half] = to_bf16(vb[j][0], vb[j][1]);
+                }
+            }
+            if (R == BF16 && half == 0) continue;
+#pragma unroll
+            for (int i = 0; i < T::ROW_GROUPS / 2; ++i)
+#pragma unroll
+                for (int j = 0; j < T::COLUMN_GROUPS; ++j)
+                    multiply_groups<R>(sum[i][j], pairs_a[2 * i], pairs_a[2 * i + 1], pairs_b[j]);
+        }
+        stage = stage + 1 == T::STAGES ? 0 : stage + 1;
+        next = next + 1 == T::STAGES ? 0 : next + 1;
+    }
+}
+
+// A matrix with k fastest: element (row, k) at data[row·pitch + k]; pitch and all_k are multiples of 4.
+template <class T, int ROWS>
+struct MatrixAlongK : AlongK<T, ROWS> {
+    const float* at;
+    long long pitch;
+    int k, all_k, rows;
+
+    __device__ MatrixAlongK(const float* data, long long pitch_, int first_row, int all_rows, int k_begin, int all_k_)
+        : pitch(pitch_), k(k_begin + this->first_k()), all_k(all_k_), rows(all_rows - first_row) {
+        at = data + (first_row + this->row(0)) * pitch + k;
+    }
+    __device__ void copy(unsigned stage) {
+#pragma unroll
+        for (int pass = 0; pass < this->PASSES; ++pass) {
+            // Passes are whole half-groups of slots apart, rows that differ by a constant.
+            const int further = row_of(pass * this->SLOTS / 8, 0);
+            const bool inside = this->row(0) + further < rows && k < all_k;
+            copy_async(this->place(stage, pass), inside ? at + further * pitch : at, inside);
+        }
+        k += T::K;
+        at += T::K;
+    }
+};
+
+// A matrix with the rows fastest: element (row, k) at data[k·pitch + row]; pitch and all_rows are multiples of 4.
+template <class T, int ROWS>
+struct MatrixAlongRows : AlongRows<T, ROWS> {
+    const float* at;
+    long long pitch;
+    int k, all_k;
+    bool inside;
+
+    __device__ MatrixAlongRows(const float* data, long long pitch_, int first_row, int all_rows, int k_begin, int all_k_)
+        : pitch(pitch_), k(k_begin + this->first_k()), all_k(all_k_), inside(first_row + this->row() < all_rows) {
+        at = data + k * pitch + first_row + this->row();
+    }
+    __device__ void copy(unsigned stage) {
+#pragma unroll
+        for (int pass = 0; pass < this->PASSES; ++pass) {
+            copy_async(this->place(stage, pass), at, inside && k < all_k);
+            k += this->STEP;
+            at += this->STEP * pitch;
+        }
+    }
+};
+
+// Hands each four neighbouring sums of this thread to write(row, column, four values), rows and columns counted from the
+// tile's corner.
+template <class T, class Write>
+__device__ __forceinline__ void for_each_fragment(const float (&sum)[T::ROW_GROUPS / 2][T::COLUMN_GROUPS][4], Write write) {
+    const int lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int i = 0; i < T::ROW_GROUPS; ++i) {
+        const int row = T::warp_row() + row_of(i, lane / 4);
+#pragma unroll
+        for (int j = 0; j < T::COLUMN_GROUPS; j += 4)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                Vector<4> x;
+#pragma unroll
+                for (int f = 0; f < 4; ++f) x.v[f] = sum[i / 2][j + f][i % 2 * 2 + e];
+                write(row, T::warp_column() + 8 * j + 16 * e + 4 * (lane % 4), x);
+            }
+    }
+}
