@@ -163,6 +163,18 @@ fn recoloured(pixels: &[u8], from: usize, to: usize) -> Vec<u8> {
 }
 
 impl Picture {
+    /// The picture of planes of grey, or of blue, green and red, in `channels` channels.
+    pub(super) fn of_planes(planes: &[u8], shape: ImageShape, channels: usize) -> Self {
+        let ImageShape { h, w, c } = shape;
+        let plane = h * w;
+        let pixels: Vec<u8> = match c {
+            1 => planes.to_vec(),
+            _ => (0..plane).flat_map(|i| [planes[2 * plane + i], planes[plane + i], planes[i]]).collect(),
+        };
+        let pixels = if c == channels { pixels } else { recoloured(&pixels, c, channels) };
+        Self { shape: ImageShape::new(h, w, channels), pixels }
+    }
+
     /// The picture, turned and mirrored.
     fn turned(self, orientation: Orientation) -> Self {
         let ImageShape { h, w, c } = self.shape;

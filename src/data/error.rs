@@ -32,7 +32,8 @@ pub enum Error {
     #[error(
         "{path} holds no data set that is known; looked for idx files (train-images-idx3-ubyte, plain or .gz), \
          CIFAR-10's binary version (data_batch_1.bin) and CIFAR-100's (train.bin), tar shards (train-0.tar), \
-         class folders (train/CLASS/NAME.jpg, or CLASS/NAME.jpg) and lists (train.txt)",
+         Python's batches (data_batch_1), LMDBs (x_train_lmdb/data.mdb), class folders (train/CLASS/NAME.jpg, or CLASS/NAME.jpg) and \
+         lists (train.txt)",
         path = path.display()
     )]
     Unrecognised {
@@ -173,6 +174,22 @@ pub enum Error {
     /// A tar file that is none, or damaged.
     #[error("{path} cannot be read as a tar file: {why}; fetch or make it again", path = path.display())]
     Shard {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A pickle that is none, or holds no images.
+    #[error("{path} cannot be read as a batch of images in a pickle: {why}", path = path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An LMDB file that is none, or holds no images.
+    #[error("{path} cannot be read as an LMDB of Caffe's images: {why}", path = path.display())]
+    Lmdb {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

@@ -39,6 +39,17 @@ impl Images {
         Ok(())
     }
 
+    /// The first so many images.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn first(&self, images: usize) -> Result<Self> {
+        let images = images.min(self.labels.len());
+        let pixels = self.pixels[..images * self.shape.bytes()].to_vec();
+        let first = Self::new("", self.shape, pixels, self.labels[..images].to_vec())?;
+        Ok(Self { files: self.files.clone(), ..first })
+    }
+
     /// All pixels, image after image.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels

@@ -1,6 +1,6 @@
 //! Where each image of a set lies: names in one piece of memory, so that a million images take tens of megabytes.
 
-use super::{Error, Result};
+use super::{Error, ImageShape, Result};
 use indexmap::IndexMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -28,6 +28,16 @@ pub(super) enum Place {
         at: u64,
         /// How long it is.
         bytes: u64,
+    },
+    /// A part of a file: `c` planes of `h` × `w` bytes, those of colour in the order blue, green, red.
+    Planes {
+        /// The file's number.
+        file: u32,
+        /// Where it starts.
+        at: u64,
+        h: u16,
+        w: u16,
+        c: u8,
     },
 }
 
@@ -88,7 +98,17 @@ impl Index {
     pub fn origin(&self, i: usize) -> String {
         match self.places[i] {
             Place::Below { folder } => self.paths[folder as usize].join(self.name(i)).display().to_string(),
-            Place::Within { file, .. } => format!("{} in {}", self.name(i), self.paths[file as usize].display()),
+            Place::Within { file, .. } | Place::Planes { file, .. } => {
+                format!("{} in {}", self.name(i), self.paths[file as usize].display())
+            }
+        }
+    }
+
+    /// The shape of an image that lies in planes of bytes.
+    pub fn planes(&self, i: usize) -> Option<ImageShape> {
+        match self.places[i] {
+            Place::Planes { h, w, c, .. } => Some(ImageShape::new(h.into(), w.into(), c.into())),
+            _ => None,
         }
     }
 
@@ -96,13 +116,16 @@ impl Index {
     pub fn path(&self, i: usize) -> Option<PathBuf> {
         match self.places[i] {
             Place::Below { folder } => Some(self.paths[folder as usize].join(self.name(i))),
-            Place::Within { .. } => None,
+            Place::Within { .. } | Place::Planes { .. } => None,
         }
     }
 
     /// Whether the image lies in another file than the one before it, of those that hold many.
     pub fn starts_file(&self, i: usize) -> bool {
-        let file = |i: usize| if let Place::Within { file, .. } = self.places[i] { Some(file) } else { None };
+        let file = |i: usize| match self.places[i] {
+            Place::Below { .. } => None,
+            Place::Within { file, .. } | Place::Planes { file, .. } => Some(file),
+        };
         i == 0 || file(i) != file(i - 1)
     }
 
@@ -112,6 +135,10 @@ impl Index {
         let (path, part) = match self.places[i] {
             Place::Below { folder } => (self.paths[folder as usize].join(self.name(i)), None),
             Place::Within { file, at, bytes } => (self.paths[file as usize].clone(), Some((at, bytes))),
+            Place::Planes { file, at, h, w, c } => {
+                let bytes = u64::from(h) * u64::from(w) * u64::from(c);
+                (self.paths[file as usize].clone(), Some((at, bytes)))
+            }
         };
         let failed = |e: std::io::Error| match e.kind() {
             ErrorKind::NotFound => broken("the file is gone".to_owned()),

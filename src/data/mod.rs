@@ -20,6 +20,7 @@
 //! 4. Add it to `tests/data.rs`, or `tests/sources.rs`: one set that is read whole, and each error with its message.
 
 pub mod augment;
+mod batches;
 mod cifar;
 pub mod decode;
 mod error;
@@ -29,10 +30,12 @@ mod idx;
 mod images;
 mod index;
 mod list;
+mod lmdb;
 pub mod loader;
 pub mod normalise;
 pub mod order;
 mod pairs;
+pub mod pickle;
 mod pictures;
 mod shards;
 mod synthetic;
@@ -141,7 +144,8 @@ pub trait Source: Send + Sync {
         i == 0
     }
 
-    /// Reads the file of image `i` as it is stored; false, and nothing read, where there is none but pixels.
+    /// Reads the file of image `i` as it is stored, or makes one of its pixels where it may have a size of its own; false, and
+    /// nothing read, where there is none.
     ///
     /// # Errors
     /// It cannot be read.
@@ -285,7 +289,14 @@ fn open_folder(path: &str, options: &Options) -> Result<DataSet> {
     } else if cifar::recognise_100(&files) {
         cifar::open_100(folder, &files, options)
     } else {
+        if let Some(set) = batches::open(folder, &files, path, options)? {
+            return Ok(set);
+        }
         let found = match shards::find(folder, &files)? {
+            None => lmdb::find(folder)?,
+            found => found,
+        };
+        let found = match found {
             None => folder::find_splits(folder)?,
             found => found,
         };

@@ -8,6 +8,8 @@ use super::decode::{At, Part, Picture, decode};
 use super::faults::{Faults, OnError};
 use super::index::{Classes, Index, Numbering};
 use super::{DataSet, Error, ImageShape, Options, Result, Source};
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +45,9 @@ impl Pictures {
         thread_local!(static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         BYTES.with_borrow_mut(|bytes| {
             self.index.read(i, bytes)?;
+            if let Some(shape) = self.index.planes(i) {
+                return Ok(Picture::of_planes(bytes, shape, channels.unwrap_or(shape.c)));
+            }
             decode(bytes, channels).map_err(|why| Error::Broken { what: self.index.origin(i), why })
         })
     }
@@ -91,6 +96,13 @@ impl Source for Pictures {
     }
 
     fn file(&self, i: usize, bytes: &mut Vec<u8>) -> Result<bool> {
+        if self.index.planes(i).is_some() {
+            let Picture { shape, pixels } = self.picture(i, None)?;
+            let kind = if shape.c == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+            bytes.clear();
+            let done = PngEncoder::new(bytes).write_image(&pixels, shape.w as u32, shape.h as u32, kind);
+            return done.map(|()| true).map_err(|e| Error::Broken { what: self.index.origin(i), why: e.to_string() });
+        }
         self.index.read(i, bytes).map(|()| true)
     }
 
