@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
 # What ptxas made of each kernel: registers, spills, local and shared memory, and the occupancy they allow on sm_80 (A100) and
-# sm_90 (H100): scripts/kernel-report.sh
+# sm_90 (H100); of those on tensor cores, what their main loop consists of, and the share of the card's peak that it allows.
+#
+# usage: scripts/kernel-report.sh [--update]
 #
 # Compiles kernels/*.cu with the nvcc that build.rs would take (NVCC, CUDA_HOME, CUDA_PATH, PATH, .cuda), for all
-# architectures of build.rs that it knows, into a temporary folder. Prints one line a kernel, and exits 1 if any kernel spills
-# or uses local memory on any of them: that is a defect here.
+# architectures of build.rs that it knows, into a temporary folder. Exits 1 if any kernel spills or uses local memory on any of
+# them, if a main loop breaks a rule that is stated below, or if one is worse than benches/kernels.json says. --update writes
+# that file anew, with what the emulator counts (tests/cuda/counters.rs).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
+update=${1:-}
+[[ -z $update || $update == --update ]] || { sed -n '5s/^# //p' "$0" >&2; exit 2; }
 nvcc=${NVCC:-}
 for folder in "${CUDA_HOME:-/none}/bin" "${CUDA_PATH:-/none}/bin"; do
     [[ -n $nvcc || ! -x $folder/nvcc ]] || nvcc=$folder/nvcc
@@ -39,10 +44,18 @@ for source in kernels/*.cu; do
 done
 while (($(jobs -p | wc -l) > 0)); do wait -n; done
 
-python3 - "$work" kernels <<'PYTHON'
-import glob, re, sys
+cuobjdump=$(dirname "$nvcc")/cuobjdump
+for arch in 80 90a; do
+    "$cuobjdump" -sass -arch "sm_$arch" "$work/conv_mma.fatbin" >"$work/conv_mma.$arch.sass"
+done
+if [[ -n $update ]]; then
+    CONVNET_COUNTERS=$root/benches/kernels.json cargo test --quiet --test cuda counters:: >&2
+fi
 
-work, kernels = sys.argv[1:]
+python3 - "$work" kernels benches/kernels.json "$update" <<'PYTHON'
+import collections, glob, json, re, sys
+
+work, kernels, committed, update = sys.argv[1:]
 # Per multiprocessor: registers, threads, blocks, bytes of shared memory; 1 KiB of it a block is the driver's.
 LIMITS = {"80": (65536, 2048, 32, 164 << 10), "90a": (65536, 2048, 32, 228 << 10)}
 
@@ -55,6 +68,12 @@ def threads_of():
         for threads, name in re.findall(r"__launch_bounds__\((\d+)(?:, \d+)?\)\s*(\w+)\(", text):
             found[name] = int(threads)
     return found
+
+
+def threads_of_tile(file, name):
+    if file == "conv_mma":
+        return 64 if "_small" in name else 128
+    return 128 if "_small" in name else 256
 
 
 def occupancy(arch, registers, shared, threads):
@@ -85,7 +104,7 @@ for path in sorted(glob.glob(f"{work}/*.log")):
         elif (match := re.search(r"Used (\d+) registers", line)) and arch in LIMITS:
             shared = re.search(r"(\d+) bytes smem", line)
             shared = int(shared[1]) if shared else 0
-            threads = known.get(name) or (128 if "_small" in name else 256)
+            threads = known.get(name) or threads_of_tile(file, name)
             row = (int(match[1]), stack[1] + stack[2], stack[0], shared, threads)
             rows.setdefault((file, name), {})[arch] = (row, occupancy(arch, row[0], shared, threads))
 
@@ -97,4 +116,92 @@ for (file, name), arches in sorted(rows.items()):
 print(f"{len(rows)} kernels")
 if bad:
     sys.exit("kernel-report.sh: these spill or use local memory: " + ", ".join(bad))
+
+# Of a multiprocessor: cycles in which one of its four parts makes a product of 16×8×8 tf32 or 16×8×16 bf16 at the card's peak,
+# and by mma.sync (which reaches 62 % of an H100's: Luo et al. 2024, arXiv:2402.13499); bytes a cycle from the second-level
+# cache (A100: 5120 for 108, NVIDIA's white paper; H100: 5.5 TB/s for 132 at 1.755 GHz, as measured by Chips and Cheese 2023).
+CARDS = {"80": ("A100", 8, 8, 47), "90a": ("H100", 4, 4 / 0.62, 24)}
+# Products of 16×8×8 for each load from shared memory.
+LEAST_PRODUCTS = 2.5
+
+
+def main_loop(text):
+    """The shortest loop with products in it: from a backward branch's target to the branch."""
+    lines = re.findall(r"/\*([0-9a-f]{4,6})\*/\s+((?:@!?U?P\w+\s+)?[A-Z][^;]*);", text)
+    code = [(int(at, 16), line) for at, line in lines]
+    loops = []
+    for at, line in code:
+        target = re.search(r"\bBRA\b.*?0x([0-9a-f]+)", line)
+        if target and int(target[1], 16) <= at:
+            body = [line for place, line in code if int(target[1], 16) <= place <= at]
+            if any("HMMA" in line for line in body):
+                loops.append(body)
+    return min(loops, key=len)
+
+
+def shape_of(name, body):
+    """Instructions of one step of a warp, without those that never run (`@!PT`)."""
+    body = [line for line in body if not line.startswith("@!PT ")]
+    names = collections.Counter(re.sub(r"^@\S+\s+", "", line).split()[0] for line in body)
+    of = lambda prefix: sum(n for i, n in names.items() if i.startswith(prefix))
+    copies = [i for i in names.elements() if i.startswith("LDGSTS")]
+    return {
+        "instructions": len(body),
+        "products": of("HMMA"),
+        "k": 16 if name.endswith("bf16") else 8,
+        "shared_loads": of("LDS"),
+        "copies": len(copies),
+        "copies_of_16_bytes": sum(i.endswith(".128") for i in copies),
+    }
+
+
+def bounds(arch, s):
+    """The share of the peak that each resource allows, of four warps that take a step, one on each part of a multiprocessor."""
+    _, peak, product, bytes_a_cycle = CARDS[arch]
+    best = s["products"] * peak
+    tensor = s["products"] * product
+    issue = s["instructions"]
+    shared = 4 * 4 * (s["shared_loads"] + s["copies"])
+    cache = 4 * 32 * 16 * s["copies"] / bytes_a_cycle
+    return {key: best / value for key, value in [("mma.sync", tensor), ("issue", issue), ("shared", shared), ("L2", cache)]}
+
+
+measured = {}
+for arch in CARDS:
+    for part in open(f"{work}/conv_mma.{arch}.sass").read().split("Function : ")[1:]:
+        name = part.split()[0]
+        measured.setdefault(name, {})[f"sm_{arch}"] = shape_of(name, main_loop(part))
+
+wrong = []
+document = json.load(open(committed))
+print(f"\n{'main loop of a warp':36} {'on':>6} {'instr.':>6} {'HMMA':>5} {'of k':>5} {'LDS':>4} {'HMMA/LDS':>8} {'in 8 k':>6} "
+      f"{'LDGSTS':>6} {'16 B':>5} | {'at most, of peak, by':>21} mma.sync issue shared    L2")
+for name, arches in sorted(measured.items()):
+    for arch, s in arches.items():
+        ratio, equal = s["products"] / s["shared_loads"], s["products"] * s["k"] / 8 / s["shared_loads"]
+        shares = bounds(arch.removeprefix("sm_"), s)
+        binds = min(shares, key=shares.get)
+        card = CARDS[arch.removeprefix("sm_")][0]
+        print(f"{name:36} {card:>6} {s['instructions']:6} {s['products']:5} {s['k']:5} {s['shared_loads']:4} {ratio:8.2f} {equal:6.2f} "
+              f"{s['copies']:6} {s['copies_of_16_bytes']:5} | {min(shares.values()):10.0%} {binds:>10} "
+              + " ".join(f"{shares[key]:{width}.0%}" for key, width in [("mma.sync", 8), ("issue", 5), ("shared", 6), ("L2", 5)]))
+        # A bf16 product is of twice the k, and counts as two.
+        if equal < LEAST_PRODUCTS:
+            wrong.append(f"{name} ({arch}): {equal:.2f} products of 16×8×8 a shared load, below {LEAST_PRODUCTS}")
+        if s["copies_of_16_bytes"] < s["copies"] or not s["copies"]:
+            wrong.append(f"{name} ({arch}): copies to shared memory that are not of 16 bytes")
+        before = document.get(name, {}).get(arch)
+        if not update and before is None:
+            wrong.append(f"{name} ({arch}): not in {committed}")
+        for key, sign in [("instructions", 1), ("shared_loads", 1), ("copies", 1), ("products", -1)]:
+            # Another nvcc may schedule otherwise: a few instructions are no regression.
+            if not update and before and sign * s[key] > sign * before[key] + 0.03 * before[key]:
+                wrong.append(f"{name} ({arch}): {key} {before[key]} → {s[key]}")
+if update:
+    for name, arches in measured.items():
+        document.setdefault(name, {}).update(arches)
+    with open(committed, "w") as file:
+        file.write("{\n" + ",\n".join(f'"{name}": ' + json.dumps(document[name], sort_keys=True) for name in sorted(document)) + "\n}\n")
+if wrong:
+    sys.exit("kernel-report.sh: " + "\nkernel-report.sh: ".join(wrong))
 PYTHON
