@@ -8,6 +8,7 @@ pub mod data;
 pub mod device;
 pub mod layer;
 pub mod net;
+pub mod port;
 pub mod report;
 pub mod train;
 pub mod verify;

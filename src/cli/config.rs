@@ -1,7 +1,7 @@
 //! The arguments that name a config, the same for every command that reads one: a file, or a cuda-convnet pair.
 
 use super::Result;
-use crate::config::{NetSpec, set_text};
+use crate::config::{DataSpec, NetSpec, set_text};
 use crate::layer;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,16 @@ pub fn load_run(path: &Path, sets: &[String]) -> Result<NetSpec> {
     let spec = NetSpec::load(path, sets)?;
     check_kinds(&spec)?;
     Ok(spec)
+}
+
+/// Makes a path to the data one that means the same from any folder, for a run's config.
+pub fn make_absolute(spec: &mut NetSpec) {
+    if let Ok(path) = Path::new(&spec.data.source).canonicalize()
+        && !crate::data::BUILT_IN.contains(&spec.data.source.as_str())
+        && spec.data.source != DataSpec::NONE
+    {
+        spec.data.source = path.to_string_lossy().into_owned();
+    }
 }
 
 fn check_kinds(spec: &NetSpec) -> Result<()> {

@@ -8,7 +8,9 @@ mod convert;
 mod data;
 mod devices;
 mod diagnose;
+mod export;
 mod find_lr;
+mod import;
 mod layers;
 mod predict;
 mod progress;
@@ -110,6 +112,10 @@ enum Command {
     Layers(layers::Arguments),
     /// Write a config of any kind as TOML
     Convert(convert::Arguments),
+    /// Make a run of another program's weights
+    Import(import::Arguments),
+    /// Write a run's weights for another program
+    Export(export::Arguments),
     /// Time a config's training step, its forward pass and each layer
     Bench(bench::Arguments),
     /// Check every operation of a device against the CPU in f64
@@ -176,6 +182,8 @@ pub fn main() -> ExitCode {
         Command::Check(a) => check::run(a),
         Command::Layers(a) => layers::run(a),
         Command::Convert(a) => convert::run(a),
+        Command::Import(a) => import::run(a),
+        Command::Export(a) => export::run(a),
         Command::Bench(a) => bench::run(a),
         Command::Verify(a) => verify::run(a),
         Command::Data(a) => data::run(a),

@@ -1,7 +1,7 @@
 //! `convnet train`.
 
 use super::{DeviceArguments, Failure, Result, config::ConfigArguments, progress::Progress};
-use crate::config::{DataSpec, NetSpec};
+use crate::config::NetSpec;
 use crate::device::Device;
 use crate::net::Graph;
 use crate::train::checkpoint::Checkpoint;
@@ -125,13 +125,7 @@ pub(super) fn run(a: Arguments) -> Result {
         false => None,
     };
     let mut spec = a.config.load(sets)?;
-    if let Ok(path) = Path::new(&spec.data.source).canonicalize()
-        && !crate::data::BUILT_IN.contains(&spec.data.source.as_str())
-        && spec.data.source != DataSpec::NONE
-    {
-        // The run's config must mean the same from any folder.
-        spec.data.source = path.to_string_lossy().into_owned();
-    }
+    super::config::make_absolute(&mut spec);
     let out = a.out.unwrap_or_else(|| free_folder(&spec.name));
     if out.exists() {
         return Err(crate::train::Error::Taken { path: out }.into());

@@ -4,7 +4,7 @@
 //! PyTorch's. Micro-batches have moments of their own each. Cost: forward reads x twice and writes y; backward reads x and dy
 //! twice and writes dx.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterRole, ParameterSpec, Pass, Phase, Reads, Role, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterRole, ParameterSpec, Pass, Phase, Reads, Role, key};
 use crate::config::{Init, LayerSpec};
 use crate::device::{self, BatchNorm, Device, Neuron, Op, Shape};
 use serde::Deserialize;
@@ -80,6 +80,10 @@ impl Normalised {
 }
 
 impl Layer for Normalised {
+    fn form(&self) -> Form<'_> {
+        Form::BatchNorm { epsilon: self.moments.epsilon }
+    }
+
     fn output(&self) -> Shape {
         self.shape
     }

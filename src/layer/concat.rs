@@ -1,7 +1,7 @@
 //! Concatenation: the channels of several inputs of the same rows and columns, one input's behind the other's. Cost: every
 //! value is read and written once, forward and backward.
 
-use super::{Doc, Io, Kind, Layer, Misfit};
+use super::{Doc, Form, Io, Kind, Layer, Misfit};
 use crate::config::LayerSpec;
 use crate::device::{self, CopyGeometry, Device, Into, Shape};
 use serde::Deserialize;
@@ -52,6 +52,10 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
 }
 
 impl Layer for Concat {
+    fn form(&self) -> Form<'_> {
+        Form::Concat
+    }
+
     fn output(&self) -> Shape {
         self.copies[0].output()
     }

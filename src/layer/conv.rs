@@ -4,7 +4,7 @@
 //! many for each gradient. Backward reads x. `local` layers (local.rs) are the same but for the filters, which each place has
 //! for itself.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Reads, key};
 use crate::config::{Extent, LayerSpec, Padding};
 use crate::device::{self, ConvGeometry, Device, Dtype, Into, Neuron, Op, Rounding, Shape, Tensor, Window, output_size};
 use serde::Deserialize;
@@ -212,6 +212,13 @@ impl Conv {
 }
 
 impl Layer for Conv {
+    fn form(&self) -> Form<'_> {
+        match self.filters {
+            Filters::Shared => Form::Conv(&self.geometries),
+            Filters::Local => Form::Other,
+        }
+    }
+
     fn output(&self) -> Shape {
         self.geometries[0].output()
     }

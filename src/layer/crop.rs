@@ -1,7 +1,7 @@
 //! A box of the image, the same in training and testing: y[i,j,c] = x[i + row, j + column, c], 0 where that is outside the
 //! image, so that a crop can also pad. Cost: one read and one write of the box; backward writes all of dx.
 
-use super::{Doc, Io, Kind, Layer, Misfit, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, key};
 use crate::config::{Extent, LayerSpec, Offset};
 use crate::device::{self, CopyGeometry, Device, Into, Shape};
 use serde::Deserialize;
@@ -65,6 +65,10 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
 }
 
 impl Layer for Cut {
+    fn form(&self) -> Form<'_> {
+        Form::Copy(self.copy)
+    }
+
     fn output(&self) -> Shape {
         self.copy.output()
     }

@@ -3,7 +3,7 @@
 //! with `weight_source` it is that layer's tied decoder; of a 1×1 input it is a fully connected layer's. Cost: as that
 //! convolution's. Backward reads x.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Reads, key};
 use crate::config::{Extent, LayerSpec, Padding};
 use crate::device::{self, ConvGeometry, Device, Into, Neuron, Op, Product, Rounding, Shape, Tensor, Window, output_size};
 use serde::Deserialize;
@@ -127,6 +127,10 @@ impl Deconv {
 }
 
 impl Layer for Deconv {
+    fn form(&self) -> Form<'_> {
+        Form::Deconv(self.geometry)
+    }
+
     fn output(&self) -> Shape {
         self.geometry.input()
     }

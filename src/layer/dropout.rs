@@ -3,7 +3,7 @@
 //! testing everything is multiplied by `keep`. The mask is a function of (seed, step, layer, image, element), drawn again in
 //! backward instead of being stored.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Phase, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Phase, key};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Into, Neuron, Shape, Tensor};
 use serde::Deserialize;
@@ -66,6 +66,10 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
 }
 
 impl Layer for Dropout {
+    fn form(&self) -> Form<'_> {
+        Form::Scale(if self.at_test == AtTest::Scale { self.keep } else { 1.0 })
+    }
+
     fn output(&self) -> Shape {
         self.shape
     }

@@ -3,7 +3,7 @@
 //! inputs. Cost: two inputs are one pass over three tensors, each further one another; backward a pass for each input, but for
 //! those of a sum whose coefficient is 1: where nothing else is in the way, the gradient stays in its place for all of them.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Pass, Reads, key};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Into, Merge, Neuron, Shape, Tensor};
 use serde::Deserialize;
@@ -108,6 +108,10 @@ struct Sum {
 }
 
 impl Layer for Sum {
+    fn form(&self) -> Form<'_> {
+        Form::Sum(&self.coefficients)
+    }
+
     fn output(&self) -> Shape {
         self.shape
     }
@@ -148,6 +152,10 @@ struct Max {
 }
 
 impl Layer for Max {
+    fn form(&self) -> Form<'_> {
+        Form::Max
+    }
+
     fn output(&self) -> Shape {
         self.shape
     }
@@ -180,6 +188,10 @@ struct Product {
 }
 
 impl Layer for Product {
+    fn form(&self) -> Form<'_> {
+        Form::Product
+    }
+
     fn output(&self) -> Shape {
         self.shape
     }

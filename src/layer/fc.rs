@@ -4,7 +4,7 @@
 //! every weight is kept with that probability for each image of a training step by itself, and divided by it; testing has the
 //! plain weights. Cost: out·in/groups multiply-adds an image, and as many for each gradient. Backward reads x.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Phase, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Phase, Reads, key};
 use crate::config::LayerSpec;
 use crate::device::{self, ConvGeometry, Device, DropConnect, Dtype, Into, Neuron, Op, Product, Shape, Tensor};
 use serde::Deserialize;
@@ -164,6 +164,10 @@ impl Fc {
 }
 
 impl Layer for Fc {
+    fn form(&self) -> Form<'_> {
+        Form::Fc { groups: self.groups }
+    }
+
     fn output(&self) -> Shape {
         self.output
     }

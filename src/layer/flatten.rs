@@ -1,7 +1,7 @@
 //! All elements of an image as the channels of one cell, in the order row, column, channel. The output lies in its input's
 //! place where nobody else reads that; else it is a copy.
 
-use super::{Doc, Io, Kind, Layer, Misfit};
+use super::{Doc, Form, Io, Kind, Layer, Misfit};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Into, Shape};
 use serde::Deserialize;
@@ -35,6 +35,10 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
 }
 
 impl Layer for Flatten {
+    fn form(&self) -> Form<'_> {
+        Form::Flatten
+    }
+
     fn output(&self) -> Shape {
         self.output
     }

@@ -4,7 +4,7 @@
 //! that of a whole window. Cost: forward reads x and writes y; backward reads x and dy and writes dx, and makes the sums again,
 //! which moves fewer bytes than keeping them.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Pass, Reads, key};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, LrnGeometry, Op, Response, Shape};
 use serde::Deserialize;
@@ -121,6 +121,10 @@ pub(super) fn response(alpha: f64, elements: f64, beta: f64, k: f64) -> Result<R
 }
 
 impl Layer for Lrn {
+    fn form(&self) -> Form<'_> {
+        Form::Lrn(self.geometry, self.response)
+    }
+
     fn output(&self) -> Shape {
         self.geometry.shape()
     }

@@ -18,6 +18,7 @@ mod dropout;
 mod eltwise;
 mod fc;
 mod flatten;
+mod form;
 mod hinge;
 mod local;
 mod lrn;
@@ -37,6 +38,7 @@ mod softmax;
 mod spatial_pyramid;
 
 pub use data::Part;
+pub use form::Form;
 pub use neuron::NeuronLayer;
 
 use crate::config::{ConfigError, Init, LayerSpec};
@@ -357,6 +359,11 @@ pub trait Layer: Debug + Send {
     /// What a cost counts beside its loss and the images.
     fn counts(&self) -> Counts {
         Counts::default()
+    }
+
+    /// What it computes in testing, where other programs have it too.
+    fn form(&self) -> Form<'_> {
+        Form::Other
     }
 
     /// What the layer is, where the net has to know.

@@ -3,7 +3,7 @@
 //! nrelu and swish the input. Nrelu's noise is drawn in training, a function of (seed, step, layer, image, element) that
 //! backward draws again; in testing it is relu.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Phase, Reads, Role};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Phase, Reads, Role};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Neuron, Shape};
 use serde::Deserialize;
@@ -48,6 +48,10 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
 }
 
 impl Layer for NeuronLayer {
+    fn form(&self) -> Form<'_> {
+        Form::Neuron(self.neuron)
+    }
+
     fn output(&self) -> Shape {
         self.shape
     }

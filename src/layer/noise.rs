@@ -1,7 +1,7 @@
 //! Gaussian noise: in training y = x + std·g with g standard normal, in testing y = x. The numbers are a function of (seed,
 //! step, layer, image, element). The gradient passes as it is.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Phase, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Phase, key};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Into, Shape};
 use serde::Deserialize;
@@ -41,6 +41,10 @@ fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
 }
 
 impl Layer for Noise {
+    fn form(&self) -> Form<'_> {
+        Form::Scale(1.0)
+    }
+
     fn output(&self) -> Shape {
         self.shape
     }

@@ -3,7 +3,7 @@
 //! and `outputs` are cuda-convnet's: where the first window starts (negative is outside), and how many there are. Cost: one
 //! read of x and one write of y; backward reads x and dy (of an average dy alone, of L2 y too) and writes dx.
 
-use super::{Doc, Io, Kind as LayerKind, Layer, Misfit, Reads, key};
+use super::{Doc, Form, Io, Kind as LayerKind, Layer, Misfit, Reads, key};
 use crate::config::{Extent, LayerSpec, Offset, Padding};
 use crate::device::{self, Device, PoolGeometry, PoolKind, Rounding, Shape, Window, output_size};
 use serde::Deserialize;
@@ -148,6 +148,10 @@ pub(super) fn even(x: Shape, windows: usize) -> Result<PoolGeometry, Misfit> {
 }
 
 impl Layer for Pool {
+    fn form(&self) -> Form<'_> {
+        Form::Pool(self.geometry, self.kind)
+    }
+
     fn output(&self) -> Shape {
         self.geometry.output()
     }

@@ -1,7 +1,7 @@
 //! Parametric relu (He et al. 2015): y = x above 0, slope·x below; the slopes are learned, one for each channel or one for all, and
 //! start at 0.25. Cost: one pass over x and y; backward two over x and dy. Backward reads x.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterRole, ParameterSpec, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterRole, ParameterSpec, Pass, Reads, key};
 use crate::config::{Init, LayerSpec};
 use crate::device::{self, Device, Op, Shape};
 use serde::Deserialize;
@@ -40,6 +40,10 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
 }
 
 impl Layer for Prelu {
+    fn form(&self) -> Form<'_> {
+        Form::Prelu
+    }
+
     fn output(&self) -> Shape {
         self.shape
     }

@@ -1,7 +1,7 @@
 //! Softmax over the elements of each image: y = eˣ/Σeˣ. A cross entropy on it takes it into itself. Backward
 //! reads the output.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Reads, Role};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Reads, Role};
 use crate::config::LayerSpec;
 use crate::device::{self, Device, Shape};
 use serde::Deserialize;
@@ -34,6 +34,10 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
 }
 
 impl Layer for Softmax {
+    fn form(&self) -> Form<'_> {
+        Form::Softmax
+    }
+
     fn output(&self) -> Shape {
         self.shape
     }

@@ -1,7 +1,7 @@
 //! Initial parameters, drawn on the host so that they are the same on every device, or read from files.
 
 mod file;
-mod npy;
+pub(crate) mod npy;
 
 use super::Parameter;
 use crate::config::InitKind;

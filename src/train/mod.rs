@@ -14,7 +14,10 @@ pub mod trial;
 pub use error::Error;
 pub use metrics::{CostLine, Line, Split, WeightLine, cost_lines, read_lines};
 pub use run::Run;
-pub use trainer::{Event, Outcome, Setup, Trainer, evaluate, load_parameters, normalisation_of, open_data, total_steps};
+pub use trainer::{
+    Event, Outcome, Setup, Trainer, evaluate, first_checkpoint, load_parameters, normalisation_of, open_data, parameter_values,
+    total_steps,
+};
 
 /// What training returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -53,13 +53,19 @@ impl Setup {
     ///
     /// # Errors
     /// The data is not there or not whole, and nothing is known of it.
-    pub fn for_shapes(mut spec: NetSpec) -> Result<Self> {
-        if let Some(images) = spec.images.take()
-            && open_data(&spec).is_err()
-        {
-            spec.data = DataSpec { source: "synthetic".into(), synthetic: Some(images), ..spec.data };
-        }
-        Self::new(spec)
+    pub fn for_shapes(spec: NetSpec) -> Result<Self> {
+        Self::new(made_up(spec))
+    }
+
+    /// As [`for_shapes`](Self::for_shapes), where the normalisation is known for images of each shape, and nothing measured.
+    ///
+    /// # Errors
+    /// The data is not there or not whole, and nothing is known of it, or the normalisation does not fit.
+    pub fn with_normalisation(spec: NetSpec, of: impl FnOnce(ImageShape) -> Result<Normalisation>) -> Result<Self> {
+        let spec = made_up(spec);
+        let data = open_data(&spec)?;
+        let normalisation = of(data.shape())?;
+        Ok(Self { spec, data, normalisation })
     }
 
     /// The shape of a batch of the data's images.
@@ -135,6 +141,16 @@ impl Setup {
     pub fn micro_batch(&self) -> usize {
         self.spec.train.micro_batch.unwrap_or(self.spec.train.batch)
     }
+}
+
+/// The config with images made up where its source is not there and its file tells what they are like.
+fn made_up(mut spec: NetSpec) -> NetSpec {
+    if let Some(images) = spec.images.take()
+        && open_data(&spec).is_err()
+    {
+        spec.data = DataSpec { source: "synthetic".into(), synthetic: Some(images), ..spec.data };
+    }
+    spec
 }
 
 /// The data set that a config names.
@@ -437,7 +453,6 @@ impl Trainer {
         optimizer.push(self.host_tensor("metrics".into(), vec![metrics.shape.elements()], metrics)?);
         let mean = &self.setup.normalisation.mean;
         weights.push(HostTensor { name: "data.mean".into(), shape: vec![mean.len()], values: mean.clone() });
-        let ImageShape { h, w, c } = self.setup.data.shape();
         let state = State {
             format: 1,
             net: self.net.graph.name.clone(),
@@ -448,13 +463,7 @@ impl Trainer {
             line_step: self.line_step,
             seconds: self.seconds,
             tested,
-            data: DataState {
-                shape: [h, w, c],
-                train_images: self.setup.data.train.len(),
-                classes: self.setup.data.classes,
-                class_names: self.setup.data.class_names.clone(),
-                scale: self.setup.normalisation.scale,
-            },
+            data: data_state(&self.setup),
             files: BTreeMap::new(),
             checksum: String::new(),
         };
@@ -570,6 +579,66 @@ impl Trainer {
             costs: cost_lines(metrics),
             weights: BTreeMap::new(),
         })
+    }
+}
+
+/// The checkpoint of step 0 of a net whose parameters are these: one list a parameter of the graph, none of those that no
+/// checkpoint has.
+pub fn first_checkpoint(setup: &Setup, graph: &Graph, values: &[Vec<f32>]) -> Checkpoint {
+    let (mut weights, mut optimizer) = (Vec::new(), Vec::new());
+    for (p, values) in graph.parameters.iter().zip(values).filter(|(p, _)| p.spec.is_saved()) {
+        let shape = host_shape(p);
+        if p.learns() {
+            optimizer.push(HostTensor { name: momentum_name(p), shape: shape.clone(), values: vec![0.0; values.len()] });
+        }
+        weights.push(HostTensor { name: p.name.clone(), shape, values: values.clone() });
+    }
+    let metrics = graph.costs().map(|i| graph.nodes[i].metrics()).sum();
+    optimizer.push(HostTensor { name: "metrics".into(), shape: vec![metrics], values: vec![0.0; metrics] });
+    let mean = &setup.normalisation.mean;
+    weights.push(HostTensor { name: "data.mean".into(), shape: vec![mean.len()], values: mean.clone() });
+    let state = State {
+        format: 1,
+        net: graph.name.clone(),
+        step: 0,
+        seed: setup.spec.train.seed,
+        position: 0,
+        metrics_bytes: 0,
+        line_step: 0,
+        seconds: 0.0,
+        tested: None,
+        data: data_state(setup),
+        files: BTreeMap::new(),
+        checksum: String::new(),
+    };
+    Checkpoint { weights, optimizer, state }
+}
+
+/// The values of a graph's parameters in a checkpoint: one list a parameter, none of those that no checkpoint has.
+///
+/// # Errors
+/// The checkpoint is of another net.
+pub fn parameter_values(graph: &Graph, checkpoint: &Checkpoint, path: &std::path::Path) -> Result<Vec<Vec<f32>>> {
+    let other = |what: String| Error::OtherNet { path: path.to_owned(), what };
+    let of_one = |p: &Parameter| {
+        if !p.spec.is_saved() {
+            return Ok(Vec::new());
+        }
+        let tensor = checkpoint.weights.iter().find(|t| t.name == p.name && t.shape == host_shape(p));
+        tensor.map(|t| t.values.clone()).ok_or_else(|| other(format!("it has no fitting '{}'", p.name)))
+    };
+    graph.parameters.iter().map(of_one).collect()
+}
+
+/// The data as a run sees it.
+fn data_state(setup: &Setup) -> DataState {
+    let ImageShape { h, w, c } = setup.data.shape();
+    DataState {
+        shape: [h, w, c],
+        train_images: setup.data.train.len(),
+        classes: setup.data.classes,
+        class_names: setup.data.class_names.clone(),
+        scale: setup.normalisation.scale,
     }
 }
 

@@ -19,7 +19,7 @@ pub fn spec(name: &str, sets: &[&str]) -> NetSpec {
 }
 
 /// A number in [-1, 1) for an element of a stream: the upper 53 bits of a hash (splitmix64's end).
-fn uniform(stream: u64, element: u64) -> f64 {
+pub fn uniform(stream: u64, element: u64) -> f64 {
     let x = ((stream << 32) + element).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

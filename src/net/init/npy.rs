@@ -7,6 +7,11 @@ use half::f16;
 
 /// The values of an array in the order of its indices, the last one fastest. The error says what is wrong with the file.
 pub fn values(file: &[u8]) -> Result<Vec<f64>, String> {
+    array(file).map(|(_, values)| values)
+}
+
+/// As [`values`], with the array's shape.
+pub fn array(file: &[u8]) -> Result<(Vec<usize>, Vec<f64>), String> {
     let rest = file.strip_prefix(b"\x93NUMPY").ok_or("it is no .npy file")?;
     let (length, start) = match rest {
         [1, _, a, b, ..] => (u16::from_le_bytes([*a, *b]) as usize, 4),
@@ -24,7 +29,8 @@ pub fn values(file: &[u8]) -> Result<Vec<f64>, String> {
         return Err(format!("it holds {} bytes of values, not the ({}) that its header says", data.len(), shape.join(", ")));
     }
     let values = header.decode(data);
-    Ok(if header.fortran_order { last_index_fastest(&values, &header.shape) } else { values })
+    let values = if header.fortran_order { last_index_fastest(&values, &header.shape) } else { values };
+    Ok((header.shape, values))
 }
 
 /// What a file's header says.
