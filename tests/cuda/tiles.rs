@@ -196,3 +196,24 @@ fn products(d: &mut CudaDevice) {
         }
     }
 }
+
+/// Rounding hides nothing: a NaN, also the one that arithmetic on a card makes (0x7fffffff), and an infinity show in the sums that
+/// they belong to, and in no other.
+#[test]
+fn what_is_no_number_stays_so_in_every_precision() {
+    let mut d = device();
+    let p = Product { m: 4, n: 4, k: 8, transpose_a: 0, transpose_b: 1 };
+    let shapes = [Shape::new(4, 1, 1, 8), Shape::new(4, 1, 1, 8), Shape::new(4, 1, 1, 4)];
+    for precision in Precision::ALL {
+        d.set_precision(Some(precision));
+        for bits in [0x7fff_ffff, 0x7fc0_0000, 0xffc0_0000, 0x7f80_0000_u32] {
+            let mut values = vec![vec![1.0; 32], vec![1.0; 32]];
+            values[0][8 + 3] = f32::from_bits(bits);
+            let got = run(&mut d, shapes, &values, &Op::Product(p), &|d: &mut dyn Device, [a, b, c], scratch| {
+                d.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch).unwrap();
+            });
+            assert!(got[4..8].iter().all(|v| !v.is_finite()), "{bits:x} in {precision}: {got:?}");
+            assert!(got[..4].iter().chain(&got[8..]).all(|&v| v == 8.0), "{bits:x} in {precision}: {got:?}");
+        }
+    }
+}
