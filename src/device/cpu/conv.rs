@@ -4,7 +4,7 @@
 //! forward and image gradient gather (`conv/gather.rs`), the filter gradient is a product over all places
 //! (`conv/filters.rs`), unpadded image gradients of few channels scatter (`conv/scatter.rs`), filters of one channel a group
 //! vectorise over the channels (`conv/depthwise.rs`), 1 × 1 filters of stride 1 are matrix products of the image as it lies
-//! (`gemm.rs`), and wide 3 × 3 ones of stride 1 take fewer multiply-adds (`conv/winograd.rs`) where `winograd` allows it. No
+//! (`gemm.rs`), and wide 3 × 3 and 5 × 5 ones of stride 1 take fewer multiply-adds (`conv/winograd.rs`) where `winograd` allows it. No
 //! pass makes a batch's columns (im2col): the largest buffers are the packed filters and at most 32 bands of an image with
 //! its padding, or blocks of transformed squares.
 //!

@@ -112,9 +112,9 @@ pub struct Simd {
     copy: CopyFn,
     transpose: TransposeFn,
     accumulate: AccumulateFn,
-    /// From squares of 3, 4 and 6; to squares of 3 and 4.
-    widen: [WidenFn; 3],
-    narrow: [NarrowFn; 2],
+    /// From squares of 2 to 6, and to squares of 2 to 5.
+    widen: [WidenFn; 5],
+    narrow: [NarrowFn; 4],
 }
 
 impl Simd {
@@ -258,7 +258,7 @@ impl Simd {
 }
 
 impl Simd {
-    /// Winograd's transform of `count` channels of the square of `n` (3, 4 or 6) rows and columns that starts at `at` in x, to
+    /// Winograd's transform of `count` channels of the square of `n` (2 to 6) rows and columns that starts at `at` in x, to
     /// the start of y: 6 × 6 cells, to[0] elements apart, whose vectors are to[1] apart.
     #[allow(clippy::too_many_arguments)]
     #[inline]
@@ -270,13 +270,13 @@ impl Simd {
         self.widen_raw(n, x.as_ptr().wrapping_offset(at), square, y, to, count);
     }
 
-    /// As [`widen`](Self::widen), of a square of 3 whose nine cells are the last of the 36 of `y`, without gaps.
-    pub fn widen_in_place(&self, y: &mut [f32]) {
+    /// As [`widen`](Self::widen), of a square of `n` whose n² cells are the last of the 36 of `y`, without gaps.
+    pub fn widen_in_place(&self, n: usize, y: &mut [f32]) {
         let cell = y.len() / 36;
-        let square = Square { steps: [3 * cell, cell], first: [0; 2], end: [3; 2] };
-        let x = y.as_ptr().wrapping_add(27 * cell);
+        let square = Square { steps: [n * cell, cell], first: [0; 2], end: [n; 2] };
+        let x = y.as_ptr().wrapping_add((36 - n * n) * cell);
         assert!(y.len().is_multiple_of(36 * self.lanes));
-        self.widen_raw(3, x, &square, y, [cell, self.lanes], cell);
+        self.widen_raw(n, x, &square, y, [cell, self.lanes], cell);
     }
 
     #[inline]
@@ -286,17 +286,13 @@ impl Simd {
             return;
         }
         assert!(35 * to[0] + (vectors - 1) * to[1] + self.lanes <= y.len(), "a square is written behind y");
-        let kernel = self.widen[match n {
-            3 => 0,
-            4 => 1,
-            _ => 2,
-        }];
+        let kernel = self.widen[n - 2];
         // SAFETY: x and y are in bounds by the assertions here and of the callers, which pass an x apart from y or one whose
         // vectors are read before their places are written; the instructions exist where a Simd was handed out.
         unsafe { kernel(x, square, y.as_mut_ptr(), to, count) }
     }
 
-    /// Winograd's transform back to a square of `n` (3 or 4) rows and columns that starts at `at` in y, of `count` channels of
+    /// Winograd's transform back to a square of `n` (2 to 5) rows and columns that starts at `at` in y, of `count` channels of
     /// 6 × 6 cells, from[0] elements apart, whose vectors are from[1] apart. The bias is
     /// one a channel.
     ///
@@ -330,7 +326,7 @@ impl Simd {
         let then = Then { bias, add: finish.add, relu: finish.relu };
         // SAFETY: in bounds by the assertions above; the caller keeps other threads off y; the instructions exist where a Simd
         // was handed out.
-        unsafe { self.narrow[n - 3](x.as_ptr(), from, y.start.add(at), square, count, then) }
+        unsafe { self.narrow[n - 2](x.as_ptr(), from, y.start.add(at), square, count, then) }
     }
 }
 
@@ -668,8 +664,8 @@ static PORTABLE: Simd = Simd {
     copy: copy_plain,
     transpose: transpose_plain,
     accumulate: accumulate_plain,
-    widen: [widen_plain::<3>, widen_plain::<4>, widen_plain::<6>],
-    narrow: [narrow_plain::<3>, narrow_plain::<4>],
+    widen: [widen_plain::<2>, widen_plain::<3>, widen_plain::<4>, widen_plain::<5>, widen_plain::<6>],
+    narrow: [narrow_plain::<2>, narrow_plain::<3>, narrow_plain::<4>, narrow_plain::<5>],
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -904,8 +900,8 @@ mod x86 {
         copy: copy_avx512,
         transpose: transpose_avx512,
         accumulate: accumulate_avx512,
-        widen: [widen_avx512::<3>, widen_avx512::<4>, widen_avx512::<6>],
-        narrow: [narrow_avx512::<3>, narrow_avx512::<4>],
+        widen: [widen_avx512::<2>, widen_avx512::<3>, widen_avx512::<4>, widen_avx512::<5>, widen_avx512::<6>],
+        narrow: [narrow_avx512::<2>, narrow_avx512::<3>, narrow_avx512::<4>, narrow_avx512::<5>],
     };
 
     #[allow(clippy::too_many_arguments)]
@@ -946,8 +942,8 @@ mod x86 {
         copy: copy_avx2,
         transpose: transpose_plain,
         accumulate: accumulate_avx2,
-        widen: [widen_avx2::<3>, widen_avx2::<4>, widen_avx2::<6>],
-        narrow: [narrow_avx2::<3>, narrow_avx2::<4>],
+        widen: [widen_avx2::<2>, widen_avx2::<3>, widen_avx2::<4>, widen_avx2::<5>, widen_avx2::<6>],
+        narrow: [narrow_avx2::<2>, narrow_avx2::<3>, narrow_avx2::<4>, narrow_avx2::<5>],
     };
 }
 

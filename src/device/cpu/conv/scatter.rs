@@ -19,23 +19,24 @@ fn panels(g: &ConvGeometry, simd: &Simd) -> (usize, usize) {
     (columns.div_ceil(panel), panel)
 }
 
-/// Whether this geometry can be scattered, and takes fewer multiply-adds of vectors than gathered. Enough images that each is
-/// a task, too.
-pub fn wins(g: &ConvGeometry, simd: &Simd) -> bool {
+/// Multiply-adds of vectors where this geometry can be scattered, with enough images that each is a task.
+pub fn cost(g: &ConvGeometry, simd: &Simd) -> Option<usize> {
     let inside =
         |outputs: i32, stride: i32, taps: i32, dilation: i32, input: i32| (outputs - 1) * stride + (taps - 1) * dilation < input;
     let contiguous = g.groups == 1 && g.dilation_w == 1 && g.padding_h == 0 && g.padding_w == 0;
     let whole = inside(g.p, g.stride_h, g.r, g.dilation_h, g.h) && inside(g.q, g.stride_w, g.s, g.dilation_w, g.w);
-    if !contiguous || !whole || g.n < 8 {
-        return false;
-    }
-    let vectors = |columns: i32| size(columns).div_ceil(simd.lanes);
     // Four instructions to add a vector to dx.
-    let scattered = size(g.p * g.q * g.r) * vectors(g.s * g.c) * (size(g.k) + 4);
+    let scattered = || size(g.p * g.q * g.r) * size(g.s * g.c).div_ceil(simd.lanes) * (size(g.k) + 4);
+    (contiguous && whole && g.n >= 8).then(scattered)
+}
+
+/// Whether scattering takes fewer multiply-adds than gathering.
+pub fn wins(g: &ConvGeometry, simd: &Simd) -> bool {
+    let Some(scattered) = cost(g, simd) else { return false };
     let mut gathered = 0;
     phases(g, |rows, columns| {
         let Axis { outputs, taps, .. } = columns.axis;
-        gathered += rows.axis.pairs() * outputs * taps * vectors(g.c) * size(g.k);
+        gathered += rows.axis.pairs() * outputs * taps * size(g.c).div_ceil(simd.lanes) * size(g.k);
     });
     scattered + scattered / 8 < gathered
 }

@@ -1,27 +1,27 @@
-//! 3 × 3 convolutions of stride 1 by Winograd's F(4 × 4, 3 × 3): 4 × 4 outputs of 6 × 6 inputs by 36 products a pair of
-//! channels instead of 144 (`simd/transforms.rs` has the matrices).
+//! 3 × 3 and 5 × 5 convolutions of stride 1 by Winograd's F(4 × 4, 3 × 3) and F(2 × 2, 5 × 5): 4 × 4 (2 × 2) outputs of 6 × 6
+//! inputs by 36 products a pair of channels instead of 144 (100) (`simd/transforms.rs` has the matrices).
 //!
 //! Forward and image gradient (a forward pass of dy through the flipped filters), of some 56 squares and one panel of filters
 //! at a time: 36 products [squares][channels] · [channels][columns], transformed back into y with bias and relu. Many squares
 //! of few channels share the transformed filters, and each task transforms its own squares; few squares of many channels are
-//! shared in their turn, and each task transforms its own panel, so that the filters, four times as large as they were, never
-//! go to memory.
+//! shared in their turn, and each task transforms its own panel, so that the filters, larger than they were, never go to
+//! memory.
 //!
 //! The filter gradient is the same turned round: dw = Gᵀ[Σ over squares of (A·dy·Aᵀ) ⊙ (Bᵀ·x·B)]·G. A task is a range of
 //! filters by a range of channels, whose 36 sums stay in scratch until all its squares are in. Few squares are transformed
 //! once and shared; many by each task, in blocks, and where the ranges are too few tasks, squares are dealt to chunks, whose
 //! partial dw are added in order.
 //!
-//! Cost: 36/144 of the definition's multiply-adds, times 16·⌈p/4⌉·⌈q/4⌉/(p·q) for squares that are cut off; about 100 cycles a
-//! square and vector of channels for each transform.
+//! Cost: 36/144 (36/100) of the definition's multiply-adds, times 16·⌈p/4⌉·⌈q/4⌉/(p·q) for squares that are cut off; about 100
+//! cycles a square and vector of channels for each transform.
 //!
 //! Error: rounding is spread over a square. An output is within (4 + √depth)·ε of Σ over the channels of X·W, X the largest |x|
-//! of the square's inputs and W the sum of the nine |w|, and gradients are likewise (`every_pass_is_within_its_bound` holds
-//! them to it); for inputs of one size, about 1.5 times the error of the definition's own sum. Where neighbours differ by
-//! orders of magnitude, the small ones get the errors of the large ones.
+//! of the square's inputs and W the sum of a filter's |w|, and gradients are likewise (`every_pass_is_within_its_bound` holds
+//! them to it); for inputs of one size, about 1.5 times the error of the definition's own sum, and 4.5 times for 5 × 5 filter
+//! gradients. Where neighbours differ by orders of magnitude, the small ones get the errors of the large ones.
 
 use super::filters::sum_partials;
-use super::{axes, size, spread};
+use super::{axes, scatter, size, spread};
 use crate::device::cpu::Workers;
 use crate::device::cpu::simd::{Finish, Rows, Shared, Simd, Square, Walk};
 use crate::device::{ConvGeometry, Into};
@@ -41,8 +41,8 @@ const SHARED_RANGE: usize = 64;
 const SHARED: usize = 6 << 20;
 /// Floats of all partial filter gradients.
 const PARTIALS: usize = 1 << 21;
-/// Fewer input or output channels than this make products too thin.
-const CHANNELS: usize = 16;
+/// With fewer input or output channels than this the scratch that passes through the cache costs more than is won.
+const CHANNELS: usize = 24;
 /// Cycles to transform a square of one vector of channels, and to transform a vector of filters.
 const TRANSFORM: usize = 100;
 
@@ -59,6 +59,8 @@ struct Squares {
     outputs: [usize; 2],
     /// The input row (column) that tap 0 of output 0 sees; it may lie outside.
     offset: [isize; 2],
+    /// Rows and columns of a square's outputs: 4 or 2.
+    tile: usize,
     /// Rows and columns of squares.
     count: [usize; 2],
     /// Squares of a block, of all images; the last may have fewer.
@@ -66,10 +68,11 @@ struct Squares {
 }
 
 impl Squares {
-    fn new(images: usize, input: [usize; 2], outputs: [usize; 2], offset: [isize; 2]) -> Self {
-        let count = outputs.map(|n| n.div_ceil(4));
+    fn new(images: usize, input: [usize; 2], outputs: [usize; 2], offset: [isize; 2], taps: usize) -> Self {
+        let tile = 7 - taps;
+        let count = outputs.map(|n| n.div_ceil(tile));
         let all = images * count[0] * count[1];
-        Self { images, input, outputs, offset, count, block: all.div_ceil(all.div_ceil(BLOCK).max(1)).max(1) }
+        Self { images, input, outputs, offset, tile, count, block: all.div_ceil(all.div_ceil(BLOCK).max(1)).max(1) }
     }
 
     fn blocks(&self) -> usize {
@@ -96,7 +99,7 @@ impl Squares {
     fn inputs(&self, i: usize, channels: usize) -> (isize, Square) {
         let (image, place) = self.place(i);
         let [h, w] = self.input;
-        let start = [0, 1].map(|axis| 4 * place[axis] as isize + self.offset[axis]);
+        let start = [0, 1].map(|axis| (self.tile * place[axis]) as isize + self.offset[axis]);
         let first = start.map(|start| (-start).clamp(0, 6) as usize);
         let end = [0, 1].map(|axis| (self.input[axis] as isize - start[axis]).clamp(0, 6) as usize);
         let at = (((image * h) as isize + start[0]) * w as isize + start[1]) * channels as isize;
@@ -107,21 +110,15 @@ impl Squares {
     fn outputs(&self, i: usize, channels: usize) -> (usize, Square) {
         let (image, place) = self.place(i);
         let [p, q] = self.outputs;
-        let end = [0, 1].map(|axis| (self.outputs[axis] - 4 * place[axis]).min(4));
-        let at = ((image * p + 4 * place[0]) * q + 4 * place[1]) * channels;
+        let end = [0, 1].map(|axis| (self.outputs[axis] - self.tile * place[axis]).min(self.tile));
+        let at = ((image * p + self.tile * place[0]) * q + self.tile * place[1]) * channels;
         (at, Square { steps: [q * channels, channels], first: [0; 2], end })
     }
 }
 
-/// Whether the filters are 3 × 3 without stride or dilation.
+/// Whether the filters are 3 × 3 or 5 × 5 without stride or dilation.
 fn fits(g: &ConvGeometry) -> bool {
-    (g.r, g.s, g.stride_h, g.stride_w, g.dilation_h, g.dilation_w) == (3, 3, 1, 1, 1, 1)
-}
-
-/// Cycles of the definition's multiply-adds in vectors of so many channels.
-fn direct_cycles(g: &ConvGeometry, depth: usize, columns: usize, simd: &Simd) -> usize {
-    let [rows, _] = axes(g);
-    size(g.n) * rows.pairs() * size(g.q) * 3 * depth * columns.div_ceil(simd.lanes) / 2
+    g.r == g.s && (g.r == 3 || g.r == 5) && [g.stride_h, g.stride_w, g.dilation_h, g.dilation_w] == [1; 4]
 }
 
 /// A forward pass, or an image gradient, cut into tasks by its geometry and the instruction set alone.
@@ -142,23 +139,38 @@ pub struct Winograd<'a> {
 impl<'a> Winograd<'a> {
     /// The forward pass, where it wins.
     pub fn forward(g: &ConvGeometry, simd: &'a Simd) -> Option<Self> {
-        fits(g).then(|| Self::cut_forward(g, simd)).filter(|cut| cut.wins(g))
+        let pairs = || axes(g)[0].pairs() * size(g.q);
+        fits(g).then(|| Self::cut_forward(g, simd)).filter(|cut| cut.wins(cut.gathered(pairs())))
     }
 
     /// The image gradient, where it wins.
     pub fn image(g: &ConvGeometry, simd: &'a Simd) -> Option<Self> {
-        fits(g).then(|| Self::cut_image(g, simd)).filter(|cut| cut.wins(g))
+        // As many pairs of a row and a tap as forward, of rows that are as long as dx's.
+        let gathered = |cut: &Self| cut.gathered(axes(g)[0].pairs() * size(g.w));
+        let other = |cut: &Self| scatter::cost(g, simd).map_or(usize::MAX, |n| size(g.n) * n / 2).min(gathered(cut));
+        fits(g).then(|| Self::cut_image(g, simd)).filter(|cut| cut.wins(other(cut)))
+    }
+
+    /// Cycles of the definition's multiply-adds, of so many pairs of an output of an image and a row of taps.
+    fn gathered(&self, pairs: usize) -> usize {
+        let vectors = self.groups * self.outputs.div_ceil(self.simd.lanes);
+        self.squares.images * pairs * self.taps() * self.depth * vectors / 2
+    }
+
+    /// Rows and columns of a filter.
+    fn taps(&self) -> usize {
+        7 - self.squares.tile
     }
 
     fn cut_forward(g: &ConvGeometry, simd: &'a Simd) -> Self {
         let offset = [g.padding_h, g.padding_w].map(|padding| -(padding as isize));
-        let squares = Squares::new(size(g.n), [size(g.h), size(g.w)], [size(g.p), size(g.q)], offset);
+        let squares = Squares::new(size(g.n), [size(g.h), size(g.w)], [size(g.p), size(g.q)], offset, size(g.r));
         Self::cut(squares, size(g.groups), size(g.c / g.groups), size(g.k / g.groups), simd)
     }
 
     fn cut_image(g: &ConvGeometry, simd: &'a Simd) -> Self {
-        let offset = [g.padding_h, g.padding_w].map(|padding| padding as isize - 2);
-        let squares = Squares::new(size(g.n), [size(g.p), size(g.q)], [size(g.h), size(g.w)], offset);
+        let offset = [g.padding_h, g.padding_w].map(|padding| padding as isize + 1 - g.r as isize);
+        let squares = Squares::new(size(g.n), [size(g.p), size(g.q)], [size(g.h), size(g.w)], offset, size(g.r));
         Self::cut(squares, size(g.groups), size(g.k / g.groups), size(g.c / g.groups), simd)
     }
 
@@ -171,13 +183,13 @@ impl<'a> Winograd<'a> {
         Self { simd, squares, groups, depth, outputs, panel, panels, squares_shared, ranges }
     }
 
-    /// Whether this takes clearly fewer cycles than the definition's multiply-adds.
-    fn wins(&self, g: &ConvGeometry) -> bool {
+    /// Whether this takes clearly fewer cycles than so many.
+    fn wins(&self, others: usize) -> bool {
         let [depths, columns] = [self.depth, self.outputs].map(|n| n.div_ceil(self.simd.lanes));
         let ranges = if self.squares_shared { 1 } else { self.ranges };
         let cycles = self.squares.all() * (CELLS * self.depth * columns / 2 + TRANSFORM * (depths * ranges + columns))
             + TRANSFORM * self.depth * columns;
-        self.depth.min(self.outputs) >= CHANNELS && cycles + cycles / 8 < direct_cycles(g, self.depth, self.outputs, self.simd)
+        self.depth.min(self.outputs) >= CHANNELS && self.groups * (cycles + cycles / 8) < others
     }
 
     /// Floats between two squares' channels.
@@ -230,8 +242,8 @@ impl<'a> Winograd<'a> {
             let columns = self.columns(panel).len();
             let pitch = columns.next_multiple_of(self.simd.lanes);
             let to = &mut to[..CELLS * self.depth * pitch];
-            pack(group, panel * self.panel, columns, &mut to[27 * self.depth * pitch..], pitch);
-            self.simd.widen_in_place(to);
+            pack(group, panel * self.panel, columns, &mut to[(CELLS - self.taps() * self.taps()) * self.depth * pitch..], pitch);
+            self.simd.widen_in_place(self.taps(), to);
         };
         if self.squares_shared {
             spread(workers, shared.len() / 8, block_size, shared, |i, to| self.block(i / blocks, i % blocks, x, to));
@@ -319,7 +331,9 @@ impl<'a> Winograd<'a> {
             let (at, square) = self.squares.outputs(square, self.groups * self.outputs);
             let from = [count * width, simd.lanes];
             // SAFETY: this task alone writes these squares and columns.
-            unsafe { simd.narrow(4, &products[i * width..], from, y, at + column, &square, columns.len(), &finish) }
+            unsafe {
+                simd.narrow(self.squares.tile, &products[i * width..], from, y, at + column, &square, columns.len(), &finish)
+            }
         }
     }
 }
@@ -347,13 +361,13 @@ pub struct Gradient<'a> {
 impl<'a> Gradient<'a> {
     /// The filter gradient, where it wins.
     pub fn new(g: &ConvGeometry, simd: &'a Simd) -> Option<Self> {
-        fits(g).then(|| Self::cut(g, simd)).filter(|cut| cut.wins(g))
+        fits(g).then(|| Self::cut(g, simd)).filter(Self::wins)
     }
 
     fn cut(g: &ConvGeometry, simd: &'a Simd) -> Self {
         let (groups, depth, filters) = (size(g.groups), size(g.c / g.groups), size(g.k / g.groups));
         let offset = [g.padding_h, g.padding_w].map(|padding| -(padding as isize));
-        let squares = Squares::new(size(g.n), [size(g.h), size(g.w)], [size(g.p), size(g.q)], offset);
+        let squares = Squares::new(size(g.n), [size(g.h), size(g.w)], [size(g.p), size(g.q)], offset, size(g.r));
         let panel = simd.vectors(SHARED_RANGE, depth) * simd.lanes;
         let panels = depth.div_ceil(panel);
         // Ranges of about so many filters and channels.
@@ -366,19 +380,31 @@ impl<'a> Gradient<'a> {
         let floats = CELLS * squares.all() * groups * (panels * panel + heights * height);
         let shared = floats <= SHARED && groups * count * heights >= TASKS;
         let (range, count, height, heights) = if shared { (range, count, height, heights) } else { ranges(RANGE) };
-        let most = (PARTIALS / (9 * size(g.k) * depth)).clamp(1, squares.blocks().max(1));
+        let most = (PARTIALS / (size(g.r * g.s) * size(g.k) * depth)).clamp(1, squares.blocks().max(1));
         let chunks = if shared { 1 } else { (2 * TASKS).div_ceil(groups * count * heights).min(most) };
         Self { simd, squares, groups, depth, filters, panel, panels, range, ranges: count, height, heights, shared, chunks }
     }
 
     /// Whether this takes clearly fewer cycles than the definition's multiply-adds.
-    fn wins(&self, g: &ConvGeometry) -> bool {
+    fn wins(&self) -> bool {
         let [depths, columns] = [self.depth, self.filters].map(|n| n.div_ceil(self.simd.lanes));
         let [heights, ranges] = if self.shared { [1, 1] } else { [self.heights, self.ranges] };
         let transforms = depths * heights + columns * ranges;
         let cycles = self.squares.all() * (CELLS * self.filters * depths / 2 + TRANSFORM * transforms)
             + TRANSFORM * self.filters * depths * self.chunks;
-        self.depth.min(self.filters) >= CHANNELS && cycles + cycles / 8 < direct_cycles(g, self.filters, self.depth, self.simd)
+        let places = self.squares.images * self.squares.outputs[0] * self.squares.outputs[1];
+        let direct = places * self.filters * self.filter().div_ceil(self.simd.lanes) / 2;
+        self.depth.min(self.filters) >= CHANNELS && cycles + cycles / 8 < direct
+    }
+
+    /// Rows and columns of a filter.
+    fn taps(&self) -> usize {
+        7 - self.squares.tile
+    }
+
+    /// Floats of a filter.
+    fn filter(&self) -> usize {
+        self.taps() * self.taps() * self.depth
     }
 
     /// Floats of a square's cells in a panel of inputs, and in a range of gradients.
@@ -405,7 +431,7 @@ impl<'a> Gradient<'a> {
     }
 
     fn partials(&self) -> usize {
-        if self.chunks > 1 { self.chunks * self.groups * self.filters * 9 * self.depth } else { 0 }
+        if self.chunks > 1 { self.chunks * self.groups * self.filters * self.filter() } else { 0 }
     }
 
     /// Floats of scratch that [`run`](Self::run) wants.
@@ -477,7 +503,7 @@ impl<'a> Gradient<'a> {
         let dy = &dy[group * self.filters + filters.start..];
         for (i, square) in squares.enumerate() {
             let (at, square) = self.squares.outputs(square, self.groups * self.filters);
-            self.simd.widen(4, dy, at as isize, &square, &mut to[i * self.height..], steps, filters.len());
+            self.simd.widen(self.squares.tile, dy, at as isize, &square, &mut to[i * self.height..], steps, filters.len());
         }
     }
 
@@ -525,14 +551,14 @@ impl<'a> Gradient<'a> {
             }
         }
 
-        let base = if self.chunks > 1 { chunk * self.groups * self.filters * 9 * self.depth } else { 0 };
-        let taps = Square { steps: [3 * self.depth, self.depth], first: [0; 2], end: [3; 2] };
+        let base = if self.chunks > 1 { chunk * self.groups * self.filters * self.filter() } else { 0 };
+        let taps = Square { steps: [self.taps() * self.depth, self.depth], first: [0; 2], end: [self.taps(); 2] };
         let finish = Finish { add, bias: None, relu: false };
         for (i, filter) in filters.clone().enumerate() {
-            let at = base + (group * self.filters + filter) * 9 * self.depth + first;
+            let at = base + (group * self.filters + filter) * self.filter() + first;
             let from = [filters.len() * width, self.simd.lanes];
             // SAFETY: this task alone writes these filters and channels of this partial gradient.
-            unsafe { self.simd.narrow(3, &sums[i * width..], from, to, at, &taps, channels, &finish) }
+            unsafe { self.simd.narrow(self.taps(), &sums[i * width..], from, to, at, &taps, channels, &finish) }
         }
     }
 
@@ -577,7 +603,7 @@ mod tests {
     use super::*;
     use crate::device::Neuron;
 
-    /// n, [h, w], c → k in groups, padding.
+    /// 3 × 3 filters: n, [h, w], c → k in groups, padding.
     fn geometry(n: i32, [h, w]: [i32; 2], [c, k, groups]: [i32; 3], [padding_h, padding_w]: [i32; 2]) -> ConvGeometry {
         let (p, q) = (h + 2 * padding_h - 2, w + 2 * padding_w - 2);
         #[rustfmt::skip]
@@ -587,8 +613,19 @@ mod tests {
         g
     }
 
+    /// As [`geometry`], of 5 × 5 filters.
+    fn five(n: i32, image: [i32; 2], channels: [i32; 3], padding: [i32; 2]) -> ConvGeometry {
+        let g = geometry(n, image, channels, padding);
+        ConvGeometry { r: 5, s: 5, p: g.p - 2, q: g.q - 2, ..g }
+    }
+
     fn cases() -> Vec<ConvGeometry> {
         vec![
+            five(1, [1, 1], [1, 1, 1], [2, 2]),
+            five(3, [7, 9], [20, 50, 1], [0, 0]),
+            five(2, [6, 5], [36, 66, 2], [2, 1]),
+            five(1, [9, 7], [150, 270, 1], [4, 2]),
+            five(9, [8, 8], [32, 16, 1], [2, 2]),
             geometry(1, [1, 1], [1, 1, 1], [1, 1]),
             geometry(2, [4, 4], [16, 32, 1], [1, 1]),
             geometry(3, [7, 7], [40, 70, 1], [1, 1]),
@@ -613,7 +650,7 @@ mod tests {
         let (mut y, mut dx, mut dw) = (vec![f32::NAN; dy.len()], numbers(5, x.len()), numbers(6, w.len()));
 
         let cut = Winograd::cut_forward(g, simd);
-        let steps = 9 * cut.depth;
+        let steps = size(g.r * g.s) * cut.depth;
         let pack = |group: usize, first: usize, columns: usize, panel: &mut [f32], pitch: usize| {
             simd.transpose(&w[(group * cut.outputs + first) * steps..], steps, panel, pitch, columns, steps);
             super::super::clear_tails(panel, pitch, columns);
@@ -680,8 +717,9 @@ mod tests {
             forward(&workers, &g, false, &x64, &w64, None, Neuron::NONE, &mut want[0], &mut []);
             backward_image(&workers, &g, false, &dy64, &w64, &mut want[1], Into::Add, &mut []);
             backward_filters(&workers, &g, false, &x64, &dy64, &mut want[2], Into::Add, &mut []);
+            let taps = size(g.r * g.s);
             // Σ |w| of filter k's channel c.
-            let sum = |k: usize, c: usize| (0..9).map(|tap| f64::from(w[(k * 9 + tap) * cg + c].abs())).sum::<f64>();
+            let sum = |k: usize, c: usize| (0..taps).map(|tap| f64::from(w[(k * taps + tap) * cg + c].abs())).sum::<f64>();
             for simd in Simd::all() {
                 let got = passes(&workers, simd, &g, Into::Add);
                 let cut = Winograd::cut_forward(&g, simd);
@@ -693,7 +731,7 @@ mod tests {
                         sums.iter_mut().zip(&dy[at..]).for_each(|(sum, dy)| *sum += f64::from(dy.abs()));
                     });
                     for (j, size) in dw_sizes.iter_mut().enumerate() {
-                        let (k, c) = (j / (9 * cg), j % cg);
+                        let (k, c) = (j / (taps * cg), j % cg);
                         *size += most[k / kg * cg + c] * sums[k];
                     }
                 }
@@ -701,7 +739,7 @@ mod tests {
                 let cut = Winograd::cut_image(&g, simd);
                 let dx_sizes = sizes(&cut, &dy, |k, c| sum(c / cg * kg + k, c % cg)).iter().map(|s| s + 1.0).collect();
                 let sizes = [y_sizes, dx_sizes, dw_sizes];
-                let depths = [9 * cg, 9 * kg, size(g.n * g.p * g.q)];
+                let depths = [taps * cg, taps * kg, size(g.n * g.p * g.q)];
                 for (pass, name) in ["forward", "image gradient", "filter gradient"].iter().enumerate() {
                     let what = format!("{g:?}, {name}, {}", simd.name);
                     compare(&what, &got[pass], &want[pass], &sizes[pass], depths[pass]);
@@ -710,23 +748,29 @@ mod tests {
         }
     }
 
-    /// The errors of wide layers are at most three times those of the sums that the definition has.
+    /// The errors of wide layers are at most three times those of the sums that the definition has; those of 5 × 5 filter
+    /// gradients, whose matrices cancel more, six times.
     #[test]
     fn errors_are_near_those_of_the_definition() {
+        for g in [geometry(1, [12, 12], [128, 64, 1], [1, 1]), five(1, [8, 8], [128, 64, 1], [2, 2])] {
+            check_errors(&g);
+        }
+    }
+
+    fn check_errors(g: &ConvGeometry) {
         let (workers, simd) = (Workers::new(2), Simd::best());
-        let g = geometry(1, [12, 12], [128, 64, 1], [1, 1]);
-        let [x, w, dy] = x_w_dy(&g);
-        let got = passes(&workers, simd, &g, Into::Set);
+        let [x, w, dy] = x_w_dy(g);
+        let got = passes(&workers, simd, g, Into::Set);
         let [x64, w64, dy64] = [&x, &w, &dy].map(|v| doubles(v));
         let mut want = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
-        forward(&workers, &g, false, &x64, &w64, None, Neuron::NONE, &mut want[0], &mut []);
-        backward_image(&workers, &g, false, &dy64, &w64, &mut want[1], Into::Set, &mut []);
-        backward_filters(&workers, &g, false, &x64, &dy64, &mut want[2], Into::Set, &mut []);
+        forward(&workers, g, false, &x64, &w64, None, Neuron::NONE, &mut want[0], &mut []);
+        backward_image(&workers, g, false, &dy64, &w64, &mut want[1], Into::Set, &mut []);
+        backward_filters(&workers, g, false, &x64, &dy64, &mut want[2], Into::Set, &mut []);
         let mut direct = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
-        let scratch = &mut vec![0.0; super::super::forward_scratch::<f32>(&g, false)];
-        forward(&workers, &g, false, &x, &w, None, Neuron::NONE, &mut direct[0], scratch);
-        backward_image(&workers, &g, false, &dy, &w, &mut direct[1], Into::Set, scratch);
-        let filters = Filters::new(&g, simd);
+        let scratch = &mut vec![0.0; super::super::forward_scratch::<f32>(g, false)];
+        forward(&workers, g, false, &x, &w, None, Neuron::NONE, &mut direct[0], scratch);
+        backward_image(&workers, g, false, &dy, &w, &mut direct[1], Into::Set, scratch);
+        let filters = Filters::new(g, simd);
         filters.run(&workers, &x, &dy, &mut direct[2], Into::Set, &mut vec![0.0; filters.scratch()]);
         for pass in 0..3 {
             let error = |got: &[f32]| {
@@ -734,7 +778,8 @@ mod tests {
                 (squares.sum::<f64>() / got.len() as f64).sqrt()
             };
             let (ours, theirs) = (error(&got[pass]), error(&direct[pass]));
-            assert!(ours <= 3.0 * theirs, "pass {pass}: root mean square error {ours:e} beside {theirs:e}");
+            let most = if g.r == 5 && pass == 2 { 6.0 } else { 3.0 };
+            assert!(ours <= most * theirs, "pass {pass}: root mean square error {ours:e} beside {theirs:e}");
         }
     }
 
@@ -761,6 +806,9 @@ mod tests {
         };
         assert_eq!(taken(&geometry(16, [56, 56], [64, 64, 1], [1, 1])), [true; 3]);
         assert_eq!(taken(&geometry(8, [14, 14], [512, 512, 1], [1, 1])), [true; 3]);
+        assert_eq!(taken(&five(128, [16, 16], [32, 32, 1], [2, 2])), [true; 3]);
+        assert_eq!(taken(&five(32, [27, 27], [96, 256, 2], [2, 2])), [true; 3]);
+        assert_eq!(taken(&five(64, [12, 12], [20, 50, 1], [0, 0])), [false; 3]);
         assert_eq!(taken(&geometry(8, [224, 224], [3, 64, 1], [1, 1])), [false; 3]);
         assert_eq!(taken(&geometry(1, [1, 1], [512, 512, 1], [1, 1])), [false; 3]);
         assert_eq!(taken(&ConvGeometry { stride_w: 2, ..geometry(16, [56, 56], [64, 64, 1], [1, 1]) }), [false; 3]);

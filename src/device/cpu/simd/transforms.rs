@@ -1,17 +1,18 @@
-//! The transforms of Winograd's convolutions F(4 × 4, 3 × 3) (Lavin and Gray 2016, "Fast algorithms for convolutional neural
-//! networks"), vectors of channels at a time.
+//! The transforms of Winograd's convolutions F(4 × 4, 3 × 3) and F(2 × 2, 5 × 5) (Lavin and Gray 2016, "Fast algorithms for
+//! convolutional neural networks"), vectors of channels at a time.
 //!
-//! y = Aᵀ[(G·w·Gᵀ) ⊙ (Bᵀ·x·B)]·A makes 4 × 4 outputs of 6 × 6 inputs with 36 products instead of 144. The matrices interpolate
-//! at 0, ±a, ±b and ∞; with a = 1/√2 and b = √2 their entries stay between 1/6 and 2√2, and rounding errors come out about
-//! 1.5 times those of the sum by its definition, where the usual ±1 and ±2 make it 4 times.
+//! y = Aᵀ[(G·w·Gᵀ) ⊙ (Bᵀ·x·B)]·A makes 4 × 4 (or 2 × 2) outputs of 6 × 6 inputs with 36 products instead of 144 (or 100). The
+//! matrices interpolate at 0, ±a, ±b and ∞, and B is the same for both; with a = 1/√2 and b = √2 their entries stay between 1/6
+//! and 2√2, and rounding errors come out about 1.5 times those of the sum by its definition, where the usual ±1 and ±2 make it 4
+//! times.
 //!
-//! Widening makes 6 of 6 (Bᵀ, inputs), of 4 (A, output gradients) or of 3 (G, filters); narrowing makes 4 of 6 (Aᵀ, outputs)
-//! or 3 (Gᵀ, filter gradients). Each is 12 multiply-adds or fewer, applied to the columns and then to the rows.
+//! Widening makes 6 of 6 (Bᵀ, inputs), of 4 or 2 (A, output gradients) or of 3 or 5 (G, filters); narrowing makes 4 or 2 of 6
+//! (Aᵀ, outputs) or 3 or 5 (Gᵀ, filter gradients). Each is some 12 multiply-adds, applied to the columns and then to the rows.
 
 use super::Lanes;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
-/// Where a transform's square of 6, 4 or 3 rows and columns lies, and which of them there are: the others are 0 where they are
+/// Where a transform's square of 2 to 6 rows and columns lies, and which of them there are: the others are 0 where they are
 /// read, and not written.
 #[derive(Clone, Copy, Debug)]
 pub struct Square {
@@ -83,6 +84,18 @@ unsafe fn widened<S: Lanes, const N: usize>(x: [S::V; 6]) -> [S::V; 6] {
             (even_a, odd_a) = (plus::<S>(x[0], 0.5, x[2]), plus::<S>(x[1], 0.5, x[3]));
             (even_b, odd_b) = (plus::<S>(x[0], 2.0, x[2]), plus::<S>(x[1], 2.0, x[3]));
             last = x[3];
+        } else if N == 2 {
+            first = x[0];
+            (even_a, odd_a) = (x[0], x[1]);
+            (even_b, odd_b) = (x[0], x[1]);
+            last = x[1];
+        } else if N == 5 {
+            first = x[0];
+            even_a = plus::<S>(plus::<S>(times::<S>(-2.0 / 3.0, x[0]), -1.0 / 3.0, x[2]), -1.0 / 6.0, x[4]);
+            odd_a = plus::<S>(times::<S>(-2.0 / 3.0, x[1]), -1.0 / 3.0, x[3]);
+            even_b = plus::<S>(plus::<S>(times::<S>(1.0 / 6.0, x[0]), 1.0 / 3.0, x[2]), 2.0 / 3.0, x[4]);
+            odd_b = plus::<S>(times::<S>(1.0 / 6.0, x[1]), 1.0 / 3.0, x[3]);
+            last = x[4];
         } else {
             first = x[0];
             (even_a, odd_a) = (plus::<S>(times::<S>(-2.0 / 3.0, x[0]), -1.0 / 3.0, x[2]), times::<S>(-2.0 / 3.0, x[1]));
@@ -105,25 +118,41 @@ unsafe fn widened<S: Lanes, const N: usize>(x: [S::V; 6]) -> [S::V; 6] {
 /// # Safety
 /// As for [`Lanes`].
 #[inline(always)]
-unsafe fn narrowed<S: Lanes, const N: usize>(x: [S::V; 6]) -> [S::V; 4] {
+unsafe fn narrowed<S: Lanes, const N: usize>(x: [S::V; 6]) -> [S::V; 5] {
     // SAFETY: the caller's promise.
     unsafe {
+        let zero = S::splat(0.0);
         let (sum_a, sum_b) = (S::add(x[1], x[2]), S::add(x[3], x[4]));
         let (difference_a, difference_b) = (plus::<S>(x[1], -1.0, x[2]), plus::<S>(x[3], -1.0, x[4]));
-        if N == 4 {
-            [
+        match N {
+            4 => [
                 S::add(x[0], S::add(sum_a, sum_b)),
                 plus::<S>(times::<S>(FRAC_1_SQRT_2, difference_a), SQRT_2, difference_b),
                 plus::<S>(times::<S>(0.5, sum_a), 2.0, sum_b),
                 plus::<S>(plus::<S>(x[5], FRAC_1_SQRT_2 / 2.0, difference_a), 2.0 * SQRT_2, difference_b),
-            ]
-        } else {
-            [
-                plus::<S>(plus::<S>(x[0], -2.0 / 3.0, sum_a), 1.0 / 6.0, sum_b),
-                plus::<S>(times::<S>(-SQRT_2 / 3.0, difference_a), SQRT_2 / 6.0, difference_b),
-                plus::<S>(plus::<S>(x[5], -1.0 / 3.0, sum_a), 1.0 / 3.0, sum_b),
-                S::splat(0.0),
-            ]
+                zero,
+            ],
+            2 => [
+                S::add(x[0], S::add(sum_a, sum_b)),
+                plus::<S>(plus::<S>(x[5], FRAC_1_SQRT_2, difference_a), SQRT_2, difference_b),
+                zero,
+                zero,
+                zero,
+            ],
+            _ => {
+                let first = plus::<S>(plus::<S>(x[0], -2.0 / 3.0, sum_a), 1.0 / 6.0, sum_b);
+                let second = plus::<S>(times::<S>(-SQRT_2 / 3.0, difference_a), SQRT_2 / 6.0, difference_b);
+                if N == 3 {
+                    return [first, second, plus::<S>(plus::<S>(x[5], -1.0 / 3.0, sum_a), 1.0 / 3.0, sum_b), zero, zero];
+                }
+                [
+                    first,
+                    second,
+                    plus::<S>(times::<S>(-1.0 / 3.0, sum_a), 1.0 / 3.0, sum_b),
+                    plus::<S>(times::<S>(-SQRT_2 / 6.0, difference_a), SQRT_2 / 3.0, difference_b),
+                    plus::<S>(plus::<S>(x[5], -1.0 / 6.0, sum_a), 2.0 / 3.0, sum_b),
+                ]
+            }
         }
     }
 }
@@ -204,7 +233,7 @@ pub(super) unsafe fn narrow<S: Lanes, const N: usize>(
         for (vector, at) in (0..count).step_by(S::LANES).enumerate() {
             let n = count - at;
             let x = x.add(vector * from[1]);
-            let mut half = [[zero; 6]; 4];
+            let mut half = [[zero; 6]; 5];
             for j in 0..6 {
                 let mut line = [zero; 6];
                 for i in 0..6 {
