@@ -10,5 +10,6 @@ pub mod layer;
 pub mod net;
 pub mod port;
 pub mod report;
+pub mod testing;
 pub mod train;
 pub mod verify;

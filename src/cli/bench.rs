@@ -4,7 +4,6 @@ use super::{DeviceArguments, Failure, Result, config::ConfigArguments, table};
 use crate::bench::{self, Comparison, Conditions, Effort, NetTime, PassTime, Peaks, Subject};
 use crate::config::NetSpec;
 use crate::data::Loader;
-use crate::device::{self, Device};
 use crate::net::{BatchBytes, Purpose};
 use crate::report::roofline;
 use crate::train::{Error, Setup};
@@ -95,7 +94,7 @@ pub(super) fn run(a: Arguments) -> Result {
     let device = device.name();
     let effort = Effort { repeats: a.repeats, seconds: a.seconds, warm_up: a.warm_up, step_only: a.step_only };
     let mut bar = super::progress::bar("timing");
-    let peaks = if a.step_only { None } else { Some(Peaks::measure(|| a.open())?) };
+    let peaks = if a.step_only { None } else { Some(Peaks::measure(|| a.device.open_again())?) };
     let conditions = Conditions { effort, peaks, gpu: gpu(&device) };
     let (mut nets, mut failed) = (Vec::new(), Vec::new());
     match &work {
@@ -159,13 +158,6 @@ fn read_baseline(path: &Path) -> Result<Vec<NetTime>> {
 }
 
 impl Arguments {
-    /// The device again, saying nothing.
-    fn open(&self) -> device::Result<Box<dyn Device>> {
-        let (mut device, _) = device::open(&self.device.device, self.device.threads)?;
-        device.set_precision(None);
-        Ok(device)
-    }
-
     fn sets(&self) -> Option<String> {
         self.batch.map(|batch| format!("train.batch={batch}"))
     }
@@ -196,7 +188,7 @@ impl Arguments {
             Subject::Net(spec) => self.time_net(*spec, conditions, progress),
             Subject::Single(spec, images) => {
                 let layer = &spec.layers[0];
-                let mut device = self.open()?;
+                let mut device = self.device.open_again()?;
                 device.set_precision(spec.train.precision);
                 let times = bench::time_single(layer, images, device, conditions)?;
                 times.map_err(|misfit| Failure::new(format!("layer '{}' does not fit its images: {misfit:?}", layer.name)))
@@ -207,7 +199,7 @@ impl Arguments {
     fn time_net(&self, spec: NetSpec, conditions: &Conditions, progress: &mut dyn FnMut(usize, usize)) -> Result<NetTime> {
         let setup = Setup::for_shapes(spec)?;
         let batch = setup.micro_batch();
-        let mut net = setup.net(batch, self.open()?, Purpose::Train)?;
+        let mut net = setup.net(batch, self.device.open_again()?, Purpose::Train)?;
         setup.initialise(&mut net)?;
         let mut loader = Loader::test(setup.data.train.clone(), batch)?;
         let images = loader.next()?;

@@ -9,6 +9,7 @@ mod data;
 mod devices;
 mod diagnose;
 mod export;
+mod features;
 mod find_lr;
 mod import;
 mod layers;
@@ -88,10 +89,12 @@ enum Command {
     Train(train::Arguments),
     /// Go on with a run from its newest whole checkpoint, bit for bit
     Resume(resume::Arguments),
-    /// Measure a run's loss and error on its test set
+    /// Measure a run's loss and error on its test set, by one view or many
     Test(test::Arguments),
-    /// Classify image files with a run's net
+    /// Classify image files with a run's net, or draw where in an image it sees a class
     Predict(predict::Arguments),
+    /// Write what a layer of a run's net makes of images to a .npy or .safetensors file
+    Features(features::Arguments),
     /// Draw a run's curves and filters as PNG files
     Show(show::Arguments),
     /// Make a page of a run: curves, filters, hidden units, errors, the net
@@ -162,6 +165,13 @@ impl DeviceArguments {
         eprintln!("device: {name}{precision}");
         Ok(device)
     }
+
+    /// Opens the device once more, in its own precision, saying nothing: for all nets of a command but the first.
+    fn open_again(&self) -> device::Result<Box<dyn Device>> {
+        let (mut device, _) = device::open(&self.device, self.threads)?;
+        device.set_precision(None);
+        Ok(device)
+    }
 }
 
 /// Runs the command of this process's arguments. Exit status: 0 done, 1 failed, 2 wrong arguments or config, 130
@@ -172,6 +182,7 @@ pub fn main() -> ExitCode {
         Command::Resume(a) => resume::run(a),
         Command::Test(a) => test::run(a),
         Command::Predict(a) => predict::run(a),
+        Command::Features(a) => features::run(a),
         Command::Show(a) => show::run(a),
         Command::Report(a) => report::run(a),
         Command::Watch(a) => watch::run(a),

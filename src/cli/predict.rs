@@ -2,28 +2,46 @@
 
 use super::test::Which;
 use super::{DeviceArguments, Failure, Result, table};
-use crate::data::{ImageShape, decode};
-use crate::device::{Place, Shape, StepValues, Tensor};
-use crate::layer::Phase;
-use crate::net::{BatchBytes, Graph, Net, Purpose};
-use crate::report::study::{is_probable, softmax};
-use crate::train::{self, Run};
+use crate::config::NetSpec;
+use crate::data::ImageShape;
+use crate::data::decode::{self, Picture};
+use crate::device::Shape;
+use crate::net::Graph;
+use crate::report::{self, heat::HeatMap};
+use crate::testing::Predictor;
+use crate::testing::subnet::Dense;
+use crate::testing::views::{Kind, Views};
+use crate::train::checkpoint::Checkpoint;
+use crate::train::{Run, files};
 use clap::Args;
 use serde::Serialize;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Images that go through the net at once, at most.
 const BATCH: usize = 64;
 
+/// Bytes of an image file that comes from standard input, at most.
+const MOST_INPUT: u64 = 1 << 28;
+
 /// The arguments of `predict`.
 #[derive(Args)]
 pub struct Arguments {
     /// The run's folder
     run: PathBuf,
-    /// Image files, and folders of them
+    /// Image files, and folders of them; - is an image from standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
+    /// Draw where in the one image the net sees a class, by a window that slides over it, as a PNG file
+    #[arg(long, value_name = "FILE")]
+    heat_map: Option<PathBuf>,
+    /// The class of --heat-map: its name or number [default: the likeliest]
+    #[arg(long, value_name = "CLASS", requires = "heat_map")]
+    class: Option<String>,
+    /// What --heat-map resizes the image's shorter side to [default: twice what the net sees]
+    #[arg(long, value_name = "PIXELS", requires = "heat_map")]
+    scale: Option<std::num::NonZeroU16>,
     #[command(flatten)]
     which: Which,
     /// Print the N most probable classes
@@ -64,22 +82,10 @@ struct Unread {
     error: String,
 }
 
-/// A net that makes predictions.
-struct Predictor {
-    net: Net,
-    output: Tensor,
-    /// The output is probabilities already, of one class each or each of its own.
-    probabilities: bool,
-    names: Vec<String>,
-    top: usize,
-}
-
 pub(super) fn run(a: Arguments) -> Result {
-    let (files, mut failed) = files(&a.images);
     // Neither the data that the net was trained on nor its labels are needed: a checkpoint holds what is.
     let spec = super::config::load_run(&Run::config(&a.run)?, &[])?;
     let (found, path) = a.which.load(&a.run)?;
-    let normalisation = train::normalisation_of(&found, &path)?;
     if spec.data.pairs {
         return Err(Failure::new("the net was trained on pairs of images, and an image file is one; `convnet test` tests it"));
     }
@@ -87,20 +93,16 @@ pub(super) fn run(a: Arguments) -> Result {
     if !(1..=4).contains(&c) {
         return Err(Failure::new(format!("the net sees images of {c} channels; image files have 1 to 4")));
     }
+    let (files, mut failed) = listed(&a.images);
+    if let Some(to) = &a.heat_map {
+        let ([image], []) = (files.as_slice(), failed.as_slice()) else {
+            return Err(Failure::usage("--heat-map is of one image file"));
+        };
+        return heat_map(&a, &spec, (&found, &path), image, to);
+    }
     let shape = Shape::new(files.len().clamp(1, BATCH), h, w, c);
-    let mut graph = Graph::new(&spec, shape, found.state.data.classes)?;
-    graph.fold();
-    let Some(prediction) = graph.prediction() else {
-        return Err(Failure::new("the net has no output to predict with"));
-    };
-    let probabilities = is_probable(&graph, prediction);
-    let mut device = a.device.open(spec.train.precision)?;
-    device.set_winograd(spec.train.winograd);
-    let net = Net::new(graph, device, Purpose::Infer, shape, &normalisation.mean, normalisation.scale);
-    let mut net = net.map_err(|(error, _)| error)?;
-    train::load_parameters(&mut net, &found, &path)?;
-    let output = net.plan.nodes[prediction].output.expect("a prediction is an output");
-    let mut predictor = Predictor { net, output, probabilities, names: found.state.data.class_names, top: a.top };
+    let mut predictor = Predictor::new(&spec, shape, &found, &path, a.device.open(spec.train.precision)?)?;
+    let outputs = predictor.output().image();
 
     let mut bar = super::progress::bar("predicting");
     let mut predicted: Vec<Predicted> = Vec::new();
@@ -114,8 +116,12 @@ pub(super) fn run(a: Arguments) -> Result {
             Err(error) => failed.push(Unread { path: file.clone(), error }),
         }
         if paths.len() == shape.n || i + 1 == files.len() {
-            let predictions = predictor.predict(&mut pixels, paths.len())?;
-            predicted.extend(paths.drain(..).zip(predictions).map(|(path, predictions)| Predicted { path, predictions }));
+            if !paths.is_empty() {
+                let probabilities = predictor.probabilities(&mut pixels, paths.len(), outputs)?;
+                let best = probabilities.chunks(outputs).map(|p| best(p, &found.state.data.class_names, a.top));
+                predicted.extend(paths.drain(..).zip(best).map(|(path, predictions)| Predicted { path, predictions }));
+            }
+            pixels.clear();
         }
         bar.at(i + 1, files.len());
     }
@@ -141,7 +147,7 @@ fn print(image: &Predicted) {
 }
 
 /// The files that the arguments name, folders replaced by the image files in them, sorted; and what is not there.
-fn files(arguments: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unread>) {
+fn listed(arguments: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unread>) {
     let (mut files, mut failed) = (Vec::new(), Vec::new());
     for argument in arguments {
         if !argument.is_dir() {
@@ -164,51 +170,90 @@ fn files(arguments: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unread>) {
     (files, failed)
 }
 
-/// An image file's pixels as the net sees them: its channels, its size.
-fn read(path: &Path, to: Shape) -> Result<Vec<u8>, String> {
-    if !std::fs::metadata(path).map_err(|e| e.to_string())?.is_file() {
-        // A pipe would be waited for.
-        return Err("this is no file".into());
+/// As [`listed`], where all of them are needed.
+pub(super) fn image_files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let (files, failed) = listed(arguments);
+    match failed.first() {
+        Some(Unread { path, error }) => Err(Failure::new(format!("cannot read {}: {error}", path.display()))),
+        None => Ok(files),
     }
-    let picture = decode::decode(&std::fs::read(path).map_err(|e| e.to_string())?, Some(to.c))?;
+}
+
+/// An image file, or what comes from standard input, with so many channels.
+fn picture(path: &Path, channels: usize) -> Result<Picture, String> {
+    let mut bytes = Vec::new();
+    if path.as_os_str() == "-" {
+        let read = std::io::stdin().lock().take(MOST_INPUT + 1).read_to_end(&mut bytes);
+        read.map_err(|e| e.to_string())?;
+        if bytes.len() as u64 > MOST_INPUT {
+            return Err(format!("it has more than {MOST_INPUT} bytes"));
+        }
+    } else {
+        if !std::fs::metadata(path).map_err(|e| e.to_string())?.is_file() {
+            // A pipe would be waited for.
+            return Err("this is no file".into());
+        }
+        bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+    }
+    decode::decode(&bytes, Some(channels))
+}
+
+/// An image file's pixels as the net sees them: its channels, its size.
+pub(super) fn read(path: &Path, to: Shape) -> Result<Vec<u8>, String> {
+    let picture = picture(path, to.c)?;
     let (shape, ImageShape { h, w, .. }) = (ImageShape::new(to.h, to.w, to.c), picture.shape);
     let mut pixels = vec![0; shape.bytes()];
     picture.fit(decode::Part { left: 0.0, top: 0.0, width: w as f64, height: h as f64 }, shape, &mut pixels);
     Ok(pixels)
 }
 
-impl Predictor {
-    /// The most probable classes of each of the first `count` images, which are taken out of `pixels`.
-    fn predict(&mut self, pixels: &mut Vec<u8>, count: usize) -> Result<Vec<Vec<Prediction>>> {
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let shape = self.net.graph.images;
-        pixels.resize(shape.elements(), 0);
-        let (places, labels) = (vec![Place::default(); shape.n], vec![0; shape.n]);
-        self.net.feed(BatchBytes { images: pixels, places: &places, labels: &labels })?;
-        self.net.set_step(StepValues {
-            seed: 0,
-            step: 0,
-            first_image: 0,
-            images: count as u32,
-            gradient_scale: 0.0,
-            learning_rate: 0.0,
-            momentum: 0.0,
-        })?;
-        self.net.forward(Phase::Test)?;
-        let outputs = self.net.read(self.output)?;
-        pixels.clear();
-        Ok(outputs.chunks(self.output.shape.image()).take(count).map(|scores| self.best(scores)).collect())
-    }
+fn class_name(names: &[String], class: usize) -> String {
+    names.get(class).cloned().unwrap_or_else(|| class.to_string())
+}
 
-    fn best(&self, scores: &[f64]) -> Vec<Prediction> {
-        let probabilities = if self.probabilities { scores.to_vec() } else { softmax(scores) };
-        let mut order: Vec<usize> = (0..scores.len()).collect();
-        // Of equal ones the first is the prediction, as everywhere.
-        order.sort_by(|&i, &j| probabilities[j].total_cmp(&probabilities[i]));
-        let name = |class: usize| self.names.get(class).cloned().unwrap_or_else(|| class.to_string());
-        let prediction = |&class: &usize| Prediction { class, name: name(class), probability: probabilities[class] };
-        order.iter().take(self.top).map(prediction).collect()
-    }
+/// The most probable classes.
+fn best(probabilities: &[f64], names: &[String], top: usize) -> Vec<Prediction> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    // Of equal ones the first is the prediction, as everywhere.
+    order.sort_by(|&i, &j| probabilities[j].total_cmp(&probabilities[i]));
+    let prediction = |&class: &usize| Prediction { class, name: class_name(names, class), probability: probabilities[class] };
+    order.iter().take(top).map(prediction).collect()
+}
+
+/// Draws where in an image the net sees a class.
+fn heat_map(a: &Arguments, spec: &NetSpec, (found, path): (&Checkpoint, &Path), image: &Path, to: &Path) -> Result {
+    let [h, w, c] = found.state.data.shape;
+    let net = ImageShape::new(h, w, c);
+    let graph = Graph::new(spec, Shape::new(1, h, w, c), found.state.data.classes)?;
+    let dense = Dense::new(spec, &graph)?;
+    let read = |e: String| Failure::new(format!("cannot read {}: {e}", image.display()));
+    let picture = picture(image, c).map_err(read)?;
+    let scale = a.scale.map_or(2 * h.min(w), |scale| usize::from(scale.get()));
+    let views = Views { kind: Kind::Dense, scales: vec![scale], offsets: 1 };
+    let passes = views.passes(picture.shape, net, Some(&dense))?;
+    let scaled = passes[0].scaled;
+    let mut pixels = passes[0].resize(picture);
+    let picture = Picture { shape: scaled, pixels: pixels.clone() };
+    let images = Shape::new(1, scaled.h, scaled.w, scaled.c);
+    let mut predictor = Predictor::dense(&dense, images, found, path, a.device.open(spec.train.precision)?)?;
+    let y = predictor.output();
+    let probabilities = predictor.probabilities(&mut pixels, 1, y.c)?;
+    let names = &found.state.data.class_names;
+    let of = |class: usize| probabilities.iter().skip(class).step_by(y.c).copied();
+    let class = match &a.class {
+        None => (0..y.c).max_by(|&i, &j| of(i).sum::<f64>().total_cmp(&of(j).sum())).unwrap_or(0),
+        Some(name) => {
+            let number = || name.parse().ok().filter(|class| *class < y.c);
+            let known = names.iter().position(|n| n == name).or_else(number);
+            known.ok_or_else(|| Failure::usage(format!("--class {name}: no class has this name or number")))?
+        }
+    };
+    let step = dense.stride(h, w, c).unwrap_or(1) as f64;
+    let middle = [h as f64 / 2.0, w as f64 / 2.0];
+    let map = HeatMap { rows: y.h, columns: y.w, values: of(class).collect(), first: middle, step: [step; 2] };
+    files::replace(to, &report::png(&map.over(&picture))?)?;
+    let most = table::percent(map.values.iter().copied().fold(0.0, f64::max));
+    let class = class_name(names, class);
+    super::print(format!("{}: '{class}' in {} × {} windows, at most {most}", to.display(), y.h, y.w));
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,10 +5,13 @@
 //! to do with its test images, what [`signs`] makes of that and of the curves, and the templates in `html/`.
 
 pub mod chart;
+pub mod confusion;
 pub mod curves;
 pub mod diagram;
 pub mod filters;
+pub mod heat;
 pub mod page;
+pub mod reliability;
 pub mod roofline;
 pub mod signs;
 pub mod study;

@@ -6,6 +6,7 @@ use crate::data::Loader;
 use crate::device::{Neuron, StepValues};
 use crate::layer::Role;
 use crate::net::{BatchBytes, Graph, Input, Net};
+use crate::testing::{is_probable, softmax};
 use crate::train::{Result, Setup};
 use image::{Rgb, RgbImage};
 use std::collections::BTreeMap;
@@ -133,7 +134,10 @@ impl Study {
 
     /// Adds one image.
     fn add(&mut self, scores: &[f64], probable: bool, label: usize, image: impl FnOnce() -> (RgbImage, String)) {
-        let p = if probable { scores.to_vec() } else { softmax(scores) };
+        let mut p = scores.to_vec();
+        if !probable {
+            softmax(&mut p);
+        }
         // Of equal ones the first is the prediction, as everywhere.
         let predicted = (0..p.len()).fold(0, |best, i| if p[i] > p[best] { i } else { best });
         *self.confusion.counts.entry((label, predicted)).or_default() += 1;
@@ -153,19 +157,6 @@ impl Study {
         self.worst.insert(at, Mistake { image, origin, label, of_label, top });
         self.worst.truncate(WORST);
     }
-}
-
-/// eˣ / Σ eˣ.
-pub fn softmax(scores: &[f64]) -> Vec<f64> {
-    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let exponentials: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.into_iter().map(|e| e / sum).collect()
-}
-
-/// Whether a prediction's outputs are probabilities already, of one class each or each of its own.
-pub fn is_probable(graph: &Graph, prediction: usize) -> bool {
-    matches!(graph.nodes[prediction].role(), Role::Softmax | Role::Neuron(Neuron::Logistic))
 }
 
 /// The last of the nodes that a node computes beside its own: where they are done, its output is theirs.

@@ -28,6 +28,23 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     done.and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))))
 }
 
+/// As [`replace`], of a file that `fill` writes piece by piece.
+pub fn replace_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let new = temporary(path);
+    let written = File::create(&new).map_err(Error::file("create", path)).and_then(|file| {
+        let mut buffered = std::io::BufWriter::new(file);
+        fill(&mut buffered)?;
+        let file = buffered.into_inner().map_err(|e| Error::file("write", path)(e.into_error()))?;
+        file.sync_all().map_err(Error::file("write", path))
+    });
+    let done = written.and_then(|()| fs::rename(&new, path).map_err(Error::file("rename to", path)));
+    if done.is_err() {
+        // As in `replace`.
+        let _ = fs::remove_file(&new);
+    }
+    done.and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))))
+}
+
 /// Makes a folder that appears under its name only when `fill` has filled it.
 pub fn new_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let new = temporary(path);
