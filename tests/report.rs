@@ -7,7 +7,7 @@ use common::{Folder, RESUME, SMALL};
 use convnet::config::NetSpec;
 use convnet::device::Shape;
 use convnet::net::Graph;
-use convnet::report::diagram;
+use convnet::report::{diagram, study};
 use convnet::train::{Split, read_lines};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -71,8 +71,8 @@ fn a_run_without_its_images_has_a_page() {
     folder.convnet(&["report", "nothing"]).failed(1, &["nothing", "no folder"]);
 }
 
-/// Nets that are no chains are drawn, too, with an edge for each input that is a layer or the images; an edge that passes rows
-/// ends where its layer is.
+/// Nets that are no chains are drawn, too, with an edge for each input that is a layer or the images, and no box over another.
+/// What a Siamese net makes of an image is no class.
 #[test]
 fn nets_of_any_form_are_drawn() {
     for name in ["resnet-18", "googlenet", "siamese", "two-scale"] {
@@ -84,6 +84,8 @@ fn nets_of_any_form_are_drawn() {
             _ => Shape::new(1, 224, 224, 3),
         };
         let graph = Graph::new(&spec, shape, 2).unwrap();
+        let prediction = graph.prediction().unwrap();
+        assert_eq!(study::classifies(&graph, prediction), name != "siamese", "{name}");
         let svg = diagram::svg(&graph).unwrap();
         let riding = graph.nodes.iter().filter(|n| n.name.ends_with(".neuron")).count();
         assert_eq!(count(&svg, "<rect"), 1 + graph.nodes.len() - riding, "{name}");

@@ -79,7 +79,8 @@ impl Study {
         let source = &setup.data.test;
         let mut tests = Loader::test(source.clone(), net.batch())?;
         let batches = tests.batches();
-        let prediction = net.graph.prediction().filter(|&p| net.graph.nodes[p].layer.output().image() == setup.data.classes);
+        let as_many = |p: &usize| net.graph.nodes[*p].layer.output().image() == setup.data.classes;
+        let prediction = net.graph.prediction().filter(|p| as_many(p) && classifies(&net.graph, *p));
         let probable = prediction.is_some_and(|p| is_probable(&net.graph, p));
         let mut samples: Vec<(usize, units::Sample)> = hidden_layers(&net.graph);
         let mut study = Self {
@@ -157,6 +158,15 @@ impl Study {
         self.worst.insert(at, Mistake { image, origin, label, of_label, top });
         self.worst.truncate(WORST);
     }
+}
+
+/// Whether a prediction's outputs are about one class each: what a Siamese net tells pairs by, or an autoencoder restores, is not.
+pub fn classifies(graph: &Graph, prediction: usize) -> bool {
+    let scored = |i: usize| {
+        let cost = &graph.nodes[i];
+        ["logistic-regression", "hinge"].contains(&cost.kind.as_str()) && cost.inputs.first() == Some(&Input::Node(prediction))
+    };
+    is_probable(graph, prediction) || graph.costs().any(scored)
 }
 
 /// The last of the nodes that a node computes beside its own: where they are done, its output is theirs.
