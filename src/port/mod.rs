@@ -1,6 +1,6 @@
 //! Nets and weights of other programs, in and out: Caffe's `.caffemodel`, darknet's `.weights`, PyTorch's state dicts as
 //! `.safetensors`, and ONNX, which has the net as well. A file's tensors find their parameters by name or by order, and must
-//! have their extents; elements are put in our order ([`layout`]). What is read is finite and fits, or an error names the layer
+//! have their extents; elements are put in our order (`layout.rs`). What is read is finite and fits, or an error names the layer
 //! and the tensor; a file makes no more memory than a few times its size.
 
 mod caffe;

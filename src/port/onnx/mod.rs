@@ -1,5 +1,5 @@
-//! ONNX (onnx.ai, `onnx/onnx.proto`): a net as a graph of operators with its weights. [`write`] writes the layers that it has
-//! operators for; [`read`] makes a config and weights of the operators that have layers here. Tensors are images × channels ×
+//! ONNX (onnx.ai, `onnx/onnx.proto`): a net as a graph of operators with its weights. [`write()`] writes the layers that it has
+//! operators for; [`read()`] makes a config and weights of the operators that have layers here. Tensors are images × channels ×
 //! rows × columns, or images × channels.
 
 mod read;
