@@ -185,8 +185,8 @@ fn learning_settings_can_be_changed_on_resume_and_others_cannot() {
     assert_eq!(at, (1..=12).map(|i| 5 * i).collect::<Vec<_>>(), "no gap, no repeat");
 }
 
-/// A line of metrics.jsonl has the keys that scripts read; epochs and rates are those of its step; train and test lines
-/// come in order.
+/// A line of metrics.jsonl has the keys that scripts read, and the last train line before a test the layers' weights too;
+/// epochs and rates are those of its step; train and test lines come in order.
 #[test]
 fn metrics_have_the_documented_keys() {
     let folder = Folder::new(SMALL);
@@ -195,7 +195,10 @@ fn metrics_have_the_documented_keys() {
     let keys =
         ["data_wait", "epoch", "error", "error_top5", "images_per_second", "learning_rate", "loss", "seconds", "split", "step"];
     for line in text.lines() {
-        let json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        let mut json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        let weights = json.remove("weights");
+        let before_a_test = json["split"] == "train" && (json["step"] == 50 || json["step"] == 100);
+        assert_eq!(weights.is_some(), before_a_test, "{line}");
         let mut found: Vec<&str> = json.keys().map(String::as_str).collect();
         found.sort_unstable();
         assert_eq!(found, keys);
