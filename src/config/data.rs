@@ -17,10 +17,10 @@ pub struct DataSpec {
     pub mean: Mean,
     /// What the difference is multiplied by. Default `std`.
     pub scale: Scale,
-    /// Only the first so many training images.
+    /// Only so many training images: the first, or of image files ones evenly spread, so that classes in turn all have some.
     #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
     pub train_images: Option<usize>,
-    /// Only the first so many test images.
+    /// Only so many test images, likewise.
     #[serde(deserialize_with = "some_at_least_one", skip_serializing_if = "Option::is_none")]
     pub test_images: Option<usize>,
     /// How training images are varied. Default: not at all.

@@ -209,9 +209,9 @@ impl fmt::Debug for DataSet {
 /// What [`open`] is asked beyond the source's name.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Take only the first so many training images; of a synthetic set, make so many.
+    /// Take only so many training images: the first, of image files ones evenly spread; of a synthetic set, make so many.
     pub train: Option<usize>,
-    /// Take only the first so many test images; of a synthetic set, make so many.
+    /// Take only so many test images, likewise.
     pub test: Option<usize>,
     /// The number of classes, where the files do not tell or tell too few.
     pub classes: Option<usize>,
