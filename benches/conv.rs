@@ -30,7 +30,7 @@ const NETS: &[Net] = &[
         &[(1, Conv(28, 1, 20, 5, 1, 0, 1, false)), (1, Conv(12, 20, 50, 5, 1, 0, 1, true)), (1, Fc(800, 500)), (1, Fc(500, 10))],
     ),
     (
-        "cifar-quick",
+        "cifar10-quick",
         128,
         &[
             (1, Conv(32, 3, 32, 5, 1, 2, 1, false)),

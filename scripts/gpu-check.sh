@@ -41,7 +41,7 @@ step "devices" 20 "$convnet" devices
 step "verify" 120 "$convnet" verify --device cuda
 step "LeNet" 90 "$convnet" train "$configs/lenet.toml" --device cuda --out "$out/whole"
 step "killed and resumed" 100 resumed
-for net in lenet cifar-quick; do
+for net in lenet cifar10-quick; do
     step "bench $net" 60 "$convnet" bench "$configs/$net.toml" --device cuda
 done
 echo "$report"

@@ -275,7 +275,7 @@ fn summary_tells_parameters_multiply_adds_and_the_memory_that_is_allocated() {
     let here = Folder::new(SMALL);
     let text = here.convnet(&["summary", lenet]).ended(0).stdout;
     assert!(text.contains("431,080") && text.contains("2,293,000"), "{text}");
-    let configs = ["configs/lenet.toml", "configs/cifar-quick.toml", "pixel", "micro"];
+    let configs = ["configs/lenet.toml", "configs/cifar10-quick.toml", "pixel", "micro"];
     for config in configs {
         let (path, sets) = match config {
             "pixel" => (here.path("net.toml"), vec!["data.mean=\"pixel\""]),
@@ -444,7 +444,7 @@ fn no_tensor_is_overwritten_while_it_is_needed() {
 // ---- what the tests are made of ----
 
 const CONFIGS: [&str; 6] =
-    [include_str!("../configs/lenet.toml"), include_str!("../configs/cifar-quick.toml"), SMALL, DAG, IN_PLACE, COSTS];
+    [include_str!("../configs/lenet.toml"), include_str!("../configs/cifar10-quick.toml"), SMALL, DAG, IN_PLACE, COSTS];
 
 fn with_dropout(config: &str) -> String {
     let dropout = "[[layer]]\nname = \"dropout1\"\ntype = \"dropout\"\n[[layer]]\nname = \"fc2\"";

@@ -142,7 +142,7 @@ def torchvision(name):
 
 NETS = {
     "lenet": lenet,
-    "cifar-quick": cifar_quick,
+    "cifar10-quick": cifar_quick,
     "alexnet": alexnet,
     "alexnet-one-weird-trick": alexnet_one_weird_trick,
     "overfeat-fast": overfeat_fast,

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SINGLES = tomllib.loads((HERE.parent / "singles.toml").read_text())
 SUITES = {
-    "goals": "lenet:64 cifar-quick:128 alexnet:32 alexnet-one-weird-trick:128 resnet-18:16 vgg-d:8".split(),
+    "goals": "lenet:64 cifar10-quick:128 alexnet:32 alexnet-one-weird-trick:128 resnet-18:16 vgg-d:8".split(),
     "convnet-benchmarks": "alexnet-one-weird-trick:128 overfeat-fast:128 vgg-a:64 googlenet:128".split()
     + list(SINGLES["convnet-benchmarks"]),
     "kernels": list(SINGLES["kernels"]),

@@ -40,7 +40,7 @@ const PARAMETERS: &[(&str, usize)] = &[
     // torchvision's AlexNet_Weights, num_params.
     ("alexnet-one-weird-trick", 61_100_840),
     // Caffe's cifar10_quick: 2,432 + 25,632 + 51,264 + 65,600 + 650.
-    ("cifar-quick", 145_578),
+    ("cifar10-quick", 145_578),
     // Caffe's bvlc_googlenet: 6,998,552 without the auxiliary classifiers, which have 3,188,840 and 3,190,888.
     ("googlenet", 13_378_280),
     // conv 4,864 + 102,464; local, on 6×6 places, 36·(576 + 1)·32 + 36·(288 + 1)·32; fc 11,530.
@@ -115,7 +115,7 @@ fn the_readme_lists_every_config() {
 #[test]
 fn multiply_adds_are_the_published_ones() {
     let count = |name: &str| graph(name, &[]).multiply_adds();
-    assert_eq!((count("lenet"), count("lenet-shift"), count("cifar-quick")), (2_293_000, 2_293_000, 12_354_176));
+    assert_eq!((count("lenet"), count("lenet-shift"), count("cifar10-quick")), (2_293_000, 2_293_000, 12_354_176));
     for (name, net) in golden()["nets"].as_object().unwrap() {
         let billions = count(name) as f64 / 1e9;
         assert!((billions - net["billions"].as_f64().unwrap()).abs() <= 0.0005 + 1e-9, "{name}: {billions}, {}", net["billions"]);
