@@ -216,3 +216,68 @@ fn a_folder_that_is_no_run_is_told() {
         assert!(done.status.code() == Some(1) && error.contains("no run"), "{error}");
     }
 }
+
+/// Image files are cut as those of a test set: the shorter side resized to `data.size`, the middle of it, and nothing stretched. So
+/// both make the same features, bit for bit, of wide and of tall pictures.
+#[test]
+fn files_are_cut_as_the_test_set_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mut state = 1u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    for (set, class, count) in [("train", "a", 4), ("train", "b", 4), ("val", "a", 3), ("val", "b", 2)] {
+        fs::create_dir_all(path(&format!("data/{set}/{class}"))).unwrap();
+        for i in 0..count {
+            let (w, h) = if i % 2 == 0 { (40, 24) } else { (20, 33) };
+            let picture = RgbImage::from_fn(w, h, |_, _| Rgb([noise(), noise(), noise()]));
+            picture.save(path(&format!("data/{set}/{class}/{i}.png"))).unwrap();
+        }
+    }
+    let config = format!(
+        r#"
+name = "cut"
+[data]
+source = {:?}
+size = 16
+shape = [12, 10, 3]
+[train]
+batch = 4
+steps = 2
+[[layer]]
+name = "fc"
+type = "fc"
+outputs = 2
+[[layer]]
+name = "probabilities"
+type = "softmax"
+[[layer]]
+name = "cost"
+type = "logistic-regression"
+"#,
+        path("data")
+    );
+    fs::write(path("net.toml"), config).unwrap();
+    let done = convnet(&["train", &path("net.toml"), "--device", "cpu", "--out", &path("run")]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let features = |out: &str, images: &[&str]| {
+        let arguments = ["features", &path("run"), "--device", "cpu", "--layer", "probabilities", "-o", &path(out)];
+        let done = convnet(&[&arguments[..], images].concat());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        fs::read(path(out)).unwrap()
+    };
+    let (a, b) = (path("data/val/a"), path("data/val/b"));
+    let of_test = features("test.npy", &[]);
+    assert!(features("files.npy", &[&a, &b]) == of_test, "the same pictures make other features as files");
+
+    let done = convnet(&["predict", &path("run"), &a, &b, "--device", "cpu", "--json"]);
+    let json: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let values: Vec<f32> =
+        of_test[of_test.len() - 5 * 2 * 4..].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    for (image, values) in json["images"].as_array().unwrap().iter().zip(values.chunks(2)) {
+        let best = image["predictions"][0]["probability"].as_f64().unwrap();
+        assert!((best - f64::from(values[0].max(values[1]))).abs() < 1e-6, "{image} has other probabilities: {values:?}");
+    }
+}

@@ -105,7 +105,7 @@ pub(super) fn run(a: Arguments) -> Result {
         if let Some(files) = &files {
             for (i, some) in files.chunks(batch).enumerate() {
                 for file in some {
-                    pixels.extend(read(file, images)?);
+                    pixels.extend(read(file, images, spec.data.size)?);
                 }
                 write(&predictor.run(&mut pixels, some.len())?, to).map_err(failed)?;
                 pixels.clear();
@@ -137,9 +137,9 @@ pub(super) fn run(a: Arguments) -> Result {
 }
 
 /// An image file as the net sees it.
-fn read(file: &Path, images: Shape) -> train::Result<Vec<u8>> {
+fn read(file: &Path, images: Shape, size: Option<usize>) -> train::Result<Vec<u8>> {
     let failed = |e: String| Error::file("read", file)(std::io::Error::other(e));
-    predict::read(file, images).map_err(failed)
+    predict::read(file, images, size).map_err(failed)
 }
 
 fn write(values: &[f64], to: &mut dyn Write) -> std::io::Result<()> {

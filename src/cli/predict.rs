@@ -4,7 +4,7 @@ use super::test::Which;
 use super::{DeviceArguments, Failure, Result, table};
 use crate::config::NetSpec;
 use crate::data::ImageShape;
-use crate::data::decode::{self, Picture};
+use crate::data::decode::{self, At, Part, Picture};
 use crate::device::Shape;
 use crate::net::Graph;
 use crate::report::{self, heat::HeatMap};
@@ -108,7 +108,7 @@ pub(super) fn run(a: Arguments) -> Result {
     let mut predicted: Vec<Predicted> = Vec::new();
     let (mut pixels, mut paths) = (Vec::with_capacity(shape.elements()), Vec::new());
     for (i, file) in files.iter().enumerate() {
-        match read(file, shape) {
+        match read(file, shape, spec.data.size) {
             Ok(image) => {
                 pixels.extend(image);
                 paths.push(file.clone());
@@ -198,12 +198,12 @@ fn picture(path: &Path, channels: usize) -> Result<Picture, String> {
     decode::decode(&bytes, Some(channels))
 }
 
-/// An image file's pixels as the net sees them: its channels, its size.
-pub(super) fn read(path: &Path, to: Shape) -> Result<Vec<u8>, String> {
+/// An image file's pixels as the net sees them in a test: its channels, the shorter side resized to `data.size`, the middle of it.
+pub(super) fn read(path: &Path, to: Shape, size: Option<usize>) -> Result<Vec<u8>, String> {
     let picture = picture(path, to.c)?;
-    let (shape, ImageShape { h, w, .. }) = (ImageShape::new(to.h, to.w, to.c), picture.shape);
+    let shape = ImageShape::new(to.h, to.w, to.c);
     let mut pixels = vec![0; shape.bytes()];
-    picture.fit(decode::Part { left: 0.0, top: 0.0, width: w as f64, height: h as f64 }, shape, &mut pixels);
+    picture.fit(Part::of(picture.shape.w, picture.shape.h, size, shape, At::Centre), shape, &mut pixels);
     Ok(pixels)
 }
 
