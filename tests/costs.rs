@@ -100,7 +100,7 @@ fn gradients(config: &str, sets: &[&str]) -> (Vec<f64>, f64) {
     let mut net = setup.net(32, f64_device(), Purpose::Train).unwrap();
     net.initialise(7).unwrap();
     let b = Loader::test(setup.data.train.clone(), 32).unwrap().next().unwrap();
-    net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels }).unwrap();
+    net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels, values: &[] }).unwrap();
     let (images, gradient_scale) = (b.count as u32, 1.0 / b.count as f64);
     let step = StepValues { seed: 1, step: 0, first_image: 0, images, gradient_scale, learning_rate: 0.1, momentum: 0.9 };
     net.set_step(step).unwrap();
@@ -298,4 +298,166 @@ fn a_siamese_net_learns_pairs() {
     // Without pairs the labels are digits.
     let single = ["--set", "data.pairs=false", "--set", "layer.right.channels=[0, 1]", "--out", "single"];
     folder.convnet(&[&["train", "net.toml"], &single[..]].concat()).failed(2, &["labels of 10 classes", "pairs = true"]);
+}
+
+// ---- labels that are values ----
+
+/// A folder of 80 grey pictures and tables of them: how bright each is, how dark, and whether it is either.
+fn tables() -> Folder {
+    let folder = Folder::new("");
+    std::fs::create_dir(folder.path("numbers")).unwrap();
+    std::fs::create_dir(folder.path("several")).unwrap();
+    let (mut numbers, mut several) = (vec!["path,bright,dark".to_owned()], vec!["path,over 80,over 160".to_owned()]);
+    for i in 0..80u32 {
+        let grey = (i * 37 % 80 * 3) as u8;
+        let path = folder.path(&format!("{i}.png"));
+        image::GrayImage::from_fn(6, 6, |x, _| image::Luma([grey + (x % 3) as u8])).save(&path).unwrap();
+        let bright = f64::from(grey) / 255.0;
+        numbers.push(format!("{},{bright},{}", path.display(), 1.0 - bright));
+        several.push(format!("{},{},{}", path.display(), u8::from(grey > 80), u8::from(grey > 160)));
+    }
+    for (name, lines) in [("numbers", numbers), ("several", several)] {
+        let (train, test) = lines.split_at(61);
+        std::fs::write(folder.path(name).join("train.csv"), train.join("\n")).unwrap();
+        std::fs::write(folder.path(name).join("test.csv"), [&lines[..1], test].concat().join("\n")).unwrap();
+    }
+    folder
+}
+
+fn of_values(source: &str, layers: &str) -> String {
+    let train = "[train]\nbatch = 10\nepochs = 150\nlearning_rate = 0.002\nmomentum = 0.9\ntest_every = 900\nlog_every = 100";
+    format!("name = \"values\"\n[data]\nsource = \"{source}\"\n{train}\n{layers}")
+}
+
+/// A net learns the numbers of a table, which `predict` prints by their columns' names; what is about classes says that it is not for
+/// this net, and the rest works on it.
+#[test]
+fn numbers_of_a_table_are_learned_and_told() {
+    let folder = tables();
+    let layers = "[[layer]]\nname = \"fc\"\ntype = \"fc\"\noutputs = 2\n[[layer]]\nname = \"cost\"\ntype = \"sum-of-squares\"\n\
+                  inputs = [\"fc\", \"labels\"]";
+    std::fs::write(folder.path("net.toml"), of_values("numbers", layers)).unwrap();
+    folder.train(&[]).ended(0);
+    let last = lines(&folder).pop().unwrap();
+    assert!(last.split == Split::Test && last.loss < 1e-3 && last.error == 0.0, "{last:?}");
+    let said = folder.convnet(&["predict", "run", "5.png", "70.png", "--json", "--device", "cpu"]).ended(0).stdout;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    for (image, i) in said["images"].as_array().unwrap().iter().zip([5, 70]) {
+        let bright = f64::from(i * 37 % 80 * 3) / 255.0;
+        let values: Vec<(&str, f64)> = image["values"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| (v["name"].as_str().unwrap(), v["value"].as_f64().unwrap()))
+            .collect();
+        assert!(values[0].0 == "bright" && (values[0].1 - bright).abs() < 0.05, "{values:?}, not {bright}");
+        assert!(values[1].0 == "dark" && (values[1].1 - 1.0 + bright).abs() < 0.05, "{values:?}");
+        assert!(image.get("predictions").is_none(), "{image}");
+    }
+    let table = folder.convnet(&["predict", "run", "5.png", "--device", "cpu"]).ended(0).stdout;
+    assert!(table.lines().any(|l| l.ends_with("  bright")), "{table}");
+    let test: Value =
+        serde_json::from_str(&folder.convnet(&["test", "run", "--json", "--device", "cpu"]).ended(0).stdout).unwrap();
+    assert_eq!((test["loss"].as_f64(), test["images"].as_u64()), (Some(last.loss), Some(20)));
+    folder.convnet(&["test", "run", "--details", "--device", "cpu"]).failed(2, &["this one tells values"]);
+    folder.convnet(&["predict", "run", "5.png", "--heat-map", "x.png", "--device", "cpu"]).failed(2, &["this net tells values"]);
+    folder.convnet(&["report", "run", "-o", "page.html", "--device", "cpu"]).ended(0);
+    assert!(!std::fs::read_to_string(folder.path("page.html")).unwrap().contains("Worst errors"));
+    let stats = folder.convnet(&["data", "stats", "numbers"]).ended(0).stdout;
+    assert!(stats.contains("bright 0 to 0.9") && !stats.contains("classes"), "{stats}");
+    folder.convnet(&["data", "pack", "numbers", "-o", "packed"]).failed(1, &["shards hold a class for each image"]);
+    folder.convnet(&["data", "split", "numbers/train.csv", "-o", "again", "--test", "0.25"]).ended(0);
+    let again = convnet::data::open(folder.path("again").to_str().unwrap(), &Default::default()).unwrap();
+    assert_eq!((again.train.len(), again.test.len(), again.class_names), (45, 15, vec!["bright".to_owned(), "dark".to_owned()]));
+}
+
+/// Several labels an image: each is told by itself, and the error is the part of them that is wrong.
+#[test]
+fn several_labels_of_a_table_are_learned() {
+    let folder = tables();
+    let layers = "[[layer]]\nname = \"fc\"\ntype = \"fc\"\noutputs = 2\nneuron = \"logistic\"\n[[layer]]\nname = \"cost\"\n\
+                  type = \"binary-cross-entropy\"\ninputs = [\"fc\", \"labels\"]";
+    std::fs::write(folder.path("net.toml"), of_values("several", layers)).unwrap();
+    folder.train(&[]).ended(0);
+    let last = lines(&folder).pop().unwrap();
+    assert!(last.split == Split::Test && last.error <= 0.05, "{last:?}");
+    folder.convnet(&["check", "net.toml"]).ended(0);
+}
+
+/// What reads classes says so where labels are values, and what reads values where they are classes.
+#[test]
+fn values_and_classes_are_not_taken_for_each_other() {
+    let folder = tables();
+    let fc = "[[layer]]\nname = \"fc\"\ntype = \"fc\"\noutputs = 3\n";
+    let hinge = format!("{fc}[[layer]]\nname = \"cost\"\ntype = \"hinge\"");
+    let logreg =
+        format!("{fc}[[layer]]\nname = \"p\"\ntype = \"softmax\"\n[[layer]]\nname = \"cost\"\ntype = \"logistic-regression\"");
+    let squares = format!("{fc}[[layer]]\nname = \"cost\"\ntype = \"sum-of-squares\"\ninputs = [\"fc\", \"labels\"]");
+    for (layers, parts) in [
+        (&hinge, ["the labels are 2 values an image, not class numbers", "sum-of-squares"]),
+        (&logreg, ["the labels are 2 values an image, not class numbers", "logistic-regression reads a"]),
+        (&squares, ["reads a layer and a target of as many values", "name one layer, or two of the same size"]),
+    ] {
+        std::fs::write(folder.path("net.toml"), of_values("numbers", layers)).unwrap();
+        folder.train(&[]).failed(2, &parts);
+    }
+    let mixed = |layers: &str| net(layers).replace("test_images = 32\n", "test_images = 32\naugment = { mixup = 0.2 }\n");
+    let fc = "[[layer]]\nname=\"fc\"\ntype=\"fc\"\noutputs=10\n";
+    for (layers, parts) in [
+        ("[[layer]]\nname=\"cost\"\ntype=\"hinge\"", ["10 values an image, not a label", "no mixup"]),
+        (
+            "[[layer]]\nname=\"cost\"\ntype=\"logistic-regression\"\nsmoothing=0.1",
+            ["these are probabilities already", "augment.mixup"],
+        ),
+        (
+            "[[layer]]\nname=\"t\"\ntype=\"one-hot\"\ninputs=[\"labels\"]\nclasses=10",
+            ["10 values an image already", "in place of this layer"],
+        ),
+    ] {
+        std::fs::write(folder.path("net.toml"), mixed(&format!("{fc}{layers}"))).unwrap();
+        folder.train(&[]).failed(2, &parts);
+    }
+}
+
+/// With mixup, gradients agree with finite differences; an image that is tested has its own class, so that loss and errors of a test
+/// are those without; and the loss of a mixed image is what its parts have by their shares.
+#[test]
+fn mixed_labels_cost_what_their_parts_do() {
+    let layers = "[[layer]]\nname=\"fc\"\ntype=\"fc\"\noutputs=10\n[[layer]]\nname=\"p\"\ntype=\"softmax\"\n[[layer]]\nname=\"cost\"\n\
+                  type=\"logistic-regression\"";
+    let mixup = ["data.augment={ mixup = 0.4 }"];
+    let folder = Folder::new(&net(layers));
+    folder.convnet(&["check", "net.toml", "--set", mixup[0]]).ended(0);
+    let tested = |sets: &[&str]| {
+        let mut trainer = trainer(setup(&net(layers), sets), 1);
+        let mut tests = Loader::test(trainer.setup().data.test.clone(), 32).unwrap();
+        let metrics = evaluate(trainer.net(), &mut tests, 1, &mut |_, _| ()).unwrap();
+        (metrics[0].1.loss, metrics[0].1.error, metrics[0].1.error_top5)
+    };
+    let (with, without) = (tested(&mixup), tested(&[]));
+    close(&[with.0], &[without.0], 1e-6);
+    assert_eq!((with.1, with.2), (without.1, without.2));
+
+    let loss = |labels: [i32; 2], values: &[f32]| {
+        let setup = setup(&net(layers), if values.is_empty() { &[] } else { &mixup });
+        let mut net = setup.net(2, f64_device(), Purpose::Train).unwrap();
+        net.initialise(7).unwrap();
+        let b = Loader::test(setup.data.train.clone(), 2).unwrap().next().unwrap();
+        net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &labels, values }).unwrap();
+        net.set_step(StepValues {
+            seed: 1,
+            step: 0,
+            first_image: 0,
+            images: 2,
+            gradient_scale: 0.5,
+            learning_rate: 0.1,
+            momentum: 0.9,
+        })
+        .unwrap();
+        net.forward(Phase::Train).unwrap();
+        net.metrics().unwrap()[0].1.loss
+    };
+    let mut values = [0f32; 20];
+    (values[3], values[4], values[17], values[10]) = (0.75, 0.25, 0.75, 0.25);
+    close(&[loss([0, 0], &values)], &[0.75 * loss([3, 7], &[]) + 0.25 * loss([4, 0], &[])], 1e-12);
 }

@@ -457,7 +457,10 @@ fn what_cannot_be_asked_is_refused() {
     let message = open(file.to_str().unwrap(), &options()).unwrap_err().to_string();
     assert_eq!(
         message,
-        format!("{} is a file; give the folder that holds the data set's files, a .tar file, or a list (.txt)", file.display())
+        format!(
+            "{} is a file; give the folder that holds the data set's files, a .tar file, a list (.txt) or a .csv file",
+            file.display()
+        )
     );
     let message = error_at(&folder(&[("cat.jpg", vec![1])]), &options());
     assert!(message.starts_with("DIR holds no data set that is known; looked for idx files"), "{message}");

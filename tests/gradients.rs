@@ -422,7 +422,7 @@ impl Whole {
         let mut net = Net::new(graph, device, Purpose::Train, Shape::new(n, h, w, c), &mean, 1.0 / 64.0)
             .unwrap_or_else(|(error, _)| panic!("{error}"));
         net.initialise(1).unwrap();
-        net.feed(BatchBytes { images: &images, places: &[Place::default(); 2], labels: &[1, 4] }).unwrap();
+        net.feed(BatchBytes { images: &images, places: &[Place::default(); 2], labels: &[1, 4], values: &[] }).unwrap();
         let step =
             StepValues { seed: 1, step: 5, first_image: 0, images: 2, gradient_scale: 0.5, learning_rate: 0.01, momentum: 0.9 };
         net.set_step(step).unwrap();

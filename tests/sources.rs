@@ -281,6 +281,144 @@ fn pictures_of_any_size_make_images_of_one_shape() {
     assert_eq!(open_at(folder.path(), &Options::default()).unwrap().train.shape(), ImageShape::new(5, 5, 1));
 }
 
+/// A file of tests/golden/ilsvrc.
+fn golden(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/ilsvrc").join(name)).unwrap()
+}
+
+fn devkit(meta: &[u8], labels: &str) -> Vec<u8> {
+    let members = tar(&[
+        ("ILSVRC2012_devkit_t12/readme.txt", b"about".to_vec()),
+        ("ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", labels.as_bytes().to_vec()),
+        ("ILSVRC2012_devkit_t12/data/meta.mat", meta.to_vec()),
+    ]);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, &members).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// ILSVRC2012's files in small, with another download beside them that is not for this task.
+fn ilsvrc(devkit: Option<Vec<u8>>) -> TempDir {
+    let class = |wnid: &str, blues: std::ops::Range<u8>| {
+        let members: Vec<_> = blues.map(|blue| (format!("{wnid}_{blue}.JPEG"), ramp(4, 4, blue))).collect();
+        tar(&members.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect::<Vec<_>>())
+    };
+    let train = tar(&[
+        ("n03126707.tar", class("n03126707", 30..32)),
+        ("n01440764.tar", class("n01440764", 10..13)),
+        ("n02084071.tar", class("n02084071", 40..41)),
+        ("n02012849.tar", class("n02012849", 20..22)),
+    ]);
+    let validation: Vec<_> = (1..=5).rev().map(|i| (format!("ILSVRC2012_val_{i:08}.JPEG"), ramp(4, 4, 100 + i))).collect();
+    let validation = tar(&validation.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect::<Vec<_>>());
+    let mut files = vec![
+        ("ILSVRC2012_img_train.tar", train),
+        ("ILSVRC2012_img_val.tar", validation),
+        ("ILSVRC2012_img_train_t3.tar", tar(&[("n02085620.tar", class("n02085620", 90..92))])),
+    ];
+    files.extend(devkit.map(|bytes| ("ILSVRC2012_devkit_t12.tar.gz", bytes)));
+    folder(&files)
+}
+
+/// ILSVRC2012 as it is downloaded: the class tars are read where they lie; classes are in the order of their WordNet identifiers, as
+/// torchvision has them, and not in that of the challenge's numbers, by which the validation images are labelled; of two
+/// classes with the same word the identifiers tell them apart. Each class tar counts as a shard.
+#[test]
+fn ilsvrc2012_is_read_as_it_is_downloaded() {
+    for meta in ["meta.mat", "plain.mat"] {
+        let folder = ilsvrc(Some(devkit(&golden(meta), "3\n1\n2\n4\n2\n")));
+        let set = open_at(folder.path(), &Options::default()).unwrap();
+        assert_eq!(set.class_names, ["tench", "crane n02012849", "dog", "crane n03126707"]);
+        let train = [(30, 3), (31, 3), (10, 0), (11, 0), (12, 0), (40, 2), (20, 1), (21, 1)];
+        assert_eq!(blues(&*set.train), train);
+        assert_eq!(blues(&*set.test), [(105, 0), (104, 2), (103, 0), (102, 1), (101, 3)]);
+        let starts: Vec<usize> = (0..8).filter(|&i| set.train.starts_shard(i)).collect();
+        assert_eq!((starts, set.warnings), (vec![0, 2, 5, 6], Vec::<String>::new()));
+        assert!(set.train.origin(2).starts_with("n01440764_10.JPEG in "), "{}", set.train.origin(2));
+    }
+    // Without the devkit the validation images have no classes; the training images alone need none.
+    let folder = ilsvrc(None);
+    let error = open_at(folder.path(), &Options::default()).unwrap_err();
+    assert!(error.contains("DIR/ILSVRC2012_devkit_t12.tar.gz is missing") && error.contains("tells the classes"), "{error}");
+    fs::remove_file(folder.path().join("ILSVRC2012_img_val.tar")).unwrap();
+    let set = open_at(folder.path(), &Options::default()).unwrap();
+    assert_eq!(set.class_names, ["n01440764", "n02012849", "n02084071", "n03126707"]);
+    assert_eq!((set.train.len(), set.test.len()), (5, 3));
+    // What is wrong with a devkit is told.
+    let whole = golden("meta.mat");
+    for (meta, labels, part) in [
+        (&whole[..], "3\n1\n2\n", "ILSVRC2012_val_00000005.JPEG has no class"),
+        (&whole[..], "3 1 two 4 2", "its validation labels are no numbers"),
+        (&whole[..], "3 1 9 4 2", "ILSVRC2012_val_00000003.JPEG has no class"),
+        (&b"not from MATLAB"[..], "", "meta.mat: it is no MATLAB file"),
+        (&whole[..150], "", "meta.mat: it ends within an element"),
+        (&whole[..128], "", "its meta.mat has no synsets"),
+    ] {
+        let folder = ilsvrc(Some(devkit(meta, labels)));
+        let error = open_at(folder.path(), &Options::default()).expect_err(part);
+        assert!(error.contains(part), "{error}\ndoes not tell: {part}");
+    }
+    let mut damaged = devkit(&whole, "1");
+    damaged.truncate(damaged.len() / 2);
+    let error = open_at(ilsvrc(Some(damaged)).path(), &Options::default()).unwrap_err();
+    assert!(error.contains("is a damaged gzip file"), "{error}");
+    // A random byte in another place is an error or is not seen; never a panic.
+    let plain = golden("plain.mat");
+    for i in (128..plain.len()).step_by(7) {
+        let mut other = plain.clone();
+        other[i] = other[i].wrapping_add(97);
+        let _ = open_at(ilsvrc(Some(devkit(&other, "3 1 2 4 2"))).path(), &Options::default());
+    }
+}
+
+/// Tables of targets: the values of each image by its path, quoted or not; parts of a set keep theirs.
+#[test]
+fn tables_tell_values() {
+    let folder = folder(&[
+        ("images/a, b.png", ramp(4, 4, 1)),
+        ("images/c.png", ramp(4, 4, 2)),
+        ("images/d.png", ramp(4, 4, 3)),
+        (
+            "train.csv",
+            b"\xef\xbb\xbfpath,\"left, right\",up\r\n\"images/a, b.png\", 0.5 ,-1\r\n\r\nimages/c.png,1e3,2\n".to_vec(),
+        ),
+        ("val.csv", b"path,\"left, right\",up\nimages/d.png,7,8\n".to_vec()),
+        ("alone.csv", b"x,y\nimages/c.png,1\nimages/d.png,2\nimages/c.png,3\n".to_vec()),
+    ]);
+    let values = |source: &dyn Source| -> Vec<Vec<f32>> {
+        let one = |i| {
+            let mut values = vec![0.0; source.values()];
+            source.read_values(i, &mut values);
+            values
+        };
+        (0..source.len()).map(one).collect()
+    };
+    let set = open_at(folder.path(), &Options::default()).unwrap();
+    assert_eq!((set.classes, set.class_names), (2, vec!["left, right".to_owned(), "up".to_owned()]));
+    assert_eq!((blues(&*set.train), blues(&*set.test)), (vec![(1, 0), (2, 0)], vec![(3, 0)]));
+    assert_eq!((values(&*set.train), values(&*set.test)), (vec![vec![0.5, -1.0], vec![1000.0, 2.0]], vec![vec![7.0, 8.0]]));
+    assert_eq!(set.warnings, Vec::<String>::new());
+    let alone = open_at(&folder.path().join("alone.csv"), &Options::default()).unwrap();
+    assert_eq!((values(&*alone.train), values(&*alone.test)), (vec![vec![1.0], vec![3.0]], vec![vec![2.0]]));
+    assert!(alone.warnings[0].contains("one image in 10, 1 in all, is tested on"), "{:?}", alone.warnings);
+    let mut loader = Loader::test(set.train, 2).unwrap();
+    assert_eq!(batches(&mut loader, 1)[0].values, [0.5, -1.0, 1000.0, 2.0]);
+    for (text, part) in [
+        ("path,x\na.png,cat\n", "DIR/train.csv, line 2: 'cat' in column 'x' is no number; for classes make a list"),
+        ("path,x\n\na.png,nan\n", "DIR/train.csv, line 3: 'nan' in column 'x' is no number"),
+        ("path,x\na.png,1,2\n", "DIR/train.csv, line 2: 2 values for 1 columns"),
+        ("a.png,1\n", "DIR/train.csv, line 1: the first line names the columns"),
+        ("path\na.png\n", "DIR/train.csv, line 1: the first line names the columns"),
+        ("path,x\n\"a.png,1\n", "DIR/train.csv, line 2: a quotation mark is not closed"),
+        ("\n\n", "DIR/train.csv holds no images"),
+        ("path,y\na.png,1\n", "DIR/val.csv, line 1: its columns are left, right, up, and those of train.csv are y"),
+    ] {
+        fs::write(folder.path().join("train.csv"), text).unwrap();
+        let error = open_at(folder.path(), &Options::default()).expect_err(part);
+        assert!(error.contains(part), "{error}\ndoes not tell: {part}");
+    }
+}
+
 // ---- order, augmentation, threads ----
 
 /// 30 pictures of 12×10 in two classes, and 4 to test on.
@@ -305,6 +443,7 @@ const EVERYTHING: Augment = Augment {
     saturation: 0.2,
     pca: 0.1,
     cutout: 3,
+    mixup: 0.5,
 };
 
 /// With all augmentations on, batches are equal bit for bit whatever the number of threads, and from any position on.
@@ -313,7 +452,7 @@ fn batches_depend_on_seed_and_position_alone() {
     let folder = thirty();
     let set = open_at(folder.path(), &small()).unwrap();
     let loader = |threads, window, start| {
-        let reading = Reading { threads, window, ..Reading::of(&*set.train, EVERYTHING).unwrap() };
+        let reading = Reading { threads, window, classes: 2, ..Reading::of(&*set.train, EVERYTHING).unwrap() };
         Loader::train(set.train.clone(), 7, 3, reading, start).unwrap()
     };
     for window in [None, Some(5)] {
@@ -323,6 +462,55 @@ fn batches_depend_on_seed_and_position_alone() {
     }
     let (a, b) = (batches(&mut loader(2, None, 0), 1), batches(&mut loader(2, None, 30), 1));
     assert_ne!(a[0].images, b[0].images, "another epoch, other pictures");
+}
+
+/// With mixup, image p is λ of itself and 1 − λ of image p + 1 of the stream, to the nearest byte, and so are its labels; λ depends on
+/// the seed and the position, not on the batches, and is distributed as Beta(α, α), whose mean is ½ and variance 1/(8α + 4).
+#[test]
+fn mixup_mixes_an_image_with_the_next() {
+    let folder = thirty();
+    let set = open_at(folder.path(), &small()).unwrap();
+    let loader = |batch, mixup, seed| {
+        let reading = Reading { classes: 2, ..Reading::from(Augment { mixup, ..Augment::NONE }) };
+        Loader::train(set.train.clone(), batch, seed, reading, 0).unwrap()
+    };
+    let all = |batch: usize, mixup, seed, images: usize| {
+        let batches = batches(&mut loader(batch, mixup, seed), images / batch);
+        let images: Vec<Vec<u8>> = batches.iter().flat_map(|b| b.images.chunks(192)).map(<[u8]>::to_vec).collect();
+        let values: Vec<f32> = batches.iter().flat_map(|b| b.values.clone()).collect();
+        let labels: Vec<i32> = batches.iter().flat_map(|b| b.labels.clone()).collect();
+        (images, values, labels)
+    };
+    for (alpha, seed) in [(0.2, 1), (1.0, 2), (8.0, 3)] {
+        let (plain, none, labels) = all(10, 0.0, seed, 4010);
+        let (mixed, values, own) = all(10, alpha, seed, 4000);
+        assert!(none.is_empty() && own == labels[..4000]);
+        assert!((mixed.clone(), values.clone(), own) == all(16, alpha, seed, 4000), "other batches mix otherwise");
+        let mut shares = Vec::new();
+        for p in 0..4000 {
+            let (a, b) = (labels[p] as usize, labels[p + 1] as usize);
+            let (first, second) = (values[2 * p + a], values[2 * p + 1 - a]);
+            assert!((first + second - 1.0).abs() < 1e-6 && (a != b || first == 1.0), "{first} + {second}");
+            if a == b {
+                continue;
+            }
+            shares.push(f64::from(first));
+            for (&x, (&y, &z)) in mixed[p].iter().zip(plain[p].iter().zip(&plain[p + 1])) {
+                let exact = f64::from(first) * f64::from(y) + (1.0 - f64::from(first)) * f64::from(z);
+                assert!((f64::from(x) - exact).abs() <= 0.5 + 1e-4, "{x}, not {exact}, of {y} and {z} at {p}");
+            }
+        }
+        let count = shares.len() as f64;
+        let mean = shares.iter().sum::<f64>() / count;
+        let variance = shares.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / count;
+        let expected = 1.0 / (8.0 * alpha + 4.0);
+        // Five standard errors of the mean, and 15 % of the variance.
+        assert!((mean - 0.5).abs() < 5.0 * (expected / count).sqrt(), "mean {mean} of {count}");
+        assert!((variance / expected - 1.0).abs() < 0.15, "variance {variance}, not {expected}");
+    }
+    let reading = Reading::from(Augment { mixup: 1.0, ..Augment::NONE });
+    let error = Loader::train(set.train.clone(), 4, 1, reading, 0).err().unwrap().to_string();
+    assert!(error.contains("mixup needs the number of classes"), "{error}");
 }
 
 /// Without resizing, a random part is one of 3×5 places of 8×8 in 10×12, all of which come; its pixels are those of the picture.

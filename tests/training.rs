@@ -460,7 +460,7 @@ fn read_all(net: &mut Net, which: impl Fn(&Plan) -> Vec<Option<Tensor>>) -> Vec<
 /// Forward and backward of the loader's next batch.
 fn pass(net: &mut Net, loader: &mut Loader) {
     let b = loader.next().unwrap();
-    net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels }).unwrap();
+    net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels, values: &[] }).unwrap();
     let (images, gradient_scale) = (b.count as u32, 1.0 / b.count as f64);
     let step = StepValues { seed: 1, step: 0, first_image: 0, images, gradient_scale, learning_rate: 0.1, momentum: 0.9 };
     net.set_step(step).unwrap();
@@ -544,7 +544,7 @@ fn testing_computes_the_mean_of_training() {
     for name in ["dropout", "dropout2", "noise", "connect"] {
         let output = net.graph.nodes.iter().position(|n| n.name == name).unwrap();
         let mut run = |step: u64, phase: Phase| {
-            net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels }).unwrap();
+            net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels, values: &[] }).unwrap();
             let rates = (0.5, 0.0, 0.0);
             let (gradient_scale, learning_rate, momentum) = rates;
             net.set_step(StepValues { seed: 1, step, first_image: 0, images: 2, gradient_scale, learning_rate, momentum })

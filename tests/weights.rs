@@ -33,7 +33,7 @@ fn read_all(net: &mut Net, which: impl Fn(&Plan) -> Vec<Tensor>) -> Vec<Vec<f64>
 /// Forward and backward of the loader's next batch.
 fn pass(net: &mut Net, loader: &mut Loader) {
     let b = loader.next().unwrap();
-    net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels }).unwrap();
+    net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels, values: &[] }).unwrap();
     let (images, gradient_scale) = (b.count as u32, 1.0 / b.count as f64);
     let step = StepValues { seed: 1, step: 0, first_image: 0, images, gradient_scale, learning_rate: 0.1, momentum: 0.9 };
     net.set_step(step).unwrap();

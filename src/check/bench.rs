@@ -5,7 +5,7 @@ use crate::device::cpu::CpuDevice;
 use crate::device::philox::{Purpose, Stream};
 use crate::device::{Device, Dtype, Into, METRIC_LOSS, Result, Shape, Slot, StepValues, Tensor};
 use crate::layer::{Domain, Io, Layer, ParameterRole, ParameterSpec, Part, Pass, Phase, Role, Tensors};
-use crate::net::{Graph, Input, Node};
+use crate::net::{Graph, Input, Labels, Node};
 
 /// Every tensor begins on such a boundary, as in a net's plan.
 const ALIGNMENT: usize = 256;
@@ -68,7 +68,8 @@ impl<'a> Bench<'a> {
         let mut tensors = Tensors::default();
         for (i, &input) in node.inputs.iter().enumerate() {
             let labels = input == Input::Source(Part::Labels);
-            let tensor = layout.put(graph.shape(input), if labels { Dtype::I32 } else { Dtype::F64 });
+            let classes = labels && matches!(graph.labels, Labels::Classes(_));
+            let tensor = layout.put(graph.shape(input), if classes { Dtype::I32 } else { Dtype::F64 });
             tensors.inputs.push(tensor);
             let gradient = (!labels).then(|| layout.put(tensor.shape, Dtype::F64));
             tensors.input_gradients.push(gradient.map(|g| (g, Into::Set)));
@@ -165,12 +166,17 @@ impl<'a> Bench<'a> {
             v.values = (0..v.tensor.shape.elements()).map(|_| draw()).collect();
             self.device.write(v.tensor, bytemuck::cast_slice(&v.values))?;
         }
-        if let Some(&labels) = self.tensors.inputs.iter().find(|t| t.dtype == Dtype::I32) {
+        let Some(labels) = self.node().inputs.iter().position(|i| *i == Input::Source(Part::Labels)) else { return Ok(()) };
+        let labels = self.tensors.inputs[labels];
+        let count = labels.shape.elements();
+        if labels.dtype == Dtype::I32 {
             let classes = self.node().layer.classes().unwrap_or(2) as u32;
-            let values: Vec<i32> = (0..labels.shape.elements()).map(|_| self.random.below(classes) as i32).collect();
-            self.device.write(labels, bytemuck::cast_slice(&values))?;
+            let classes: Vec<i32> = (0..count).map(|_| self.random.below(classes) as i32).collect();
+            self.device.write(labels, bytemuck::cast_slice(&classes))
+        } else {
+            let values: Vec<f64> = (0..count).map(|_| self.random.uniform()).collect();
+            self.device.write(labels, bytemuck::cast_slice(&values))
         }
-        Ok(())
     }
 
     /// The output, or a cost's loss.

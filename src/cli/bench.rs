@@ -4,9 +4,9 @@ use super::{DeviceArguments, Failure, Result, config::ConfigArguments, table};
 use crate::bench::{self, Comparison, Conditions, Effort, NetTime, PassTime, Peaks, Subject};
 use crate::config::NetSpec;
 use crate::data::Loader;
-use crate::net::{BatchBytes, Purpose};
+use crate::net::Purpose;
 use crate::report::roofline;
-use crate::train::{Error, Setup};
+use crate::train::{Error, Setup, bytes_of};
 use clap::Args;
 use serde::Serialize;
 use std::num::NonZeroU32;
@@ -203,7 +203,7 @@ impl Arguments {
         setup.initialise(&mut net)?;
         let mut loader = Loader::test(setup.data.train.clone(), batch)?;
         let images = loader.next()?;
-        net.feed(BatchBytes { images: &images.images, places: &images.places, labels: &images.labels })?;
+        net.feed(bytes_of(&images))?;
         drop(loader);
         Ok(bench::time_net(&mut net, conditions, progress)?)
     }

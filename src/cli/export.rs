@@ -40,7 +40,7 @@ pub(super) fn run(a: Arguments) -> Result {
     let normalisation = train::normalisation_of(&found, &path)?;
     let [h, w, c] = found.state.data.shape;
     let images = Shape::new(1, h, w, c);
-    let mut graph = Graph::new(&spec, images, found.state.data.classes)?;
+    let mut graph = Graph::new(&spec, images, found.state.data.labels())?;
     let fault = |what: String| Failure::new(format!("cannot export {}: {what}", a.run.display()));
     let file = if format == Format::Onnx {
         let output = output(&graph, a.output.as_deref())?;

@@ -66,7 +66,18 @@ struct Report {
 #[derive(Serialize)]
 struct Predicted {
     path: PathBuf,
+    /// The likeliest classes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     predictions: Vec<Prediction>,
+    /// Of a net that tells values: those.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values: Vec<Told>,
+}
+
+#[derive(Serialize)]
+struct Told {
+    name: String,
+    value: f64,
 }
 
 #[derive(Serialize)]
@@ -98,6 +109,9 @@ pub(super) fn run(a: Arguments) -> Result {
         let ([image], []) = (files.as_slice(), failed.as_slice()) else {
             return Err(Failure::usage("--heat-map is of one image file"));
         };
+        if found.state.data.values {
+            return Err(Failure::usage("--heat-map is of a class, and this net tells values"));
+        }
         return heat_map(&a, &spec, (&found, &path), image, to);
     }
     let shape = Shape::new(files.len().clamp(1, BATCH), h, w, c);
@@ -117,9 +131,17 @@ pub(super) fn run(a: Arguments) -> Result {
         }
         if paths.len() == shape.n || i + 1 == files.len() {
             if !paths.is_empty() {
-                let probabilities = predictor.probabilities(&mut pixels, paths.len(), outputs)?;
-                let best = probabilities.chunks(outputs).map(|p| best(p, &found.state.data.class_names, a.top));
-                predicted.extend(paths.drain(..).zip(best).map(|(path, predictions)| Predicted { path, predictions }));
+                let data = &found.state.data;
+                let (values, predictions): (Vec<_>, Vec<_>) = if data.values {
+                    let values = predictor.run(&mut pixels, paths.len())?;
+                    values.chunks(outputs).map(|values| (told(values, &data.class_names), Vec::new())).unzip()
+                } else {
+                    let probabilities = predictor.probabilities(&mut pixels, paths.len(), outputs)?;
+                    probabilities.chunks(outputs).map(|p| (Vec::new(), best(p, &data.class_names, a.top))).unzip()
+                };
+                let told = predictions.into_iter().zip(values);
+                let one = |(path, (predictions, values))| Predicted { path, predictions, values };
+                predicted.extend(paths.drain(..).zip(told).map(one));
             }
             pixels.clear();
         }
@@ -143,6 +165,9 @@ fn print(image: &Predicted) {
     super::print(image.path.display());
     for p in &image.predictions {
         super::print(format!("{:>10}  {}", table::percent(p.probability), p.name));
+    }
+    for Told { name, value } in &image.values {
+        super::print(format!("{value:>10.4}  {name}"));
     }
 }
 
@@ -209,6 +234,11 @@ pub(super) fn read(path: &Path, to: Shape, size: Option<usize>) -> Result<Vec<u8
 
 fn class_name(names: &[String], class: usize) -> String {
     names.get(class).cloned().unwrap_or_else(|| class.to_string())
+}
+
+/// The values that a net tells, with their names.
+fn told(values: &[f64], names: &[String]) -> Vec<Told> {
+    values.iter().enumerate().map(|(i, &value)| Told { name: class_name(names, i), value }).collect()
 }
 
 /// The most probable classes.

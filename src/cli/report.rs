@@ -54,14 +54,14 @@ impl Record {
         let lines = read_lines(&run.join("metrics.jsonl"))?;
         let (checkpoint, path) = which.load(run)?;
         let [h, w, c] = checkpoint.state.data.shape;
-        let graph = Graph::new(&spec, Shape::new(1, h, w, c), checkpoint.state.data.classes)?;
+        let graph = Graph::new(&spec, Shape::new(1, h, w, c), checkpoint.state.data.labels())?;
         Ok(Self { spec, lines, checkpoint, path, graph })
     }
 
     /// What the net does with its test images.
     pub(super) fn study(&self, device: &DeviceArguments) -> Result<Study> {
-        let mut setup = Setup::new(self.spec.clone())?;
-        setup.normalisation = train::normalisation_of(&self.checkpoint, &self.path)?;
+        let normalisation = train::normalisation_of(&self.checkpoint, &self.path)?;
+        let setup = Setup::with_normalisation(self.spec.clone(), |_| Ok(normalisation))?;
         let device = device.open(setup.spec.train.precision)?;
         let mut net = setup.net(setup.micro_batch().min(BATCH), device, Purpose::Infer)?;
         train::load_parameters(&mut net, &self.checkpoint, &self.path)?;

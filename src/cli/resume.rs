@@ -4,7 +4,7 @@ use super::config::load_run;
 use super::train::{go, stop_on_signals};
 use super::{DeviceArguments, Result};
 use crate::config::{NetSpec, TrainSpec};
-use crate::train::{Error, Run, Setup, Trainer, checkpoint};
+use crate::train::{Error, Run, Setup, Trainer, checkpoint, normalisation_of};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -31,8 +31,8 @@ pub(super) fn run(a: Arguments) -> Result {
     warnings.iter().for_each(|w| warn(&run, w));
     let found = found?;
     let text = spec.to_toml();
-    let setup = Setup::new(spec)?;
     let path = run.checkpoints().join(format!("step-{}", found.state.step));
+    let setup = Setup::with_normalisation(spec, |_| normalisation_of(&found, &path))?;
     let device = a.device.open(setup.spec.train.precision)?;
     let trainer = Trainer::resume(setup, device, &found, &path)?;
     if !a.sets.is_empty() {
@@ -54,8 +54,8 @@ fn warn(run: &Run, text: &str) {
     run.log(&format!("warning: {text}"));
 }
 
-/// A run may change how it learns, not what: neither its net nor its data, its batch or its seed. The error names the first
-/// argument that would.
+/// A run may change how it learns, not what: neither its net nor its data, its batch or its seed; who reads the data may change.
+/// The error names the first argument that would.
 fn check_fixed(config: &Path, new: &NetSpec, sets: &[String]) -> Result<()> {
     let old = load_run(config, &[])?;
     if same_task(&old, new) {
@@ -73,6 +73,7 @@ fn check_fixed(config: &Path, new: &NetSpec, sets: &[String]) -> Result<()> {
 fn same_task(old: &NetSpec, new: &NetSpec) -> bool {
     let TrainSpec { batch, micro_batch, seed, .. } = new.train;
     let mut reset = new.clone();
+    (reset.data.readers, reset.data.on_error) = (old.data.readers, old.data.on_error);
     reset.train = TrainSpec { batch, micro_batch, seed, ..old.train.clone() };
     for (layer, was) in reset.layers.iter_mut().zip(&old.layers) {
         (layer.learning_rate, layer.weight_decay) = (was.learning_rate.clone(), was.weight_decay);

@@ -139,8 +139,7 @@ impl Which {
 pub(super) fn load_net(run: &Path, which: &Which, device: &DeviceArguments, batch: Option<usize>) -> Result<(Net, Setup, u64)> {
     let spec = super::config::load_run(&Run::config(run)?, &[])?;
     let (found, path) = which.load(run)?;
-    let mut setup = Setup::new(spec)?;
-    setup.normalisation = train::normalisation_of(&found, &path)?;
+    let setup = Setup::with_normalisation(spec, |_| train::normalisation_of(&found, &path))?;
     let batch = batch.unwrap_or_else(|| setup.micro_batch());
     let precision = setup.spec.train.precision;
     let mut net = setup.net(batch, device.open(precision)?, Purpose::Infer)?;

@@ -88,7 +88,7 @@ impl Start {
     /// Gives the net its parameters; returns what is to be said of it.
     fn apply(&self, trainer: &mut Trainer) -> Result<Vec<String>> {
         let setup = trainer.setup();
-        let before = Graph::new(&self.before, setup.images(1), setup.data.classes)?;
+        let before = Graph::new(&self.before, setup.images(1), setup.labels())?;
         let from = self.from.as_ref().map(|(_, checkpoint)| checkpoint);
         let Started { copied, spread, missing } = trainer.start_from(&before, from)?;
         let mut said = Vec::new();

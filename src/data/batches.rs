@@ -67,7 +67,7 @@ pub(super) fn open(folder: &Path, files: &[String], path: &str, options: &Option
                 test: Some(tests.index),
                 classes: tests.classes,
                 numbering: Numbering::Labels,
-                warnings: Vec::new(),
+                ..Found::default()
             };
             let mut set = pictures::assemble(found, path, options)?;
             if let Some(names) = class_names.filter(|names| names.len() >= set.classes) {

@@ -23,7 +23,7 @@ pub enum Error {
         nearest: Option<&'static str>,
     },
     /// A path to a file where a folder is read.
-    #[error("{path} is a file; give the folder that holds the data set's files, a .tar file, or a list (.txt)", path = path.display())]
+    #[error("{path} is a file; give the folder that holds the data set's files, a .tar file, a list (.txt) or a .csv file", path = path.display())]
     NotAFolder {
         /// The path.
         path: PathBuf,
@@ -32,8 +32,8 @@ pub enum Error {
     #[error(
         "{path} holds no data set that is known; looked for idx files (train-images-idx3-ubyte, plain or .gz), \
          CIFAR-10's binary version (data_batch_1.bin) and CIFAR-100's (train.bin), tar shards (train-0.tar), \
-         Python's batches (data_batch_1), LMDBs (x_train_lmdb/data.mdb), class folders (train/CLASS/NAME.jpg, or CLASS/NAME.jpg) and \
-         lists (train.txt)",
+         Python's batches (data_batch_1), LMDBs (x_train_lmdb/data.mdb), class folders (train/CLASS/NAME.jpg, or CLASS/NAME.jpg), \
+         lists (train.txt) and tables of targets (train.csv)",
         path = path.display()
     )]
     Unrecognised {
@@ -195,7 +195,7 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A line of a list that is none.
+    /// A line of a list or of a CSV file that is none.
     #[error("{path}, line {line}: {why}", path = path.display())]
     List {
         /// The file.
@@ -203,7 +203,7 @@ pub enum Error {
         /// The line's number, from 1.
         line: u64,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
     },
     /// Pictures of different sizes, and nothing said of what to make of them.
     #[error(

@@ -50,6 +50,8 @@ pub(super) struct Index {
     ends: Vec<usize>,
     places: Vec<Place>,
     classes: Vec<u32>,
+    /// The values of all images that have some, as many each.
+    values: Vec<f32>,
 }
 
 impl Index {
@@ -72,6 +74,18 @@ impl Index {
         self.classes.push(class);
     }
 
+    /// Adds an image that has values rather than a class.
+    pub fn push_with_values(&mut self, name: &str, place: Place, values: &[f32]) {
+        self.push(name, place, 0);
+        self.values.extend_from_slice(values);
+    }
+
+    /// The image's values; none where it has a class.
+    pub fn values(&self, i: usize) -> &[f32] {
+        let each = self.values.len() / self.len().max(1);
+        &self.values[i * each..(i + 1) * each]
+    }
+
     /// The image's name below its folder or in its file.
     pub fn name(&self, i: usize) -> &str {
         &self.names[if i == 0 { 0 } else { self.ends[i - 1] }..self.ends[i]]
@@ -90,7 +104,10 @@ impl Index {
     /// The images of these numbers alone.
     pub fn only(&self, images: impl Iterator<Item = usize>) -> Self {
         let mut few = Self { paths: self.paths.clone(), ..Self::default() };
-        images.for_each(|i| few.push(self.name(i), self.places[i], self.classes[i]));
+        images.for_each(|i| {
+            few.push(self.name(i), self.places[i], self.classes[i]);
+            few.values.extend_from_slice(self.values(i));
+        });
         few
     }
 
@@ -100,6 +117,16 @@ impl Index {
             Place::Below { folder } => self.paths[folder as usize].join(self.name(i)).display().to_string(),
             Place::Within { file, .. } | Place::Planes { file, .. } => {
                 format!("{} in {}", self.name(i), self.paths[file as usize].display())
+            }
+        }
+    }
+
+    /// Where the image's bytes are, which no other's are.
+    pub fn place(&self, i: usize) -> String {
+        match self.places[i] {
+            Place::Below { .. } => self.origin(i),
+            Place::Within { file, at, .. } | Place::Planes { file, at, .. } => {
+                format!("{at} in {}", self.paths[file as usize].display())
             }
         }
     }

@@ -56,7 +56,7 @@ fn read(path: &Path, index: &mut Index, classes: &mut Classes) -> Result<()> {
         if (&mut file).take(LONGEST).read_line(&mut line).map_err(failed)? == 0 {
             break;
         }
-        let wrong = |why| Error::List { path: path.to_owned(), line: number, why };
+        let wrong = |why: &str| Error::List { path: path.to_owned(), line: number, why: why.to_owned() };
         if line.len() as u64 == LONGEST {
             return Err(wrong("the line is too long"));
         }

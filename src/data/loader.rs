@@ -22,14 +22,16 @@ const BATCHES: usize = 4;
 const MOST_READERS: usize = 16;
 
 /// Images as they are fed to the device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// u8 `[n, h, w, c]`, as they come from their source.
     pub images: Vec<u8>,
     /// Where each image is taken.
     pub places: Vec<Place>,
-    /// The class of each image.
+    /// The class of each image; of one that is mixed with another, its own.
     pub labels: Vec<i32>,
+    /// The values of each image, where it has some; where images are mixed, the part of each class in it.
+    pub values: Vec<f32>,
     /// Images that count; the rest is padding, which repeats the source's image 0.
     pub count: usize,
     /// The first image's position in the stream of training images; in a test set, its index.
@@ -43,6 +45,8 @@ pub struct Reading {
     pub augment: Augment,
     /// The colours that `augment` needs: [`Reading::of`] measures them.
     pub colours: Colours,
+    /// Classes of labels, which mixed images have some of each of.
+    pub classes: usize,
     /// Shuffle within a window of so many images rather than all.
     pub window: Option<u32>,
     /// Threads that read; 0: one for each core, 16 at most.
@@ -90,10 +94,15 @@ impl Loader {
         reading: impl Into<Reading>,
         start_position: u64,
     ) -> Result<Self> {
-        let Reading { augment, colours, window, threads } = reading.into();
+        let Reading { augment, colours, classes, window, threads } = reading.into();
         augment.check(source.shape())?;
         if augment.cutout > 0 && colours.mean.len() != source.shape().c {
             return Err(Error::Setting("augment: cutout needs the mean colour of the images".to_owned()));
+        }
+        let mixup = augment.mixup > 0.0;
+        let values = if mixup && source.values() == 0 { classes } else { source.values() };
+        if mixup && values == 0 {
+            return Err(Error::Setting("augment: mixup needs the number of classes".to_owned()));
         }
         let Some(images) = u32::try_from(source.len()).ok().and_then(NonZeroU32::new) else {
             let images = source.len();
@@ -108,8 +117,8 @@ impl Loader {
         };
         let (mut order, mut position, epoch) = (Order::new(seed, images).shuffled(how), start_position, u64::from(images.get()));
         let readers = Readers::new(&*source, threads)?;
-        let mut chosen = Vec::new();
-        Self::start(source, batch, move |source, batch, closing| {
+        let (mut chosen, mut behind) = (Vec::new(), Behind::default());
+        Self::start(source, (batch, values), move |source, batch, closing| {
             batch.count = batch.labels.len();
             batch.first_position = position;
             chosen.resize(batch.count, 0);
@@ -117,18 +126,35 @@ impl Loader {
                 *image = order.at(position.wrapping_add(k as u64));
             }
             let (first, shape) = (position, source.shape());
-            let read = |k: usize, pixels: &mut [u8], label: &mut i32, place: &mut Place| {
+            let draw = |k: usize| {
                 let position = first.wrapping_add(k as u64);
-                let draw = Draw { seed, epoch: position / epoch, position, augment };
-                *label = read_or_another(source, chosen[k], |image| source.sample(image, &draw, pixels))?;
+                Draw { seed, epoch: position / epoch, position, augment }
+            };
+            let read = |k: usize, pixels: &mut [u8], image: &mut usize, label: &mut i32| {
+                let draw = draw(k);
+                *label = read_or_another(source, *image, |other| {
+                    *image = other;
+                    source.sample(other, &draw, pixels)
+                })?;
                 if augment.changes() {
                     draw.change(pixels, shape, &colours);
                 }
-                *place = augment.place(seed, position, [0, 0]);
                 Ok(())
             };
-            readers.fill(batch, shape.bytes(), closing, &read)?;
+            readers.fill(batch, &mut chosen, shape.bytes(), closing, &|k, pixels, image, label, place| {
+                *place = augment.place(seed, first.wrapping_add(k as u64), [0, 0]);
+                read(k, pixels, image, label)
+            })?;
+            batch.set_values(source, &chosen, values);
             position = position.wrapping_add(chosen.len() as u64);
+            if mixup {
+                behind.image = order.at(position);
+                behind.pixels.resize(shape.bytes(), 0);
+                read(chosen.len(), &mut behind.pixels, &mut behind.image, &mut behind.label)?;
+                behind.values.resize(values, 0.0);
+                set_values(source, behind.image, behind.label, &mut behind.values);
+                batch.mix(&behind, |k| draw(k).share());
+            }
             Ok(())
         })
     }
@@ -139,15 +165,17 @@ impl Loader {
         if source.is_empty() {
             return Err(Error::Empty { what: "the test set".to_owned() });
         }
-        let mut first = 0;
+        let (mut first, values) = (0, source.values());
         let readers = Readers::new(&*source, 0)?;
-        Self::start(source, batch, move |source, batch, closing| {
+        let mut chosen = Vec::new();
+        Self::start(source, (batch, values), move |source, batch, closing| {
             let count = batch.labels.len().min(source.len() - first);
             batch.first_position = first as u64;
             let bytes = source.shape().bytes();
-            let read = |k: usize, pixels: &mut [u8], label: &mut i32, place: &mut Place| {
+            chosen.clear();
+            chosen.extend((0..batch.labels.len()).map(|k| if k < count { first + k } else { 0 }));
+            readers.fill(batch, &mut chosen, bytes, closing, &|_, pixels, &mut image, label, place| {
                 *place = augment::centred([0, 0]);
-                let image = if k < count { first + k } else { 0 };
                 *label = source.label(image);
                 match (source.read(image, pixels), source.faults()) {
                     (Err(e), Some(faults)) if e.is_of_one_image() => {
@@ -157,9 +185,9 @@ impl Loader {
                     }
                     (read, _) => read,
                 }
-            };
-            readers.fill(batch, bytes, closing, &read)?;
+            })?;
             batch.count = count;
+            batch.set_values(source, &chosen, values);
             batch.leave_out_unread(bytes);
             first = if first + count < source.len() { first + count } else { 0 };
             Ok(())
@@ -213,9 +241,10 @@ impl Loader {
         self.waited
     }
 
+    /// Starts the thread that fills batches of so many images, each with so many values.
     fn start(
         source: Arc<dyn Source>,
-        batch: usize,
+        (batch, values): (usize, usize),
         mut fill: impl FnMut(&dyn Source, &mut Batch, &AtomicBool) -> Result<()> + Send + 'static,
     ) -> Result<Self> {
         let bytes = batch.checked_mul(source.shape().bytes()).filter(|&bytes| bytes > 0);
@@ -224,7 +253,7 @@ impl Loader {
         };
         let mut free = Vec::with_capacity(BATCHES);
         for _ in 0..BATCHES {
-            let Some(empty) = Batch::empty(batch, bytes) else {
+            let Some(empty) = Batch::empty(batch, bytes, values) else {
                 return Err(Error::Setting(format!(
                     "no memory for {BATCHES} batches of {batch} images of {}; make the batch smaller",
                     source.shape()
@@ -240,7 +269,7 @@ impl Loader {
             move || {
                 let _stopped = Stopped(&shared);
                 while let Some(mut empty) = shared.take() {
-                    empty.resize(batch, bytes);
+                    empty.resize(batch, bytes, values);
                     match fill(&*source, &mut empty, &shared.closing) {
                         Ok(()) => shared.lock().ready.push_back(empty),
                         Err(error) => {
@@ -288,31 +317,84 @@ impl Readers {
         Ok(Self(Some(pool.map_err(|e| Error::Setting(format!("cannot start the threads that read images: {e}")))?)))
     }
 
-    /// Calls `read` for each image of a batch, until one fails or `closing` is set.
+    /// Calls `read` for each image of a batch with the one chosen for it, which it may change, until one fails or `closing` is set.
     fn fill(
         &self,
         batch: &mut Batch,
+        chosen: &mut [usize],
         bytes: usize,
         closing: &AtomicBool,
-        read: &(impl Fn(usize, &mut [u8], &mut i32, &mut Place) -> Result<()> + Sync),
+        read: &(impl Fn(usize, &mut [u8], &mut usize, &mut i32, &mut Place) -> Result<()> + Sync),
     ) -> Result<()> {
         let Batch { images, labels, places, .. } = batch;
-        let one = |(k, ((pixels, label), place)): (usize, ((&mut [u8], &mut i32), &mut Place))| {
-            if closing.load(Ordering::Relaxed) { Ok(()) } else { read(k, pixels, label, place) }
+        type One<'a> = (((&'a mut [u8], &'a mut usize), &'a mut i32), &'a mut Place);
+        let one = |(k, (((pixels, image), label), place)): (usize, One)| {
+            if closing.load(Ordering::Relaxed) { Ok(()) } else { read(k, pixels, image, label, place) }
         };
         match &self.0 {
-            None => images.chunks_exact_mut(bytes).zip(labels).zip(places).enumerate().try_for_each(one),
+            None => images.chunks_exact_mut(bytes).zip(chosen).zip(labels).zip(places).enumerate().try_for_each(one),
             Some(pool) => pool.install(|| {
-                let parts = images.par_chunks_exact_mut(bytes).zip(labels.par_iter_mut()).zip(places.par_iter_mut());
+                let parts = images.par_chunks_exact_mut(bytes).zip(chosen.par_iter_mut());
+                let parts = parts.zip(labels.par_iter_mut()).zip(places.par_iter_mut());
                 parts.enumerate().with_max_len(1).try_for_each(one)
             }),
         }
     }
 }
 
+/// The image behind a batch, which the last one of it is mixed with.
+#[derive(Default)]
+struct Behind {
+    image: usize,
+    pixels: Vec<u8>,
+    label: i32,
+    values: Vec<f32>,
+}
+
+/// Writes an image's values, or 1 for its class.
+fn set_values(source: &dyn Source, image: usize, label: i32, values: &mut [f32]) {
+    if source.values() > 0 {
+        return source.read_values(image, values);
+    }
+    values.fill(0.0);
+    if let Some(own) = usize::try_from(label).ok().and_then(|label| values.get_mut(label)) {
+        *own = 1.0;
+    }
+}
+
+/// `share`/2¹⁶ of x and the rest of y.
+fn mixed(x: u8, y: u8, share: u32) -> u8 {
+    ((u32::from(x) * share + u32::from(y) * (65_536 - share) + 32_768) >> 16) as u8
+}
+
 impl Batch {
+    /// Sets the values of each image, so many, from those that were read.
+    fn set_values(&mut self, source: &dyn Source, read: &[usize], values: usize) {
+        if values > 0 {
+            for ((own, &image), &label) in self.values.chunks_exact_mut(values).zip(read).zip(&self.labels) {
+                set_values(source, image, label, own);
+            }
+        }
+    }
+
+    /// Mixes each image with the next, and the last with the one behind it; `share` tells how much of itself each keeps, in 2⁻¹⁶.
+    fn mix(&mut self, behind: &Behind, share: impl Fn(usize) -> u32) {
+        let (bytes, values) = (behind.pixels.len(), behind.values.len());
+        for k in 0..self.labels.len() {
+            let share = share(k);
+            let (own, rest) = self.images[k * bytes..].split_at_mut(bytes);
+            let next = rest.get(..bytes).unwrap_or(&behind.pixels);
+            own.iter_mut().zip(next).for_each(|(x, &y)| *x = mixed(*x, y, share));
+            let part = share as f32 / 65_536.0;
+            let (own, rest) = self.values[k * values..].split_at_mut(values);
+            let next = rest.get(..values).unwrap_or(&behind.values);
+            own.iter_mut().zip(next).for_each(|(x, &y)| *x = part * *x + (1.0 - part) * y);
+        }
+    }
+
     /// Moves the images that could not be read behind those that count.
     fn leave_out_unread(&mut self, bytes: usize) {
+        let values = self.values.len() / self.labels.len().max(1);
         let mut kept = 0;
         for k in 0..self.count {
             if self.labels[k] == UNREAD {
@@ -320,6 +402,7 @@ impl Batch {
             }
             if kept < k {
                 self.images.copy_within(k * bytes..(k + 1) * bytes, kept * bytes);
+                self.values.copy_within(k * values..(k + 1) * values, kept * values);
                 self.labels.swap(kept, k);
             }
             kept += 1;
@@ -328,18 +411,20 @@ impl Batch {
         self.labels.iter_mut().filter(|label| **label == UNREAD).for_each(|label| *label = 0);
     }
 
-    fn empty(images: usize, bytes: usize) -> Option<Self> {
+    fn empty(images: usize, bytes: usize, values: usize) -> Option<Self> {
         let mut batch = Self::default();
+        batch.values.try_reserve_exact(images.checked_mul(values)?).ok()?;
         batch.images.try_reserve_exact(bytes).ok()?;
         batch.places.try_reserve_exact(images).ok()?;
         batch.labels.try_reserve_exact(images).ok()?;
-        batch.resize(images, bytes);
+        batch.resize(images, bytes, values);
         Some(batch)
     }
 
     /// Nothing to do, unless whoever had the batch took it apart.
-    fn resize(&mut self, images: usize, bytes: usize) {
+    fn resize(&mut self, images: usize, bytes: usize, values: usize) {
         self.images.resize(bytes, 0);
+        self.values.resize(images * values, 0.0);
         self.places.resize(images, Place::default());
         self.labels.resize(images, 0);
     }

@@ -27,18 +27,22 @@ mod error;
 mod faults;
 mod folder;
 mod idx;
+mod ilsvrc;
 mod images;
 mod index;
 mod list;
 mod lmdb;
 pub mod loader;
+mod matlab;
 pub mod normalise;
+mod oddities;
 pub mod order;
 mod pairs;
 pub mod pickle;
 mod pictures;
 mod shards;
 mod synthetic;
+mod targets;
 
 pub use augment::{Augment, Draw, ResizedCrop};
 pub use error::{Error, Result};
@@ -101,14 +105,27 @@ pub trait Source: Send + Sync {
     /// The shape of every image.
     fn shape(&self) -> ImageShape;
 
-    /// The class of image `i`.
+    /// The class of image `i`; 0 where images have values.
     fn label(&self, i: usize) -> i32;
+
+    /// How many values each image has to be told by the net, in place of a class; 0 where it has a class.
+    fn values(&self) -> usize {
+        0
+    }
+
+    /// Writes the values of image `i`, as many as [`values`](Source::values) says.
+    fn read_values(&self, _i: usize, _values: &mut [f32]) {}
 
     /// Writes image `i` into `pixels`, which holds [`ImageShape::bytes`] bytes: rows, columns, channels.
     fn read(&self, i: usize, pixels: &mut [u8]) -> Result<()>;
 
     /// Where image `i` comes from, for people: `image 17 of data_batch_1.bin`.
     fn origin(&self, i: usize) -> String;
+
+    /// Where the bytes of image `i` are, where that is in a file and no other image's are there.
+    fn place(&self, _i: usize) -> Option<String> {
+        None
+    }
 
     /// Writes image `i` as it is drawn for training into `pixels`, and returns its label: what the source itself draws anew each
     /// epoch. [`label`](Source::label) and [`read`](Source::read) are those of epoch 0.
@@ -173,9 +190,9 @@ pub struct DataSet {
     pub train: Arc<dyn Source>,
     /// What to test on.
     pub test: Arc<dyn Source>,
-    /// Classes; every label is below.
+    /// Classes; every label is below. Where images have values, how many.
     pub classes: usize,
-    /// The classes' names, one a class; their numbers where nothing names them.
+    /// The classes' names, one a class; their numbers where nothing names them. The values' where images have some.
     pub class_names: Vec<String>,
     /// What is odd about it, for people.
     pub warnings: Vec<String>,
@@ -228,7 +245,7 @@ pub struct Options {
 }
 
 /// Opens a built-in data set ([`BUILT_IN`]) or what is at a path: a folder of idx files, CIFAR-10 or CIFAR-100 binary batches, tar
-/// shards, class folders or lists, recognised by what is in it; a tar file; a list.
+/// shards, class folders, lists or tables of targets, recognised by what is in it; a tar file; a list; a CSV file.
 pub fn open(source: &str, options: &Options) -> Result<DataSet> {
     for (limit, set) in [(options.train, "training"), (options.test, "test")] {
         if limit == Some(0) {
@@ -255,6 +272,12 @@ pub fn open(source: &str, options: &Options) -> Result<DataSet> {
         set.classes = classes;
     }
     set.check_labels(set.classes)?;
+    if set.train.values() == 0 && source != "synthetic" {
+        set.warnings.extend(oddities::of_classes(&*set.train, &*set.test, &set.class_names));
+    }
+    if source != "synthetic" {
+        set.warnings.extend(oddities::of_images(&*set.train, &*set.test));
+    }
     if options.size.is_some() && !set.train.is_slow() {
         let what = format!("data.size resizes image files; {source} holds images of one shape, {}", set.train.shape());
         return Err(Error::Setting(what));
@@ -275,6 +298,7 @@ fn open_folder(path: &str, options: &Options) -> Result<DataSet> {
         Ok(about) if about.is_dir() => {}
         Ok(_) if shards::is_named_as_one(folder) => return pictures::assemble(shards::open_one(folder)?, path, options),
         Ok(_) if list::is_named_as_one(folder) => return pictures::assemble(list::open_one(folder)?, path, options),
+        Ok(_) if targets::is_named_as_one(folder) => return pictures::assemble(targets::open_one(folder)?, path, options),
         Ok(_) => return Err(Error::NotAFolder { path: folder.to_owned() }),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || path.contains('\0') => {
             return Err(Error::unknown(path));
@@ -292,12 +316,20 @@ fn open_folder(path: &str, options: &Options) -> Result<DataSet> {
         if let Some(set) = batches::open(folder, &files, path, options)? {
             return Ok(set);
         }
-        let found = match shards::find(folder, &files)? {
+        let found = match ilsvrc::find(folder, &files)? {
+            None => shards::find(folder, &files)?,
+            found => found,
+        };
+        let found = match found {
             None => lmdb::find(folder)?,
             found => found,
         };
         let found = match found {
             None => folder::find_splits(folder)?,
+            found => found,
+        };
+        let found = match found {
+            None => targets::find(folder, &files)?,
             found => found,
         };
         let found = match found {

@@ -10,7 +10,9 @@ use super::index::{Classes, Index, Numbering, Place, Split, file_name};
 use super::pictures::Found;
 use super::{Error, Result, decode};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path};
 
 /// The file beside shards that names their classes.
@@ -41,7 +43,8 @@ pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
         found.numbering = Numbering::Given;
     }
     let mut read = |names: &[&String], index: &mut Index| {
-        names.iter().try_for_each(|name| scan(&folder.join(name), index, &mut found.classes, &mut found.numbering))
+        let mut scan = Scan::new(index, &mut found.classes, &mut found.numbering);
+        names.iter().try_for_each(|name| scan.tar(&folder.join(name)))
     };
     let (mut trained, mut tested) = (Index::default(), Index::default());
     read(&train, &mut trained)?;
@@ -66,7 +69,7 @@ fn named_classes(path: &Path) -> Option<Vec<String>> {
 /// One tar file.
 pub(super) fn open_one(path: &Path) -> Result<Found> {
     let mut found = Found::default();
-    scan(path, &mut found.train, &mut found.classes, &mut found.numbering)?;
+    Scan::new(&mut found.train, &mut found.classes, &mut found.numbering).tar(path)?;
     Ok(found)
 }
 
@@ -78,81 +81,160 @@ struct Sample {
     label: Option<String>,
 }
 
-/// Adds the images of a tar file.
-fn scan(path: &Path, index: &mut Index, classes: &mut Classes, numbering: &mut Numbering) -> Result<()> {
-    let broken = |why: String| Error::Shard { path: path.to_owned(), why };
-    let failed = |e: std::io::Error| broken(e.to_string());
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
-    let number = index.add_path(path.to_owned());
-    let mut archive = tar::Archive::new(BufReader::with_capacity(4096, file));
-    let mut sample = Sample::default();
-    for entry in archive.entries_with_seek().map_err(failed)? {
-        let mut entry = entry.map_err(failed)?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
-        let (at, bytes) = (entry.raw_file_position(), entry.size());
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if name.len() > LONGEST_NAME {
-            return Err(broken(format!("a member's name has {} bytes", name.len())));
-        }
-        if at.checked_add(bytes).is_none_or(|end| end > length) {
-            return Err(broken(format!("it ends within {name}")));
-        }
-        let base = name.rsplit_once('/').map_or(&*name, |(_, base)| base);
-        if base.starts_with('.') {
-            // Hidden files, such as macOS puts beside others.
-            continue;
-        }
-        let key = &name[..name.len() - base.len() + base.find('.').unwrap_or(base.len())];
-        if key != sample.key {
-            finish(&mut sample, index, classes, numbering).map_err(broken)?;
-            sample = Sample { key: key.to_owned(), ..Sample::default() };
-        }
-        match base.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase()).as_deref() {
-            Some("cls") => {
-                let mut text = String::new();
-                (&mut entry).take(LONGEST_LABEL).read_to_string(&mut text).map_err(failed)?;
-                sample.label = Some(text.trim().to_owned());
-            }
-            Some("json") if bytes <= LONGEST_LABEL => {
-                let mut text = Vec::new();
-                (&mut entry).take(LONGEST_LABEL).read_to_end(&mut text).map_err(failed)?;
-                if let Some(label) = json_label(&text) {
-                    sample.label.get_or_insert(label);
-                }
-            }
-            _ if decode::is_named_as_one(base) => {
-                if sample.image.is_some() {
-                    // Another image of the same key, as `a.jpg` and `a.png` in a folder of a class: a sample of its own.
-                    finish(&mut sample, index, classes, numbering).map_err(broken)?;
-                    sample.key = key.to_owned();
-                }
-                sample.image = Some((name.clone(), Place::Within { file: number, at, bytes }));
-            }
-            _ => {}
-        }
-    }
-    finish(&mut sample, index, classes, numbering).map_err(broken)
+/// Adds the images of tar files to an index.
+pub(super) struct Scan<'a> {
+    index: &'a mut Index,
+    classes: &'a mut Classes,
+    numbering: &'a mut Numbering,
+    /// The class of an image that has none by a folder of its own or a file beside it, by its name.
+    pub class_of: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Adds a sample that is whole.
-fn finish(sample: &mut Sample, index: &mut Index, classes: &mut Classes, numbering: &mut Numbering) -> Result<(), String> {
-    let Sample { image: Some((name, place)), label, .. } = std::mem::take(sample) else { return Ok(()) };
-    let class = match label {
-        Some(label) if !label.is_empty() && label.len() <= LONGEST_NAME => {
-            if *numbering == Numbering::Names {
-                *numbering = Numbering::Labels;
+/// A tar file, or one in another, while its members are read.
+struct Archive<'a> {
+    path: &'a Path,
+    file: &'a File,
+    /// Where it lies in the file.
+    part: Range<u64>,
+    /// The class of its images, where it is a class's.
+    class: Option<&'a str>,
+}
+
+impl Archive<'_> {
+    fn broken(&self, why: impl ToString) -> Error {
+        Error::Shard { path: self.path.to_owned(), why: why.to_string() }
+    }
+}
+
+impl<'a> Scan<'a> {
+    /// Adds to these.
+    pub fn new(index: &'a mut Index, classes: &'a mut Classes, numbering: &'a mut Numbering) -> Self {
+        Self { index, classes, numbering, class_of: &|_| None }
+    }
+
+    /// Adds the images of a tar file, and of tar files in it, of which each has those of a class.
+    pub fn tar(&mut self, path: &Path) -> Result<()> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        self.members(&Archive { path, file: &file, part: 0..length, class: None })
+    }
+
+    fn members(&mut self, a: &Archive) -> Result<()> {
+        let failed = |e: io::Error| a.broken(e);
+        // Each class's tar file counts as a file, so that a window shuffles classes, too.
+        let number = self.index.add_path(a.path.to_owned());
+        let part = Part { file: a.file, part: a.part.clone(), at: a.part.start };
+        let mut archive = tar::Archive::new(BufReader::with_capacity(4096, part));
+        let mut sample = Sample::default();
+        for entry in archive.entries_with_seek().map_err(failed)? {
+            let mut entry = entry.map_err(failed)?;
+            if !entry.header().entry_type().is_file() {
+                continue;
             }
-            label
+            let bytes = entry.size();
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if name.len() > LONGEST_NAME {
+                return Err(a.broken(format!("a member's name has {} bytes", name.len())));
+            }
+            let at = a.part.start.checked_add(entry.raw_file_position());
+            let Some(at) = at.filter(|at| at.checked_add(bytes).is_some_and(|end| end <= a.part.end)) else {
+                return Err(a.broken(format!("it ends within {name}")));
+            };
+            let base = base(&name);
+            if base.starts_with('.') {
+                // Hidden files, such as macOS puts beside others.
+                continue;
+            }
+            if let (Some(class), None) = (base.strip_suffix(".tar"), a.class) {
+                self.members(&Archive { part: at..at + bytes, class: Some(class), ..*a })?;
+                continue;
+            }
+            let key = &name[..name.len() - base.len() + base.find('.').unwrap_or(base.len())];
+            if key != sample.key {
+                self.finish(&mut sample, a)?;
+                sample = Sample { key: key.to_owned(), ..Sample::default() };
+            }
+            match base.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase()).as_deref() {
+                Some("cls") => {
+                    let mut text = String::new();
+                    (&mut entry).take(LONGEST_LABEL).read_to_string(&mut text).map_err(failed)?;
+                    sample.label = Some(text.trim().to_owned());
+                }
+                Some("json") if bytes <= LONGEST_LABEL => {
+                    let mut text = Vec::new();
+                    (&mut entry).take(LONGEST_LABEL).read_to_end(&mut text).map_err(failed)?;
+                    if let Some(label) = json_label(&text) {
+                        sample.label.get_or_insert(label);
+                    }
+                }
+                _ if decode::is_named_as_one(base) => {
+                    if sample.image.is_some() {
+                        // Another image of the same key, as `a.jpg` and `a.png` in a folder of a class: a sample of its own.
+                        self.finish(&mut sample, a)?;
+                        sample.key = key.to_owned();
+                    }
+                    sample.image = Some((name.clone(), Place::Within { file: number, at, bytes }));
+                }
+                _ => {}
+            }
         }
-        _ => {
-            folder_class(&name).ok_or_else(|| format!("{name} has no class: neither a folder of its own, nor a .cls or .json"))?
-        }
-    };
-    index.push(&name, place, classes.number(&class));
-    Ok(())
+        self.finish(&mut sample, a)
+    }
+
+    /// Adds a sample that is whole.
+    fn finish(&mut self, sample: &mut Sample, a: &Archive) -> Result<()> {
+        let Sample { image: Some((name, place)), label, .. } = std::mem::take(sample) else { return Ok(()) };
+        let class = match label {
+            Some(label) if !label.is_empty() && label.len() <= LONGEST_NAME => {
+                if *self.numbering == Numbering::Names {
+                    *self.numbering = Numbering::Labels;
+                }
+                label
+            }
+            _ => {
+                let class = a.class.map(str::to_owned).or_else(|| folder_class(&name)).or_else(|| (self.class_of)(&name));
+                class.ok_or_else(|| a.broken(format!("{name} has no class: neither a folder of its own, nor a .cls or .json")))?
+            }
+        };
+        self.index.push(&name, place, self.classes.number(&class));
+        Ok(())
+    }
+}
+
+/// A part of a file as a file of its own.
+struct Part<'a> {
+    file: &'a File,
+    part: Range<u64>,
+    /// Where in the file it is read next.
+    at: u64,
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = self.part.end.saturating_sub(self.at);
+        let some = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = self.file.read_at(&mut bytes[..some], self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Part<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            SeekFrom::Start(at) => self.part.start.checked_add(at),
+            SeekFrom::End(by) => self.part.end.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        let to = to.filter(|&at| at >= self.part.start);
+        self.at = to.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a position outside the file"))?;
+        Ok(self.at - self.part.start)
+    }
+}
+
+/// The last part of a member's name.
+pub(super) fn base(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, base)| base)
 }
 
 /// The first folder of a member's name, after one that says which set it is of.

@@ -465,7 +465,7 @@ pub trait Device {
     /// or an image of the source's size (`[1, g.h, g.w, c]`, moved with the image), y: real `[n, p, q, c]`.
     fn load_images(&mut self, g: &ImageGeometry, x: Tensor, places: Tensor, mean: Tensor, scale: f64, y: Tensor) -> Result<()>;
 
-    /// y ← x, both i32: labels out of the tensor that [`feed`](Device::feed) writes.
+    /// y ← x, both i32 or both reals: labels out of the tensor that [`feed`](Device::feed) writes.
     fn load_labels(&mut self, x: Tensor, y: Tensor) -> Result<()>;
 
     /// y ← neuron(x ∗ w + b). x: `[n, h, w, c]`, w: `[k, r, s, c/groups]`, y: `[n, p, q, k]`; b: k values shared by all

@@ -2,7 +2,7 @@
 //!
 //! Logistic regression is −Σ q·log p of each image, where q is 1 for its label, or what label smoothing leaves of that (Szegedy
 //! et al. 2016); behind a softmax the two are computed together from the softmax's input x, as log Σeˣ − Σ q·x, stable for any
-//! finite x, with the gradient p − q. Sum of squares is Σ (x − target)²,
+//! finite x, with the gradient p − q. Where labels are mixed (mixup), q is what they are mixed to. Sum of squares is Σ (x − target)²,
 //! or Σ x² without a target (cuda-convnet's sum2). Gradients are multiplied by the coefficient and averaged over the batch.
 
 use super::{Counts, Doc, Domain, Io, Kind, Layer, Misfit, Reads, Role, key, one_hot};
@@ -75,7 +75,7 @@ pub(super) fn labels(cost: &str, inputs: &[Shape]) -> Result<Shape, Misfit> {
     };
     if labels.image() != 1 {
         let message = format!("the second input has {labels} values an image, not a label");
-        return Err(Misfit::shape("inputs", message, "use \"labels\""));
+        return Err(Misfit::shape("inputs", message, "use \"labels\", of a set of classes, and no mixup"));
     }
     Ok(input)
 }
@@ -98,13 +98,20 @@ struct LogisticRegression {
     smoothing: f64,
     input: Shape,
     softmax: bool,
+    /// The labels are a probability for each class.
+    soft: bool,
 }
 
 pub(super) fn build_logistic_regression(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: LogisticRegressionKeys = spec.keys()?;
     let (coefficient, smoothing) = (coefficient(keys.coefficient)?, one_hot::smoothing(keys.smoothing)?);
-    let input = labels("logistic regression", inputs)?;
-    Ok(Box::new(LogisticRegression { coefficient, smoothing, input, softmax: false }))
+    let soft = matches!(inputs, [x, labels] if labels.image() > 1 && labels.image() == x.image());
+    let input = if soft { inputs[0] } else { labels("logistic regression", inputs)? };
+    if soft && smoothing > 0.0 {
+        let message = "smoothing is of labels that are classes, and these are probabilities already";
+        return Err(Misfit::shape("smoothing", message, "remove it, or augment.mixup"));
+    }
+    Ok(Box::new(LogisticRegression { coefficient, smoothing, input, softmax: false, soft }))
 }
 
 impl Layer for LogisticRegression {
@@ -139,7 +146,9 @@ impl Layer for LogisticRegression {
 
     fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let (x, labels, metrics) = (io.input(0), io.input(1), io.metrics());
-        if self.softmax {
+        if self.soft {
+            device.soft_cross_entropy_forward(self.softmax, x, labels, metrics)
+        } else if self.softmax {
             device.logreg_forward(x, labels, self.smoothing, metrics)
         } else {
             device.cross_entropy_forward(x, labels, self.smoothing, metrics)
@@ -149,7 +158,9 @@ impl Layer for LogisticRegression {
     fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
         let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
         let (x, labels) = (io.input(0), io.input(1));
-        if self.softmax {
+        if self.soft {
+            device.soft_cross_entropy_backward(self.softmax, x, labels, self.coefficient, dx, into)
+        } else if self.softmax {
             device.logreg_backward(x, labels, self.smoothing, self.coefficient, dx, into)
         } else {
             device.cross_entropy_backward(x, labels, self.smoothing, self.coefficient, dx, into)

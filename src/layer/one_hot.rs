@@ -49,6 +49,10 @@ pub(super) fn smoothing(smoothing: f64) -> Result<f64, Misfit> {
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
     let labels = super::one_input(inputs)?;
+    if labels.image() != 1 {
+        let message = format!("the labels are {} values an image already", labels.image());
+        return Err(Misfit::shape("inputs", message, "read \"labels\" in place of this layer"));
+    }
     let output = Shape::new(labels.n, 1, 1, keys.classes.get() as usize);
     super::geometry([output.n, output.c], |sizes| sizes)?;
     Ok(Box::new(OneHot { output, smoothing: smoothing(keys.smoothing)? }))

@@ -14,6 +14,28 @@ pub enum Input {
     Node(usize),
 }
 
+/// What the labels of images are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// The number of a class, of so many.
+    Classes(usize),
+    /// So many values: targets, or a probability for each class.
+    Values(usize),
+}
+
+impl Labels {
+    /// The shape of those of so many images.
+    pub fn shape(self, images: usize) -> Shape {
+        Shape::new(images, 1, 1, if let Self::Values(values) = self { values } else { 1 })
+    }
+}
+
+impl From<usize> for Labels {
+    fn from(classes: usize) -> Self {
+        Self::Classes(classes)
+    }
+}
+
 /// A layer in the graph.
 #[derive(Debug)]
 pub struct Node {
@@ -87,6 +109,8 @@ pub struct Graph {
     pub name: String,
     /// The shape of a batch of images.
     pub images: Shape,
+    /// What their labels are.
+    pub labels: Labels,
     /// The layers.
     pub nodes: Vec<Node>,
     /// The parameters, in the order of the layers that own them.
@@ -98,17 +122,17 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The graph of a config for batches of images of this shape with `classes` classes of labels.
+    /// The graph of a config for batches of images of this shape with these labels: a number is so many classes.
     ///
     /// # Errors
     /// A layer's keys that do not read or do not fit its inputs, with their place in the config.
-    pub fn new(spec: &NetSpec, images: Shape, classes: usize) -> Result<Self, ConfigError> {
+    pub fn new(spec: &NetSpec, images: Shape, labels: impl Into<Labels>) -> Result<Self, ConfigError> {
         let mut builder = Builder {
             spec,
-            classes,
             graph: Self {
                 name: spec.name.clone(),
                 images,
+                labels: labels.into(),
                 nodes: Vec::new(),
                 parameters: Vec::new(),
                 readers: Vec::new(),
@@ -129,7 +153,7 @@ impl Graph {
     pub fn shape(&self, input: Input) -> Shape {
         match input {
             Input::Source(Part::Images) => self.images,
-            Input::Source(Part::Labels) => Shape::new(self.images.n, 1, 1, 1),
+            Input::Source(Part::Labels) => self.labels.shape(self.images.n),
             Input::Node(i) => self.nodes[i].layer.output(),
         }
     }
@@ -213,7 +237,6 @@ impl Graph {
 /// A graph that grows layer by layer.
 struct Builder<'a> {
     spec: &'a NetSpec,
-    classes: usize,
     graph: Graph,
     /// What readers of each layer of the config read.
     outputs: Vec<Input>,
@@ -226,18 +249,25 @@ impl Builder<'_> {
         if kind.labels == Some(inputs.len()) {
             inputs.push(Input::Source(Part::Labels));
         }
-        for (i, input) in inputs.iter().enumerate() {
+        for (i, input) in inputs.iter().enumerate().filter(|_| kind.name != "data") {
             let wants = kind.labels == Some(i);
-            if (*input == Input::Source(Part::Labels)) != wants && kind.name != "data" {
-                let (message, help) = if wants {
+            let (message, help) = match (*input == Input::Source(Part::Labels), self.graph.labels) {
+                (false, _) if wants => {
                     (format!("input {} of a {} layer is no labels", i + 1, kind.name), "name \"labels\" there".into())
-                } else {
+                }
+                (true, Labels::Classes(_)) if !wants => {
                     let readers: Vec<&str> = KINDS.iter().filter(|k| k.labels.is_some()).map(|k| k.name).collect();
                     let help = format!("layers that read labels: {}; one-hot makes values of them", readers.join(", "));
                     ("labels are class numbers, not values".into(), help)
-                };
-                return Err(self.misfit(spec, Misfit::Shape { key: "inputs", message, help }));
-            }
+                }
+                (true, Labels::Values(values)) if wants && (values == 1 || self.graph.shape(inputs[0]).image() != values) => {
+                    let help = "costs that read values: sum-of-squares, binary-cross-entropy, cross-entropy; logistic-regression \
+                                reads a probability for each class, as augment.mixup makes them";
+                    (format!("the labels are {values} values an image, not class numbers"), help.to_owned())
+                }
+                _ => continue,
+            };
+            return Err(self.misfit(spec, Misfit::Shape { key: "inputs", message, help }));
         }
         let shapes: Vec<Shape> = if kind.name == "data" {
             [Part::Images, Part::Labels].map(|p| self.graph.shape(Input::Source(p))).to_vec()
@@ -250,8 +280,10 @@ impl Builder<'_> {
             return Ok(());
         }
         // Labels must be below the classes that a layer which reads them has room for.
-        if layer.classes().is_some_and(|room| room < self.classes) {
-            return Err(self.misfit(spec, layer.too_few(self.classes)));
+        if let Labels::Classes(classes) = self.graph.labels
+            && layer.classes().is_some_and(|room| room < classes)
+        {
+            return Err(self.misfit(spec, layer.too_few(classes)));
         }
         let mut taken = None;
         if matches!(layer.role(), Role::Cost { .. })

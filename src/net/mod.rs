@@ -6,7 +6,7 @@ mod init;
 mod plan;
 mod recording;
 
-pub use graph::{Graph, Input, Node, Parameter};
+pub use graph::{Graph, Input, Labels, Node, Parameter};
 pub(crate) use init::npy;
 pub use init::{InitError, values as initial_values};
 pub use plan::{Clip, Feed, Plan, Purpose};
@@ -48,7 +48,7 @@ pub struct UpdateRule {
 }
 
 /// A batch as the net is fed it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct BatchBytes<'a> {
     /// Pixels, as many as the net's batch.
     pub images: &'a [u8],
@@ -56,6 +56,8 @@ pub struct BatchBytes<'a> {
     pub places: &'a [Place],
     /// One an image.
     pub labels: &'a [i32],
+    /// For a net whose labels are values: those of each image. Where there are none, a label is 1 for its class and 0 for the rest.
+    pub values: &'a [f32],
 }
 
 /// A net, planned and allocated on a device.
@@ -67,6 +69,8 @@ pub struct Net {
     device: Box<dyn Device>,
     load: ImageGeometry,
     scale: f64,
+    /// Labels that are values, as they are fed.
+    values: Vec<u8>,
     /// Of the training pass that sets the gradients, and of the one that adds to them.
     recordings: [Recording; 2],
 }
@@ -104,8 +108,8 @@ impl Net {
         }
         let x = graph.images;
         let [n, h, w, c, p, q] = [x.n, source.h, source.w, source.c, x.h, x.w].map(|v| v as i32);
-        let mut net =
-            Self { graph, plan, device, load: ImageGeometry { n, h, w, c, p, q }, scale, recordings: Default::default() };
+        let (load, recordings) = (ImageGeometry { n, h, w, c, p, q }, Default::default());
+        let mut net = Self { graph, plan, device, load, scale, values: Vec::new(), recordings };
         match net.write_constants(mean) {
             Ok(()) => Ok(net),
             Err(error) => Err((error, net.device)),
@@ -187,11 +191,30 @@ impl Net {
     /// Queues the copy of a batch to the device, beside what runs.
     pub fn feed(&mut self, batch: BatchBytes) -> device::Result<()> {
         let f = self.plan.feed;
-        self.device.feed(&[
-            (f.images, batch.images),
-            (f.places, bytemuck::cast_slice(batch.places)),
-            (f.labels, bytemuck::cast_slice(batch.labels)),
-        ])
+        let labels = match self.graph.labels {
+            Labels::Classes(_) => bytemuck::cast_slice(batch.labels),
+            Labels::Values(values) => {
+                self.set_values(batch, values);
+                &self.values
+            }
+        };
+        self.device.feed(&[(f.images, batch.images), (f.places, bytemuck::cast_slice(batch.places)), (f.labels, labels)])
+    }
+
+    /// Makes the bytes of labels that are so many values an image.
+    fn set_values(&mut self, batch: BatchBytes, values: usize) {
+        let real = self.plan.feed.labels.dtype;
+        self.values.clear();
+        let mut add = |value: f32| match real {
+            Dtype::F64 => self.values.extend(f64::from(value).to_ne_bytes()),
+            _ => self.values.extend(value.to_ne_bytes()),
+        };
+        if batch.values.is_empty() {
+            let one = |label: i32| (0..values).map(move |i| if i as i64 == i64::from(label) { 1.0 } else { 0.0 });
+            batch.labels.iter().copied().flat_map(one).for_each(&mut add);
+        } else {
+            batch.values.iter().copied().for_each(&mut add);
+        }
     }
 
     /// Sets what changes from step to step.
@@ -256,8 +279,9 @@ impl Net {
 
     /// Waits for everything queued.
     pub fn wait(&mut self) -> device::Result<()> {
-        let mut label = [0; Dtype::I32.size()];
-        self.device.read(self.plan.labels.part(0, 1), &mut label)
+        let mut label = [0; Dtype::F64.size()];
+        let first = self.plan.labels.part(0, 1);
+        self.device.read(first, &mut label[..first.bytes()])
     }
 
     /// Queues the backward pass; `accumulate` says whether parameter gradients are set or added to.

@@ -7,7 +7,7 @@
 //! lowest place that is free for its whole life (Pisarchyk and Lee, "Efficient memory management for deep neural net
 //! inference", 2020).
 
-use super::{Graph, Input, Parameter};
+use super::{Graph, Input, Labels, Parameter};
 use crate::device::{Device, Dtype, Into, Op, Place, Shape, Slot, Tensor};
 use crate::layer::{Part, Pass, Reads, Tensors};
 
@@ -30,7 +30,7 @@ pub struct Feed {
     pub images: Tensor,
     /// i32 `[n][3]`: [`Place`].
     pub places: Tensor,
-    /// i32 `[n]`.
+    /// i32 `[n]`, or real `[n, 1, 1, values]`.
     pub labels: Tensor,
     /// The mean that is subtracted: real.
     pub mean: Tensor,
@@ -109,10 +109,11 @@ impl Plan {
         };
         let gradients = learned(&mut p);
         let momenta = learned(&mut p);
+        let (labels_shape, labels_type) = p.labels();
         let feed = Feed {
             images: p.persist(Shape { n, ..source }, Dtype::U8),
             places: p.persist(Shape::new(n, 1, 1, size_of::<Place>() / 4), Dtype::I32),
-            labels: p.persist(Shape::new(n, 1, 1, 1), Dtype::I32),
+            labels: p.persist(labels_shape, labels_type),
             mean: p.persist(mean, real),
         };
         let metrics = p.persist(Shape::new(1, 1, 1, graph.costs().map(|i| graph.nodes[i].metrics()).sum()), real);
@@ -133,7 +134,7 @@ impl Plan {
         let at = |block: usize, shape: Shape, dtype: Dtype| Tensor { slot: Slot(start + blocks[block].offset), shape, dtype };
 
         let images = at(images, graph.images, real);
-        let labels = at(labels, Shape::new(n, 1, 1, 1), Dtype::I32);
+        let labels = at(labels, labels_shape, labels_type);
         let mut plan = Self {
             purpose,
             bytes: start + bytes,
@@ -250,12 +251,18 @@ impl Planner<'_> {
         if self.train && node.learns { node.layer.backward_reads() } else { Reads::default() }
     }
 
+    /// What the labels of a batch are.
+    fn labels(&self) -> (Shape, Dtype) {
+        let dtype = if let Labels::Classes(_) = self.graph.labels { Dtype::I32 } else { self.device.real() };
+        (self.graph.labels.shape(self.graph.images.n), dtype)
+    }
+
     /// Blocks of the outputs of all nodes but costs, and of the images and labels.
     fn activations(&mut self) -> (Vec<Option<usize>>, usize, usize) {
         let (graph, real) = (self.graph, self.device.real());
-        let n = graph.images.n;
         let images = self.block(graph.images.elements() * real.size(), 0, 0);
-        let labels = self.block(n * Dtype::I32.size(), 0, 0);
+        let (labels, dtype) = self.labels();
+        let labels = self.block(labels.elements() * dtype.size(), 0, 0);
         let last = graph.nodes.len();
         let mut blocks: Vec<Option<usize>> = vec![None; last];
         for (i, node) in graph.nodes.iter().enumerate() {

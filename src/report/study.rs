@@ -5,9 +5,9 @@ use super::units;
 use crate::data::Loader;
 use crate::device::{Neuron, StepValues};
 use crate::layer::Role;
-use crate::net::{BatchBytes, Graph, Input, Net};
+use crate::net::{Graph, Input, Net};
 use crate::testing::{is_probable, softmax};
-use crate::train::{Result, Setup};
+use crate::train::{Result, Setup, bytes_of};
 use image::{Rgb, RgbImage};
 use std::collections::BTreeMap;
 
@@ -80,7 +80,8 @@ impl Study {
         let mut tests = Loader::test(source.clone(), net.batch())?;
         let batches = tests.batches();
         let as_many = |p: &usize| net.graph.nodes[*p].layer.output().image() == setup.data.classes;
-        let prediction = net.graph.prediction().filter(|p| as_many(p) && classifies(&net.graph, *p));
+        let has_classes = source.values() == 0;
+        let prediction = net.graph.prediction().filter(|p| has_classes && as_many(p) && classifies(&net.graph, *p));
         let probable = prediction.is_some_and(|p| is_probable(&net.graph, p));
         let mut samples: Vec<(usize, units::Sample)> = hidden_layers(&net.graph);
         let mut study = Self {
@@ -94,7 +95,7 @@ impl Study {
         net.clear_metrics()?;
         for i in 0..batches {
             let batch = tests.next()?;
-            net.feed(BatchBytes { images: &batch.images, places: &batch.places, labels: &batch.labels })?;
+            net.feed(bytes_of(&batch))?;
             net.set_step(StepValues {
                 seed: setup.spec.train.seed,
                 step: 0,

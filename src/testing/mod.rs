@@ -35,7 +35,7 @@ impl Predictor {
     /// # Errors
     /// The config has no output, or the checkpoint is of another net, or the device fails.
     pub fn new(spec: &NetSpec, images: Shape, found: &Checkpoint, path: &Path, device: Box<dyn Device>) -> Result<Self> {
-        let mut graph = Graph::new(spec, images, found.state.data.classes)?;
+        let mut graph = Graph::new(spec, images, found.state.data.labels())?;
         graph.fold();
         let Some(prediction) = graph.prediction() else {
             return Err(Error::Argument("the net has no output to predict with".into()));
@@ -115,7 +115,7 @@ impl Predictor {
         let shape = self.images();
         pixels.resize(shape.elements(), 0);
         let (places, labels) = (vec![Place::default(); shape.n], vec![0; shape.n]);
-        self.net.feed(BatchBytes { images: pixels, places: &places, labels: &labels })?;
+        self.net.feed(BatchBytes { images: pixels, places: &places, labels: &labels, values: &[] })?;
         self.net.set_step(StepValues {
             seed: 0,
             step: 0,
@@ -194,6 +194,10 @@ pub fn predict(
 ) -> Result<(Predictions, usize)> {
     let &Material { spec, source, at, open } = of;
     let (first, _) = checkpoints.first().ok_or_else(|| Error::Argument("name a checkpoint".into()))?;
+    if first.state.data.values {
+        let what = "views, several checkpoints and details are of nets that tell classes, and this one tells values";
+        return Err(Error::Argument(what.into()));
+    }
     let [h, w, c] = first.state.data.shape;
     let (net, classes, images) = (ImageShape::new(h, w, c), first.state.data.classes, source.len());
     let shape = |n: usize, s: ImageShape| Shape::new(n, s.h, s.w, s.c);

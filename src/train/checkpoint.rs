@@ -3,6 +3,7 @@
 //! and the others' checksums; its own is over its text with that field empty). A checkpoint appears whole, by a rename.
 
 use super::{Error, Result, files};
+use crate::net::Labels;
 use safetensors::tensor::{Dtype as StDtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -49,12 +50,26 @@ pub struct DataState {
     pub shape: [usize; 3],
     /// Training images.
     pub train_images: usize,
-    /// Classes of labels.
+    /// Classes of labels, or values of each image.
     pub classes: usize,
     /// Their names, by label.
     pub class_names: Vec<String>,
+    /// Whether images have values rather than a class.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub values: bool,
     /// What the mean-subtracted pixels are multiplied by.
     pub scale: f64,
+}
+
+impl DataState {
+    /// What the net is told of each image.
+    pub fn labels(&self) -> Labels {
+        if self.values { Labels::Values(self.classes) } else { Labels::Classes(self.classes) }
+    }
+}
+
+fn is_false(v: &bool) -> bool {
+    !v
 }
 
 /// Where training stood.
@@ -162,7 +177,7 @@ impl Checkpoint {
             if state.files.get(name).is_none_or(|sum| *sum != checksum(&bytes)) {
                 return Err(damaged(format!("{name}: the checksum does not match")));
             }
-            deserialise(&bytes).map_err(|e| damaged(format!("{name}: {e}")))
+            tensors_of(&bytes).map_err(|e| damaged(format!("{name}: {e}")))
         };
         let weights = tensors(WEIGHTS)?;
         let optimizer = if optimizer { tensors(OPTIMIZER)? } else { Vec::new() };
@@ -241,7 +256,11 @@ fn serialise(tensors: &[HostTensor]) -> Vec<u8> {
     safetensors::serialize(views, None).expect("the header of a checkpoint fits")
 }
 
-fn deserialise(bytes: &[u8]) -> Result<Vec<HostTensor>, String> {
+/// The tensors of a checkpoint's file, whose checksum has been looked at before.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn tensors_of(bytes: &[u8]) -> Result<Vec<HostTensor>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let tensor = |(name, view): (String, TensorView)| {
         if view.dtype() != StDtype::F32 {

@@ -15,8 +15,8 @@ pub use error::Error;
 pub use metrics::{CostLine, Line, Split, WeightLine, cost_lines, read_lines};
 pub use run::Run;
 pub use trainer::{
-    Event, Outcome, Setup, Trainer, evaluate, first_checkpoint, load_parameters, normalisation_of, open_data, parameter_values,
-    total_steps,
+    Event, Outcome, Setup, Trainer, bytes_of, evaluate, first_checkpoint, load_parameters, normalisation_of, open_data,
+    parameter_values, total_steps,
 };
 
 /// What training returns.

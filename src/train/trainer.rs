@@ -7,7 +7,7 @@ use crate::config::{ConfigError, DataSpec, Mean, NetSpec, Scale};
 use crate::data::{self, Batch, DataSet, ImageShape, Loader, Normalisation, Reading};
 use crate::device::{self, Device, Into, Shape, StepValues};
 use crate::layer::{ParameterRole, Phase};
-use crate::net::{BatchBytes, CostMetrics, Graph, InitError, Net, Parameter, Plan, Purpose, UpdateRule, initial_values};
+use crate::net::{BatchBytes, CostMetrics, Graph, InitError, Labels, Net, Parameter, Plan, Purpose, UpdateRule, initial_values};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -79,7 +79,16 @@ impl Setup {
     /// # Errors
     /// A layer that does not fit.
     pub fn graph(&self, batch: usize) -> Result<Graph> {
-        Ok(Graph::new(&self.spec, self.images(batch), self.data.classes)?)
+        Ok(Graph::new(&self.spec, self.images(batch), self.labels())?)
+    }
+
+    /// What the net is told of each image.
+    pub fn labels(&self) -> Labels {
+        match self.data.train.values() {
+            0 if self.spec.data.augment.mixup > 0.0 => Labels::Values(self.data.classes),
+            0 => Labels::Classes(self.data.classes),
+            values => Labels::Values(values),
+        }
     }
 
     /// The planned and allocated net, its parameters 0.
@@ -290,7 +299,8 @@ impl Trainer {
         let (train, test) = (setup.data.train.clone(), setup.data.test.clone());
         let d = &setup.spec.data;
         let window = d.shuffle_window.map(|images| u32::try_from(images).unwrap_or(u32::MAX));
-        let reading = Reading { window, threads: d.readers.unwrap_or(0), ..Reading::of(&*train, d.augment)? };
+        let (threads, classes) = (d.readers.unwrap_or(0), setup.data.classes);
+        let reading = Reading { window, threads, classes, ..Reading::of(&*train, d.augment)? };
         let loader = Loader::train(train, micro, t.seed, reading, step * t.batch as u64)?;
         let tests = Loader::test(test, micro)?;
         let total = total_steps(&setup.spec, setup.data.train.len());
@@ -479,7 +489,7 @@ impl Trainer {
     /// Puts a batch into the net's feed.
     fn feed_next(&mut self) -> Result<Batch> {
         let batch = self.loader.next()?;
-        self.net.feed(BatchBytes { images: &batch.images, places: &batch.places, labels: &batch.labels })?;
+        self.net.feed(bytes_of(&batch))?;
         Ok(batch)
     }
 
@@ -558,7 +568,7 @@ impl Trainer {
     /// Feeds the next training batch again: a test has written over it.
     pub(super) fn refeed(&mut self) -> Result<()> {
         let Some(b) = &self.fed else { return Ok(()) };
-        Ok(self.net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels })?)
+        Ok(self.net.feed(bytes_of(b))?)
     }
 
     fn line(&self, split: Split, metrics: &[(String, CostMetrics)], images_per_second: f64, data_wait: f64) -> Result<Line> {
@@ -638,8 +648,14 @@ fn data_state(setup: &Setup) -> DataState {
         train_images: setup.data.train.len(),
         classes: setup.data.classes,
         class_names: setup.data.class_names.clone(),
+        values: setup.data.train.values() > 0,
         scale: setup.normalisation.scale,
     }
+}
+
+/// A batch as a net is fed it.
+pub fn bytes_of(batch: &Batch) -> BatchBytes<'_> {
+    BatchBytes { images: &batch.images, places: &batch.places, labels: &batch.labels, values: &batch.values }
 }
 
 /// The first cost's metrics.
@@ -661,7 +677,7 @@ pub fn evaluate(
     let batches = tests.batches();
     for i in 0..batches {
         let batch = tests.next()?;
-        net.feed(BatchBytes { images: &batch.images, places: &batch.places, labels: &batch.labels })?;
+        net.feed(bytes_of(&batch))?;
         net.set_step(StepValues {
             seed,
             step: 0,

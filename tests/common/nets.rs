@@ -69,7 +69,7 @@ fn logits(name: &str, sets: &[&str], device: Box<dyn Device>) -> Vec<f64> {
         net.device_mut().write(tensor, bytemuck::cast_slice(&values)).unwrap();
     }
     let pixels: Vec<u8> = (0..(h * w * c) as u64).map(|e| ((uniform(1 << 20, e) + 1.0) * 128.0) as u8).collect();
-    net.feed(BatchBytes { images: &pixels, places: &[Place::default()], labels: &[0] }).unwrap();
+    net.feed(BatchBytes { images: &pixels, places: &[Place::default()], labels: &[0], values: &[] }).unwrap();
     let step = StepValues { seed: 1, step: 0, first_image: 0, images: 1, gradient_scale: 1.0, learning_rate: 0.0, momentum: 0.0 };
     net.set_step(step).unwrap();
     net.forward(Phase::Test).unwrap();

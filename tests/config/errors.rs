@@ -141,7 +141,7 @@ fn unknown_key_of_a_table() {
    ·             ──┬──
    ·               ╰── not a key that is known here
    ╰────
-  help: known keys: translate, flip, resized_crop, rotate, brightness, contrast, saturation, pca, cutout
+  help: known keys: translate, flip, resized_crop, rotate, brightness, contrast, saturation, pca, cutout, mixup
 "#,
     );
 }

@@ -34,7 +34,7 @@ fn plain_steps(trainer: &mut Trainer, steps: std::ops::Range<u64>) {
         for part in 0..t.batch / micro {
             let batch = loader.next().unwrap();
             let net = trainer.net();
-            net.feed(BatchBytes { images: &batch.images, places: &batch.places, labels: &batch.labels }).unwrap();
+            net.feed(BatchBytes { images: &batch.images, places: &batch.places, labels: &batch.labels, values: &[] }).unwrap();
             net.set_step(StepValues {
                 seed: t.seed,
                 step,

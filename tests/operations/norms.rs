@@ -104,7 +104,7 @@ fn layers() {
         let mut net = net.unwrap_or_else(|(error, _)| panic!("{error}"));
         let bytes: Vec<u8> = numbers(&v["x"]).iter().map(|x| (x * 64.0 + 128.0) as u8).collect();
         let (places, labels) = (vec![Place::default(); n], vec![0; n]);
-        net.feed(BatchBytes { images: &bytes, places: &places, labels: &labels }).unwrap();
+        net.feed(BatchBytes { images: &bytes, places: &places, labels: &labels, values: &[] }).unwrap();
         net.set_step(super::step()).unwrap();
         net.forward(Phase::Test).unwrap();
         let y = net.plan.nodes[0].output.unwrap();

@@ -43,7 +43,7 @@ fn logits(run: &Path, pixels: &[u8]) -> Vec<f64> {
     let made = Net::new(graph, f32_device(1), Purpose::Infer, images, &normalisation.mean, normalisation.scale);
     let mut net = made.unwrap_or_else(|(e, _)| panic!("{e}"));
     train::load_parameters(&mut net, &found, &folder).unwrap();
-    net.feed(BatchBytes { images: pixels, places: &[Place::default()], labels: &[0] }).unwrap();
+    net.feed(BatchBytes { images: pixels, places: &[Place::default()], labels: &[0], values: &[] }).unwrap();
     let step = StepValues { seed: 1, step: 0, first_image: 0, images: 1, gradient_scale: 1.0, learning_rate: 0.0, momentum: 0.0 };
     net.set_step(step).unwrap();
     net.forward(Phase::Test).unwrap();

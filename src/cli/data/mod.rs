@@ -19,7 +19,7 @@ pub struct Arguments {
 enum Command {
     /// Count a data set's images, measure their sizes and colours, and name broken and duplicate ones
     Stats(stats::Arguments),
-    /// Write lists of a folder's image files to train and to test on
+    /// Write lists of a folder's or a table's image files to train and to test on
     Split(split::Arguments),
     /// Write a data set's images as tar shards, resized, with an index and checksums
     Pack(pack::Arguments),

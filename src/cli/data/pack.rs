@@ -10,10 +10,10 @@ use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -39,7 +39,10 @@ pub struct Arguments {
     seed: u64,
 }
 
-#[derive(Serialize)]
+/// The file beside shards that tells what they are.
+const INDEX: &str = "index.json";
+
+#[derive(Serialize, Deserialize)]
 struct Index {
     format: u32,
     size: Option<usize>,
@@ -47,7 +50,7 @@ struct Index {
     shards: Vec<Shard>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Shard {
     file: String,
     images: usize,
@@ -67,6 +70,11 @@ pub(super) fn run(a: &Arguments) -> Result {
     }
     let set = super::open(&a.source)?;
     super::warn(&set);
+    if set.train.values() > 0 {
+        return Err(Failure::new(
+            "shards hold a class for each image, and these have values; `convnet data split` makes tables of them",
+        ));
+    }
     for class in &set.class_names {
         if class.is_empty() || class.len() > 80 || class.contains(['/', '\0']) || class.starts_with('.') {
             return Err(Failure::new(format!("class '{}' cannot be the name of a folder", class.escape_debug())));
@@ -85,7 +93,7 @@ pub(super) fn run(a: &Arguments) -> Result {
             }
         }
         let text = serde_json::to_string_pretty(&index).expect("an index has a form in JSON");
-        files::write_synced(&folder.join("index.json"), text.as_bytes())
+        files::write_synced(&folder.join(INDEX), text.as_bytes())
     });
     done?;
     broken.iter().for_each(|why| eprintln!("warning: left out: {why}"));
@@ -139,11 +147,39 @@ fn pack(
         let mut written = builder.into_inner()?;
         written.to.flush()?;
         written.to.get_ref().sync_all()?;
-        let sha256 = written.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hexadecimal(written.hash);
         shards.push(Shard { file, images: count, bytes: written.bytes, sha256 });
     }
     bar.finish();
     Ok(())
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What is wrong with the shards of a folder that `data pack` wrote; nothing where there is no index of them.
+pub(super) fn damaged(folder: &Path) -> Vec<String> {
+    let index = std::fs::read(folder.join(INDEX)).ok().and_then(|text| serde_json::from_slice::<Index>(&text).ok());
+    let check = |shard: &Shard| {
+        let hash = || -> io::Result<String> {
+            let mut hash = Sha256::new();
+            let mut file = File::open(folder.join(Path::new(&shard.file).file_name().unwrap_or_default()))?;
+            let mut bytes = vec![0; 1 << 20];
+            loop {
+                match file.read(&mut bytes)? {
+                    0 => return Ok(hexadecimal(hash)),
+                    read => hash.update(&bytes[..read]),
+                }
+            }
+        };
+        match hash() {
+            Ok(found) if found == shard.sha256 => None,
+            Ok(_) => Some(format!("{} is not what was packed: its checksum differs from {INDEX}'s; copy it again", shard.file)),
+            Err(e) => Some(format!("{}, which {INDEX} lists, cannot be read: {e}", shard.file)),
+        }
+    };
+    index.map_or_else(Vec::new, |index| index.shards.par_iter().filter_map(check).collect())
 }
 
 /// The bytes of an image's file, and how its name ends.

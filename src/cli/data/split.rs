@@ -1,4 +1,4 @@
-//! `convnet data split`.
+//! `convnet data split`: lists, or tables where images have values rather than a class.
 
 use super::super::{Failure, Result};
 use crate::device::philox::{Purpose, Stream};
@@ -11,9 +11,9 @@ use std::process::ExitCode;
 /// The arguments of `data split`.
 #[derive(Args)]
 pub struct Arguments {
-    /// A folder of class folders, or a list
+    /// A folder of class folders, a list, or a .csv file of targets
     source: String,
-    /// The folder to write train.txt and test.txt into; it is made
+    /// The folder to write train.txt and test.txt (or .csv) into; it is made
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
     /// The share of each class's images that is tested on
@@ -32,7 +32,9 @@ pub(super) fn run(a: &Arguments) -> Result {
         return Err(Failure::new(format!("{} is there already; name another folder", a.output.display())));
     }
     let set = super::open(&a.source)?;
-    let mut classes: Vec<Vec<PathBuf>> = vec![Vec::new(); set.classes];
+    let mut values = vec![0.0; set.train.values()];
+    let has_values = !values.is_empty();
+    let mut classes: Vec<Vec<(PathBuf, String)>> = vec![Vec::new(); if has_values { 1 } else { set.classes }];
     for (_, source) in super::sets(&set) {
         for i in 0..source.len() {
             let Some(path) = source.path(i) else {
@@ -49,11 +51,25 @@ pub(super) fn run(a: &Arguments) -> Result {
                     path.display()
                 )));
             }
-            classes[source.label(i) as usize].push(path);
+            let label = source.label(i) as usize;
+            let line = if has_values {
+                source.read_values(i, &mut values);
+                let values: Vec<String> = values.iter().map(f32::to_string).collect();
+                format!("{},{}", quoted(&path.display().to_string()), values.join(","))
+            } else {
+                format!("{}\t{}", path.display(), set.class_names[label])
+            };
+            classes[label].push((path, line));
         }
     }
-    let (mut train, mut test, mut counts) = (String::new(), String::new(), [0; 2]);
-    for (number, (class, mut files)) in set.class_names.iter().zip(classes).enumerate() {
+    let header = if has_values {
+        let columns: Vec<String> = set.class_names.iter().map(|name| quoted(name)).collect();
+        format!("path,{}\n", columns.join(","))
+    } else {
+        String::new()
+    };
+    let (mut train, mut test, mut counts) = (header.clone(), header, [0; 2]);
+    for (number, mut files) in classes.into_iter().enumerate() {
         files.sort();
         let mut random = Stream::new(a.seed, Purpose::Shuffle, number as u32, 0);
         for i in (1..files.len()).rev() {
@@ -62,16 +78,22 @@ pub(super) fn run(a: &Arguments) -> Result {
         // A class of two or more has an image in each.
         let least = usize::from(files.len() > 1);
         let tested = ((a.test * files.len() as f64).round() as usize).clamp(least, files.len().saturating_sub(1));
-        for (i, path) in files.iter().enumerate() {
+        for (i, (_, line)) in files.iter().enumerate() {
             let (list, count) = if i < tested { (&mut test, 1) } else { (&mut train, 0) };
             counts[count] += 1;
-            writeln!(list, "{}\t{class}", path.display()).expect("text can be added to");
+            writeln!(list, "{line}").expect("text can be added to");
         }
     }
+    let end = if has_values { "csv" } else { "txt" };
     files::new_folder(&a.output, |folder| {
-        files::write_synced(&folder.join("train.txt"), train.as_bytes())?;
-        files::write_synced(&folder.join("test.txt"), test.as_bytes())
+        files::write_synced(&folder.join(format!("train.{end}")), train.as_bytes())?;
+        files::write_synced(&folder.join(format!("test.{end}")), test.as_bytes())
     })?;
     eprintln!("{}: {} images to train and {} to test on", a.output.display(), counts[0], counts[1]);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A field of a CSV file.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
 }

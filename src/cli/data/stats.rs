@@ -1,12 +1,14 @@
 //! `convnet data stats`.
 
 use super::super::{Result, print, print_json, table};
+use super::pack;
 use crate::data::{Colours, DataSet, Source, decode};
 use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Broken and duplicate images that are named in the table.
@@ -35,6 +37,8 @@ struct Report {
     mean: Vec<u8>,
     /// Principal components of RGB, each times the root of its variance.
     principal_components: Vec<[f32; 3]>,
+    /// Shards that are not what `data pack` wrote.
+    damaged_shards: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -44,7 +48,11 @@ struct SetReport {
     images: usize,
     bytes: u64,
     /// Images of each class.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     class_images: BTreeMap<String, usize>,
+    /// Where images have values: the least, the mean and the most of each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    values: BTreeMap<String, [f64; 3]>,
     /// Heights: the least, the median, the most.
     height: [usize; 3],
     width: [usize; 3],
@@ -79,6 +87,7 @@ pub(super) fn run(a: &Arguments) -> Result {
         duplicates_across_sets: across,
         mean: colours.mean,
         principal_components: colours.components,
+        damaged_shards: pack::damaged(Path::new(&a.source)),
         warnings: set.warnings.clone(),
     };
     if a.json {
@@ -101,7 +110,11 @@ fn look_at(
         set: name,
         images: source.len(),
         bytes: 0,
-        class_images: set.class_names.iter().map(|class| (class.clone(), 0)).collect(),
+        class_images: match source.values() {
+            0 => set.class_names.iter().map(|class| (class.clone(), 0)).collect(),
+            _ => BTreeMap::new(),
+        },
+        values: values(set, source),
         height: [0; 3],
         width: [0; 3],
         grey: 0,
@@ -143,6 +156,20 @@ fn look_at(
     report
 }
 
+/// The least, the mean and the most of each value, by its name.
+fn values(set: &DataSet, source: &dyn Source) -> BTreeMap<String, [f64; 3]> {
+    let mut own = vec![0.0; source.values()];
+    let mut all = vec![[f64::INFINITY, 0.0, f64::NEG_INFINITY]; own.len()];
+    for i in 0..source.len() {
+        source.read_values(i, &mut own);
+        for ([least, sum, most], value) in all.iter_mut().zip(&own).map(|(all, &value)| (all, f64::from(value))) {
+            (*least, *sum, *most) = (least.min(value), *sum + value, most.max(value));
+        }
+    }
+    let count = source.len() as f64;
+    set.class_names.iter().cloned().zip(all.into_iter().map(|[least, sum, most]| [least, sum / count, most])).collect()
+}
+
 fn look(source: &dyn Source, i: usize) -> Seen {
     let mut bytes = Vec::new();
     let stored = source.file(i, &mut bytes);
@@ -177,20 +204,25 @@ fn show(report: &Report) {
         if least == most { least.to_string() } else { format!("{least} to {most}, median {median}") }
     };
     for set in &report.sets {
-        let counts: Vec<usize> = set.class_images.values().copied().collect();
-        let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
-        print(table::pairs(&[
-            (set.set, format!("{} images, {}", table::thousands(set.images as u64), table::bytes(set.bytes))),
-            ("  classes", format!("{} of {least} to {most} images", report.classes)),
+        let mut rows = vec![(set.set, format!("{} images, {}", table::thousands(set.images as u64), table::bytes(set.bytes)))];
+        let counts = || set.class_images.values().copied();
+        if let Some((least, most)) = counts().min().zip(counts().max()) {
+            rows.push(("  classes", format!("{} of {least} to {most} images", report.classes)));
+        }
+        let value = |(name, [least, mean, most]): (&String, &[f64; 3])| format!("{name} {least} to {most}, mean {mean:.4}");
+        rows.extend(set.values.iter().map(|of| ("  value", value(of))));
+        rows.extend([
             ("  height", extents(set.height)),
             ("  width", extents(set.width)),
             ("  grey", table::thousands(set.grey as u64)),
             ("  duplicates", table::thousands(set.duplicates as u64)),
             ("  broken", table::thousands(set.broken.len() as u64)),
-        ]));
+        ]);
+        print(table::pairs(&rows));
         set.broken.iter().take(NAMED).for_each(|why| print(format!("    {why}")));
     }
     let across = &report.duplicates_across_sets;
+    report.damaged_shards.iter().for_each(|what| print(what));
     print(format!("{} images are in both sets", across.len()));
     across.iter().take(NAMED).for_each(|[a, b]| print(format!("    {a} = {b}")));
     print(format!("mean of the training images: {:?}", report.mean));

@@ -177,7 +177,7 @@ impl<T: Real> Device for CpuDevice<T> {
 
     fn load_labels(&mut self, x: Tensor, y: Tensor) -> Result<()> {
         let mut b = self.arena.borrow();
-        b.write::<i32>(y).copy_from_slice(b.read(x));
+        b.write::<u8>(y).copy_from_slice(b.read(x));
         Ok(())
     }
 
