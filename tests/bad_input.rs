@@ -3,11 +3,10 @@
 
 mod common;
 
-use common::{Ended, Folder, RESUME, SMALL, command};
+use common::{Ended, Folder, RESUME, SMALL, command, on_a_disk};
 use convnet::train::checkpoint::{self, Checkpoint};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 // ---- data ----
 
@@ -308,18 +307,6 @@ fn a_checkpoint_of_another_net_is_refused() {
 }
 
 // ---- the disk ----
-
-/// Runs a shell script in a mount namespace of its own, with a tmpfs of these options on ./disk; the binary is `$CONVNET`.
-fn on_a_disk(folder: &Folder, options: &str, script: &str) -> Ended {
-    fs::create_dir(folder.path("disk")).unwrap();
-    let script = format!("mount -t tmpfs -o {options} tmpfs disk || exit 99\n{script}");
-    let mut unshare = Command::new("unshare");
-    unshare.args(["-rm", "sh", "-c", &script]).current_dir(folder.path("")).env("CONVNET", env!("CARGO_BIN_EXE_convnet"));
-    let ended = Ended::of(unshare.output().expect("this test needs `unshare`, of util-linux"));
-    let may = "this test mounts a tmpfs in a namespace of its own: it needs root or unprivileged user namespaces";
-    assert!(ended.status != 99 && !ended.stderr.starts_with("unshare"), "{may}: {}", ended.stderr);
-    ended
-}
 
 /// A folder that cannot be written to is named before any training.
 #[test]

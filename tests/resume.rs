@@ -46,6 +46,37 @@ fn a_run_killed_at_20_random_moments_ends_as_one_left_alone() {
     assert!(midway >= 5, "only {midway} kills came between the first checkpoint and the last");
 }
 
+/// A run on tar shards with everything that is drawn for an image (order within a window, part, turn, colours, cutout, mixup, shift,
+/// mirror), killed in the middle of an epoch and resumed by another number of readers, ends with the same bits as one left alone.
+/// One of the images is broken, and the same one takes its place.
+#[test]
+fn training_on_shards_goes_on_at_the_exact_image() {
+    let folder = || {
+        let folder = Folder::new(SHARDS);
+        fs::create_dir(folder.path("shards")).unwrap();
+        for (name, first, count) in [("train-0", 0, 50), ("train-1", 50, 50), ("train-2", 100, 53), ("test-0", 153, 20)] {
+            fs::write(folder.path("shards").join(format!("{name}.tar")), shard(first..first + count)).unwrap();
+        }
+        folder
+    };
+    let readers = |readers: &str| ["--set".to_owned(), format!("data.readers={readers}")];
+    let alone = folder();
+    alone.train(&readers("1").each_ref().map(String::as_str)).ended(0);
+    let expected = ends(&alone.path("run"));
+    for (first, second) in [("1", "3"), ("4", "2")] {
+        let folder = folder();
+        let mut child = Running::start(&folder, &[&TRAIN[..], &readers(first).each_ref().map(String::as_str)].concat());
+        wait_for(&mut child, || fs::read_to_string(folder.path("run/metrics.jsonl")).is_ok_and(|t| t.contains("\"step\":65,")));
+        child.send("KILL");
+        assert_eq!(child.end().status, -1);
+        let step = steps(&folder.path("run")).pop().unwrap();
+        // An epoch has 153 images, and a step 16.
+        assert!((63..EPOCHS_OF_SHARDS * 153 / 16).contains(&step) && !(step * 16).is_multiple_of(153), "step {step}");
+        folder.convnet(&[&RESUME[..], &readers(second).each_ref().map(String::as_str)].concat()).ended(0);
+        assert_eq!(ends(&folder.path("run")), expected, "{first} readers, then {second} from step {step} on");
+    }
+}
+
 /// The first Ctrl-C finishes the step, saves it, says how to go on and exits 130; going on so ends as a run left alone.
 #[test]
 fn ctrl_c_saves_and_tells_how_to_go_on() {
@@ -326,6 +357,68 @@ fn lost_lines_of_metrics_are_told_and_can_be_given_up() {
 }
 
 // ---- what the tests are made of ----
+
+const EPOCHS_OF_SHARDS: u64 = 30;
+
+/// A small net on the shards that [`shard`] makes.
+const SHARDS: &str = r#"
+name = "shards"
+[data]
+source = "shards"
+size = 12
+shape = [10, 10, 3]
+shuffle_window = 40
+[data.augment]
+translate = 1
+flip = true
+resized_crop = { scale = [0.3, 1.0] }
+rotate = 10.0
+brightness = 0.2
+contrast = 0.2
+saturation = 0.2
+pca = 0.1
+cutout = 3
+mixup = 0.4
+[train]
+batch = 16
+epochs = 30
+seed = 3
+learning_rate = 0.01
+log_every = 5
+test_every = 50
+checkpoint_every = 7
+[[layer]]
+name = "conv1"
+type = "conv"
+filters = 4
+size = 3
+neuron = "relu"
+[[layer]]
+name = "fc1"
+type = "fc"
+outputs = 3
+[[layer]]
+name = "probabilities"
+type = "softmax"
+[[layer]]
+name = "cost"
+type = "logistic-regression"
+"#;
+
+/// A tar file of pictures of several sizes in three classes; number 77 is broken.
+fn shard(numbers: std::ops::Range<u32>) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for i in numbers {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let pixel = |x: u32, y: u32| image::Rgb([(x * 16 + i) as u8, (y * 13 + 5 * i) as u8, (x * y + 83 * (i % 3)) as u8]);
+        image::RgbImage::from_fn(14 + i % 5, 13 + i % 7, pixel).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        let bytes = if i == 77 { b"broken".to_vec() } else { bytes.into_inner() };
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        builder.append_data(&mut header, format!("class-{}/{i}.png", i % 3), &bytes[..]).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
 
 const FILES: [&str; 3] = ["weights.safetensors", "optimizer.safetensors", "state.json"];
 

@@ -256,6 +256,18 @@ impl Ended {
     }
 }
 
+/// Runs a shell script in a mount namespace of its own, with a tmpfs of these options on ./disk; the binary is `$CONVNET`.
+pub fn on_a_disk(folder: &Folder, options: &str, script: &str) -> Ended {
+    std::fs::create_dir(folder.path("disk")).unwrap();
+    let script = format!("mount -t tmpfs -o {options} tmpfs disk || exit 99\n{script}");
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-rm", "sh", "-c", &script]).current_dir(folder.path("")).env("CONVNET", env!("CARGO_BIN_EXE_convnet"));
+    let ended = Ended::of(unshare.output().expect("this test needs `unshare`, of util-linux"));
+    let may = "this test mounts a tmpfs in a namespace of its own: it needs root or unprivileged user namespaces";
+    assert!(ended.status != 99 && !ended.stderr.starts_with("unshare"), "{may}: {}", ended.stderr);
+    ended
+}
+
 /// What a config and changes to it make.
 pub fn setup(config: &str, sets: &[&str]) -> Setup {
     let folder = Folder::new(config);
