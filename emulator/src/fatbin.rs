@@ -17,7 +17,8 @@ pub enum ImageError {
 }
 
 /// The PTX in an image: the text itself, or the entry of a fatbin with the highest architecture up to `capability` (80 for
-/// 8.0).
+/// 8.0). PTX of an architecture's own (`sm_90a`) is for that capability alone, and goes before what is for others too.
+
 ///
 /// # Safety
 /// `image` points to a whole fatbin, or to text that ends in a zero byte.
@@ -45,7 +46,8 @@ fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
 
 fn entries(all: &[u8], capability: u32) -> Result<String, ImageError> {
     let mut at = number(all, 6, 2) as usize;
-    let mut best: Option<(u32, bool, &[u8])> = None;
+    let mut best: Option<((u32, bool), bool, &[u8])> = None;
+
     while at + 64 <= all.len() {
         let entry = &all[at..];
         let (kind, header_len, len) = (number(entry, 0, 2) as u16, number(entry, 4, 4) as usize, number(entry, 8, 8) as usize);
@@ -54,9 +56,12 @@ fn entries(all: &[u8], capability: u32) -> Result<String, ImageError> {
             break;
         }
         let code = entry.get(header_len..header_len + len).unwrap_or_default();
-        if kind == KIND_PTX && architecture <= capability && best.is_none_or(|b| architecture > b.0) {
-            best = Some((architecture, flags & FLAG_COMPRESSED != 0, code));
+        let own = is_of_one(code);
+        let runs = if own { architecture == capability } else { architecture <= capability };
+        if kind == KIND_PTX && runs && best.is_none_or(|b| (architecture, own) > b.0) {
+            best = Some(((architecture, own), flags & FLAG_COMPRESSED != 0, code));
         }
+
         at += header_len + len;
     }
     match best {
@@ -67,4 +72,11 @@ fn entries(all: &[u8], capability: u32) -> Result<String, ImageError> {
             Ok(String::from_utf8_lossy(&code[..end]).into_owned())
         }
     }
+}
+
+/// Whether PTX is for one architecture alone: its `.target` ends in a letter.
+fn is_of_one(code: &[u8]) -> bool {
+    const TARGET: &[u8] = b".target sm_";
+    let start = code.windows(TARGET.len()).position(|w| w == TARGET).map_or(code.len(), |at| at + TARGET.len());
+    code[start..].iter().find(|c| !c.is_ascii_digit()).is_some_and(u8::is_ascii_alphabetic)
 }

@@ -11,6 +11,7 @@ pub mod fatbin;
 pub mod ir;
 mod options;
 pub mod ptx;
+pub mod tensor;
 pub mod testing;
 
 pub use options::{Fail, Options, options};

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 /// Options of the process.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// CONVNET_EMULATOR_CAPABILITY: the card that is reported, 80 for 8.0 or 90 for 9.0.
+    pub capability: u32,
     /// CONVNET_EMULATOR_MEMORY: bytes of device memory reported.
     pub memory: u64,
     /// CONVNET_EMULATOR_CHECK: checked mode.
@@ -57,7 +59,17 @@ pub fn options() -> &'static Options {
         if let (Some(text), None) = (&fail, &parsed) {
             eprintln!("emulator: CONVNET_EMULATOR_FAIL='{text}' is neither 'N' nor 'function:N'; ignored");
         }
+        let capability = text("CONVNET_EMULATOR_CAPABILITY");
+        let known = capability.as_deref().map_or(Some(80), |text| match text {
+            "80" => Some(80),
+            "90" => Some(90),
+            _ => None,
+        });
+        if let (Some(text), None) = (&capability, known) {
+            eprintln!("emulator: CONVNET_EMULATOR_CAPABILITY='{text}' is neither 80 nor 90; ignored");
+        }
         Options {
+            capability: known.unwrap_or(80),
             memory: text("CONVNET_EMULATOR_MEMORY").and_then(|v| v.parse().ok()).unwrap_or(16 << 30),
             check: text("CONVNET_EMULATOR_CHECK").is_some_and(|v| v != "0"),
             report: path("CONVNET_EMULATOR_REPORT"),

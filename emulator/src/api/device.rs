@@ -1,4 +1,4 @@
-//! Initialisation, the device and its attributes. There is one device, of capability 8.0.
+//! Initialisation, the device and its attributes. There is one device, of capability 8.0, or 9.0 on request.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::Ordering;
@@ -6,13 +6,23 @@ use std::sync::atomic::Ordering;
 use super::{Answer, INITIALISED, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, Out, api, text};
 
 /// What PTX is chosen for, 80 for 8.0.
-pub const CAPABILITY: u32 = 80;
+pub fn capability() -> u32 {
+    crate::options().capability
+}
+
 /// Version of CUDA the driver answers for.
 const VERSION: c_int = 13000;
 /// Shared memory a block may have without asking, and with.
 pub const SHARED_DEFAULT: u64 = 48 << 10;
 /// See `SHARED_DEFAULT`.
-pub const SHARED_OPT_IN: u64 = 163 << 10;
+pub fn shared_opt_in() -> u64 {
+    shared_of_all() - 1024
+}
+/// Shared memory of a multiprocessor.
+pub fn shared_of_all() -> u64 {
+    if capability() >= 90 { 228 << 10 } else { 164 << 10 }
+}
+
 /// Streaming multiprocessors reported: few, as grids sized by it are then small.
 pub const MULTIPROCESSORS: c_int = 8;
 
@@ -37,12 +47,14 @@ fn attribute(number: u32) -> c_int {
         38 => 40 << 20,  // second-level cache
         39 => 2048,      // threads a multiprocessor
         40 => 2,         // copy engines
-        75 => (CAPABILITY / 10) as c_int,
-        76 => (CAPABILITY % 10) as c_int,
-        78..=80 => 1,           // stream priorities, first-level caches
-        81 => 164 << 10,        // shared memory a multiprocessor
+        75 => (capability() / 10) as c_int,
+        76 => (capability() % 10) as c_int,
+        78..=80 => 1, // stream priorities, first-level caches
+        81 => shared_of_all() as c_int,
+
         83 | 89 | 90 | 91 => 1, // managed memory, concurrent access, preemption, registered host pointers
-        97 => SHARED_OPT_IN as c_int,
+        97 => shared_opt_in() as c_int,
+
         106 => 32,   // blocks a multiprocessor
         111 => 1024, // shared memory the system takes of a block
         115 => 1,    // memory pools
@@ -107,8 +119,9 @@ api! {
     }
     fn cuDeviceComputeCapability(major: Out<c_int>, minor: Out<c_int>, dev: c_int) {
         device(dev)?;
-        major.set((CAPABILITY / 10) as c_int)?;
-        minor.set((CAPABILITY % 10) as c_int)
+        major.set((capability() / 10) as c_int)?;
+        minor.set((capability() % 10) as c_int)
+
     }
     fn cuDeviceCanAccessPeer(can: Out<c_int>, dev: c_int, peer: c_int) {
         device(dev)?;

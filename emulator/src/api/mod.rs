@@ -18,6 +18,7 @@ mod module;
 mod occupancy;
 mod state;
 mod stream;
+mod tensor;
 
 use std::collections::BTreeMap;
 use std::ffi::c_char;

@@ -7,7 +7,8 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::device::{CAPABILITY, SHARED_DEFAULT, SHARED_OPT_IN};
+use super::device::{SHARED_DEFAULT, capability, shared_opt_in};
+
 use super::state::{Handle, need_context, state};
 use super::{
     Answer, FILE_NOT_FOUND, INVALID_HANDLE, INVALID_IMAGE, INVALID_PTX, INVALID_VALUE, NO_BINARY_FOR_GPU, NOT_FOUND,
@@ -102,15 +103,17 @@ fn load(out: Out<Handle>, image: *const u8) -> Answer {
         return Err(INVALID_VALUE);
     }
     // SAFETY: the driver API's contract: an image is a whole fatbin, or text that ends in a zero byte.
-    let text = unsafe { ptx(image, CAPABILITY) }.map_err(|e| match e {
+    let text = unsafe { ptx(image, capability()) }.map_err(|e| match e {
         ImageError::Unknown => {
             complain("the image is neither a fatbin nor PTX");
             INVALID_IMAGE
         }
         ImageError::NoPtx => {
             complain(format_args!(
-                "the fatbin holds no PTX for compute_{CAPABILITY} or lower; compile with -gencode arch=compute_80,code=compute_80"
+                "the fatbin holds no PTX for compute_{} or lower; compile with -gencode arch=compute_80,code=compute_80",
+                capability()
             ));
+
             NO_BINARY_FOR_GPU
         }
         ImageError::Compressed => {
@@ -246,7 +249,8 @@ api! {
             3 => program.local as c_int,
             // A guess at what ptxas would use: what is alive at once, and some.
             4 => (program.registers + 10).clamp(16, 255) as c_int,
-            5 | 6 => CAPABILITY as c_int,
+            5 | 6 => capability() as c_int,
+
             7 => 0,
             8 => function.max_dynamic_shared.load(Ordering::Relaxed) as c_int,
             9 => function.carveout.load(Ordering::Relaxed) as c_int,
@@ -256,7 +260,8 @@ api! {
     fn cuFuncSetAttribute(handle: Handle, attribute: c_uint, value: c_int) {
         let function = function(handle)?;
         match attribute {
-            8 if value >= 0 && value as u64 + function.program.static_shared <= SHARED_OPT_IN => {
+            8 if value >= 0 && value as u64 + function.program.static_shared <= shared_opt_in() =>
+ {
                 function.max_dynamic_shared.store(value as u32, Ordering::Relaxed);
                 Ok(())
             }

@@ -1,14 +1,14 @@
-//! Occupancy of a multiprocessor as capability 8.0 has it, from shared memory and threads; registers are ptxas's matter.
+//! Occupancy of a multiprocessor, from shared memory and threads; registers are ptxas's matter.
 
 use std::ffi::{c_int, c_uint};
 
-use super::device::{MULTIPROCESSORS, SHARED_OPT_IN};
+use super::device::{MULTIPROCESSORS, shared_of_all, shared_opt_in};
+
 use super::module::function;
 use super::state::Handle;
 use super::{Answer, INVALID_VALUE, Out, api};
 
-/// Shared memory and threads of a multiprocessor.
-const SHARED: u64 = 164 << 10;
+/// Threads of a multiprocessor.
 const THREADS: u64 = 2048;
 
 fn blocks(f: Handle, threads: c_int, dynamic: usize) -> Answer<c_int> {
@@ -22,7 +22,7 @@ fn blocks(f: Handle, threads: c_int, dynamic: usize) -> Answer<c_int> {
     // The system takes 1 KiB of every block.
     let shared = (function.program.static_shared + dynamic as u64).next_multiple_of(128) + 1024;
     let threads = (threads as u64).next_multiple_of(32);
-    Ok((SHARED / shared).min(THREADS / threads).min(32) as c_int)
+    Ok((shared_of_all() / shared).min(THREADS / threads).min(32) as c_int)
 }
 
 type Dynamic = Option<extern "C" fn(c_int) -> usize>;
@@ -62,7 +62,8 @@ api! {
         if count <= 0 {
             return Err(INVALID_VALUE);
         }
-        let each = (SHARED / count as u64).saturating_sub(1024).min(SHARED_OPT_IN);
+        let each = (shared_of_all() / count as u64).saturating_sub(1024).min(shared_opt_in());
+
         out.set(each.saturating_sub(function.program.static_shared) as usize)
     }
 }

@@ -6,8 +6,10 @@
 
 mod bounds;
 mod profile;
+mod registers;
 mod report;
 mod shared;
+mod transfers;
 
 use std::sync::Arc;
 
@@ -39,8 +41,19 @@ pub enum FaultKind {
     WarpDeadlock,
     /// A read of what cp.async brings, before waiting for it.
     PendingCopy,
+    /// A bulk copy or a wgmma and another access to the same bytes of shared memory, and nothing orders the two.
+    AsyncRace,
+    /// A touch of a register that wgmma works on, or a product of sums that no fence handed to it.
+    InFlight,
+    /// What was written to shared memory is read by a bulk copy or a wgmma without a fence.proxy.async.
+    MissingFence,
+    /// A misuse of an mbarrier, or a wait for a phase that is never over.
+    Barrier,
+    /// A bulk copy whose map, coordinates or place are wrong.
+    BulkCopy,
     /// The host read results that nothing wrote.
     NeverWritten,
+
     /// `trap`.
     Trap,
     /// A failed assertion.
@@ -60,7 +73,13 @@ impl FaultKind {
             FaultKind::DivergentBarrier => "divergent-barrier",
             FaultKind::WarpDeadlock => "warp-deadlock",
             FaultKind::PendingCopy => "pending-copy",
+            FaultKind::AsyncRace => "async-race",
+            FaultKind::InFlight => "in-flight",
+            FaultKind::MissingFence => "missing-fence",
+            FaultKind::Barrier => "mbarrier",
+            FaultKind::BulkCopy => "bulk-copy",
             FaultKind::NeverWritten => "never-written",
+
             FaultKind::Trap => "trap",
             FaultKind::Assert => "assert",
         }
@@ -138,6 +157,9 @@ pub struct BlockCheck {
     visited: Vec<Vec<u32>>,
     counts: Option<profile::BlockCounts>,
     last_found: usize,
+    /// Of kernels with bulk copies or wgmma; by warp, the second.
+    transfers: Option<transfers::Transfers>,
+    registers: Vec<registers::Registers>,
 }
 
 impl BlockCheck {
@@ -146,6 +168,8 @@ impl BlockCheck {
         let warps = threads.div_ceil(LANES as u32) as usize;
         let blocks = launch.program.places.last().map_or(0, |p| p.block as usize + 1);
         let has_barriers = launch.check && !launch.program.after_barrier.is_empty();
+        let beside = launch.check && !launch.program.touches.is_empty();
+
         BlockCheck {
             launch,
             block,
@@ -153,6 +177,8 @@ impl BlockCheck {
             visited: if has_barriers { vec![vec![0; blocks]; warps] } else { Vec::new() },
             counts: launch.counters.as_ref().map(|_| profile::BlockCounts::new(&launch.program)),
             last_found: 0,
+            transfers: beside.then(|| transfers::Transfers::new(warps)),
+            registers: if beside { vec![registers::Registers::new(launch.program.rows); warps] } else { Vec::new() },
         }
     }
 
@@ -179,6 +205,13 @@ impl BlockCheck {
         if let Some(counts) = &mut self.counts {
             counts.executes(pc, mask, group);
         }
+        if let Some(registers) = self.registers.get_mut(warp as usize) {
+            // SAFETY: as above.
+            let launch = unsafe { &*self.launch };
+            if let Some(wrong) = registers.touch(&launch.program.touches[pc as usize]) {
+                self.find(pc, warp, Fault::new(FaultKind::InFlight, mask.trailing_zeros(), wrong.detail()));
+            }
+        }
     }
 
     /// An access is about to happen; a fault ends the launch.
@@ -201,8 +234,10 @@ impl BlockCheck {
                     for fault in self.shared.access(lanes, lane, address) {
                         self.find(lanes.pc, lanes.warp, fault);
                     }
+                    self.beside(lanes, lane, address);
                     None
                 }
+
                 _ => None,
             };
             if result.is_some() {
@@ -212,7 +247,133 @@ impl BlockCheck {
         None
     }
 
+    /// Looks at one lane's access to shared memory that bulk copies and wgmma use too.
+    fn beside(&mut self, lanes: &Lanes, lane: usize, address: u64) {
+        let Some(transfers) = &mut self.transfers else { return };
+        let warp = lanes.warp as usize;
+        let wrong = match lanes.access {
+            Access::Read => transfers.read(warp, address, lanes.bytes, false),
+            _ => transfers.replaced(warp, address, address + lanes.bytes),
+        };
+        if lanes.access == Access::Write {
+            self.shared.unfenced(warp, address, lanes.bytes);
+        }
+        if let Some(wrong) = wrong {
+            let fault = Fault {
+                kind: FaultKind::AsyncRace,
+                lane: lane as u32,
+                address,
+                bytes: lanes.bytes,
+                access: Some(lanes.access),
+                space: "shared",
+                detail: wrong.detail(),
+            };
+            self.find(lanes.pc, lanes.warp, fault);
+        }
+    }
+
+    /// A bulk copy to a range of shared memory, its address and length, was issued; it reports to a barrier.
+    pub fn bulk_copied(&mut self, pc: u32, warp: u32, lane: u32, (to, bytes): (u64, u64), barrier: u64) {
+        let Some(transfers) = &mut self.transfers else { return };
+        let fault = |kind, address, bytes, detail: String| Fault {
+            kind,
+            lane,
+            address,
+            bytes,
+            access: Some(Access::Write),
+            space: "shared",
+            detail,
+        };
+        if let Some(wrong) = transfers.copied(warp as usize, to, bytes, barrier) {
+            self.find(pc, warp, fault(FaultKind::AsyncRace, to, bytes, wrong.detail()));
+        }
+        self.shared.copied(to, bytes);
+        if self.shared.is_unfenced(barrier, 8) {
+            let detail = "the mbarrier's initialisation was not made known by a fence".into();
+            self.find(pc, warp, fault(FaultKind::MissingFence, barrier, 8, detail));
+        }
+    }
+
+    /// A warp's wgmma reads chunks of 16 bytes.
+    pub fn matrices_read(&mut self, pc: u32, warp: u32, chunks: &[u64]) {
+        let Some(transfers) = &mut self.transfers else { return };
+        let mut found = None;
+        for &at in chunks {
+            if let Some(wrong) = transfers.read(warp as usize, at, 16, true) {
+                found = found.or(Some((FaultKind::AsyncRace, at, wrong.detail())));
+            } else if !transfers.holds(at, 16) {
+                if !self.shared.is_written(at, 16) {
+                    found = found.or(Some((FaultKind::Uninitialised, at, String::new())));
+                } else if self.shared.is_unfenced(at, 16) {
+                    let detail = "who wrote it executed no fence.proxy.async since".to_string();
+                    found = found.or(Some((FaultKind::MissingFence, at, detail)));
+                }
+            }
+        }
+        if let Some((kind, address, detail)) = found {
+            let access = Some(Access::Read);
+            self.find(pc, warp, Fault { kind, lane: 0, address, bytes: 16, access, space: "shared", detail });
+        }
+    }
+
+    /// `wgmma.fence`
+    pub fn registers_fenced(&mut self, warp: u32) {
+        if let Some(registers) = self.registers.get_mut(warp as usize) {
+            registers.fenced();
+        }
+    }
+
+    /// `wgmma.commit_group`
+    pub fn products_committed(&mut self, warp: u32) {
+        if let (Some(registers), Some(transfers)) = (self.registers.get_mut(warp as usize), &mut self.transfers) {
+            registers.committed();
+            transfers.committed(warp as usize);
+        }
+    }
+
+    /// `wgmma.wait_group`: all but the last `leave` groups are done.
+    pub fn products_waited(&mut self, warp: u32, leave: usize) {
+        if let (Some(registers), Some(transfers)) = (self.registers.get_mut(warp as usize), &mut self.transfers) {
+            registers.waited(leave);
+            transfers.waited(warp as usize, leave);
+        }
+    }
+
+    /// `fence.proxy.async`, or one of mbarriers' initialisation.
+    pub fn proxy_fenced(&mut self, warp: u32) {
+        self.shared.fenced(warp as usize);
+    }
+
+    /// An mbarrier was initialised.
+    pub fn barrier_made(&mut self, address: u64) {
+        if let Some(transfers) = &mut self.transfers {
+            transfers.barrier_made(address);
+        }
+    }
+
+    /// A thread of a warp arrived at an mbarrier.
+    pub fn barrier_arrived(&mut self, warp: u32, address: u64) {
+        if let Some(transfers) = &mut self.transfers {
+            transfers.arrived(warp as usize, address);
+        }
+    }
+
+    /// A phase of an mbarrier is over.
+    pub fn barrier_over(&mut self, address: u64) {
+        if let Some(transfers) = &mut self.transfers {
+            transfers.over(address);
+        }
+    }
+
+    /// A warp saw that a phase of an mbarrier is over.
+    pub fn barrier_passed(&mut self, warp: u32, address: u64) {
+        if let Some(transfers) = &mut self.transfers {
+            transfers.passed(warp as usize, address);
+        }
+    }
+
     /// `bar.warp.sync` was passed.
+
     pub fn warp_barrier(&mut self, warp: u32, _mask: u32) {
         self.shared.warp_barrier(warp as usize);
     }
@@ -221,7 +382,11 @@ impl BlockCheck {
     pub fn block_barrier(&mut self, waiting: &[(u32, u32, u32)], alive: &[u32], all: bool) {
         if all {
             self.shared.block_barrier();
+            if let Some(transfers) = &mut self.transfers {
+                transfers.block_barrier();
+            }
         }
+
         if !self.launch().check || !all {
             return;
         }

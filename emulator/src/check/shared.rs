@@ -20,8 +20,11 @@ struct Byte {
     writer: u16,
     reader: u16,
     reader_warp: u16,
+    /// Written, and not yet handed to bulk copies and wgmma by a fence.
+    unfenced: bool,
     write_epoch: u32,
     read_epoch: u32,
+
     write_warp_epoch: u32,
     read_warp_epoch: u32,
     write_pc: u32,
@@ -37,6 +40,8 @@ pub(super) struct SharedCheck {
     /// By thread: copies not committed, and committed groups not waited for.
     open: Vec<Copies>,
     groups: Vec<VecDeque<Copies>>,
+    /// By warp: what it wrote since its last fence between proxies, of kernels that need any.
+    written: Vec<Copies>,
 }
 
 impl SharedCheck {
@@ -48,6 +53,37 @@ impl SharedCheck {
             warp_epochs: vec![1; warps],
             open: vec![Vec::new(); threads],
             groups: vec![VecDeque::new(); threads],
+            written: vec![Vec::new(); warps],
+        }
+    }
+
+    /// A warp wrote a range, which bulk copies and wgmma see after its next fence between proxies.
+    pub(super) fn unfenced(&mut self, warp: usize, at: u64, bytes: u64) {
+        if let Some(range) = self.bytes.get_mut(at as usize..(at + bytes) as usize) {
+            range.iter_mut().for_each(|b| b.unfenced = true);
+            self.written[warp].push((at, bytes));
+        }
+    }
+
+    /// A fence between proxies of a warp.
+    pub(super) fn fenced(&mut self, warp: usize) {
+        for (at, bytes) in std::mem::take(&mut self.written[warp]) {
+            self.bytes[at as usize..(at + bytes) as usize].iter_mut().for_each(|b| b.unfenced = false);
+        }
+    }
+
+    pub(super) fn is_unfenced(&self, at: u64, bytes: u64) -> bool {
+        self.bytes.get(at as usize..(at + bytes) as usize).is_some_and(|range| range.iter().any(|b| b.unfenced))
+    }
+
+    pub(super) fn is_written(&self, at: u64, bytes: u64) -> bool {
+        self.bytes.get(at as usize..(at + bytes) as usize).is_some_and(|range| range.iter().all(|b| b.written))
+    }
+
+    /// A bulk copy brings a range; `transfers` says who may touch it.
+    pub(super) fn copied(&mut self, at: u64, bytes: u64) {
+        if let Some(range) = self.bytes.get_mut(at as usize..(at + bytes) as usize) {
+            range.fill(Byte { written: true, ..Byte::default() });
         }
     }
 
@@ -73,7 +109,7 @@ impl SharedCheck {
             let me = if lanes.access == Access::Atomic { ATOMIC } else { thread };
             let same_store = writes && byte.write_pc == lanes.pc;
             let writer_warp = byte.writer / LANES as u16;
-            if byte.written && byte.write_epoch == epoch && byte.writer != me {
+            if byte.written && byte.write_epoch == epoch && byte.writer != me && byte.writer != thread {
                 let apart = byte.writer != ATOMIC && writer_warp == warp && (byte.write_warp_epoch != warp_epoch || same_store);
                 if !apart {
                     race = Some((byte.writer, "wrote"));

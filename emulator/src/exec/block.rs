@@ -9,6 +9,9 @@ use crate::ir::{Barrier, Inst, Program, Special};
 /// Jumps a warp may take before the next one gets a turn, so that warps may wait for each other through memory.
 const TURN: i64 = 1 << 20;
 
+/// Rounds in which no mbarrier may change while all warps wait for one.
+const PATIENCE: u32 = 1000;
+
 /// A fault and where it happened.
 pub struct Stop {
     /// What happened.
@@ -67,10 +70,13 @@ pub fn run_block(launch: &Launch, scratch: &mut Scratch, block: [u32; 3], check:
             }
         })
         .collect();
+    let (mut seen, mut idle) = (0, 0);
     loop {
-        let mut again = false;
+        // Who may go on, and who only looks again at an mbarrier.
+        let (mut again, mut looks) = (false, None);
         for warp in &mut all {
             match turn(warp, program)? {
+                Turn::Again if warp.starved => looks = Some(warp.index),
                 Turn::Again => again = true,
                 Turn::Waits | Turn::Done => {}
             }
@@ -78,8 +84,17 @@ pub fn run_block(launch: &Launch, scratch: &mut Scratch, block: [u32; 3], check:
         if all.iter().all(|w| w.live == 0) {
             break;
         }
-        if !again {
-            release(program, &mut all)?;
+        if !again && !release(program, &mut all) && looks.is_none() {
+            return Err(never_released(&all));
+        }
+        let events: u64 = all.iter().map(|w| w.events).sum();
+        idle = if again || events != seen { 0 } else { idle + 1 };
+        seen = events;
+        if let Some(warp) = looks.filter(|_| idle > PATIENCE) {
+            let pc = all[warp as usize].pc;
+            let fault =
+                Fault::new(FaultKind::Barrier, 0, "all that still runs waits for phases of mbarriers that are never over");
+            return Err(Stop { fault, pc, warp });
         }
     }
     if let Some(checker) = checker {
@@ -126,7 +141,7 @@ fn stop(warp: &mut Warp) -> Stop {
 /// Runs a warp until it is done, waits, or has had its turn.
 fn turn(warp: &mut Warp, program: &Program) -> Result<Turn, Stop> {
     let code = &program.code[..];
-    warp.budget = TURN;
+    (warp.budget, warp.starved) = (TURN, false);
     if warp.live == 0 {
         return Ok(Turn::Done);
     }
@@ -224,8 +239,8 @@ fn unstick(warp: &mut Warp, program: &Program) -> Result<bool, Stop> {
     Ok(at_barriers != 0)
 }
 
-/// Lets go every barrier that all its threads have come to.
-fn release(program: &Program, warps: &mut [Warp]) -> Result<(), Stop> {
+/// Lets go every barrier that all its threads have come to; false if there is none.
+fn release(program: &Program, warps: &mut [Warp]) -> bool {
     // For each barrier number: threads expected, and (warp, lane) waiting.
     let mut barriers: std::collections::BTreeMap<u32, (u32, Vec<(usize, usize)>)> = Default::default();
     let live: u32 = warps.iter().map(|w| w.live.count_ones()).sum();
@@ -256,14 +271,16 @@ fn release(program: &Program, warps: &mut [Warp]) -> Result<(), Stop> {
             warps[w].pcs[lane] += 1;
         }
     }
-    if released {
-        return Ok(());
-    }
+    released
+}
+
+/// The fault of barriers that some of their threads never come to.
+fn never_released(warps: &[Warp]) -> Stop {
     let stuck = warps.iter().find(|w| w.at_barrier != 0);
     let (warp, lane) = stuck.map_or((0, 0), |w| (w.index, w.at_barrier.trailing_zeros()));
     let pc = warps[warp as usize].pcs[lane as usize];
     let fault = Fault::new(FaultKind::DivergentBarrier, lane, "threads wait here for others that never come");
-    Err(Stop { fault, pc, warp })
+    Stop { fault, pc, warp }
 }
 
 /// `bar.red`: every waiting thread gets the count, conjunction or disjunction of all their predicates.

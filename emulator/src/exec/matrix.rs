@@ -24,8 +24,11 @@ pub(super) fn decode(d: &mut Decoder) -> Result<(), Error> {
 /// `cp.async.ca.shared.global [dst], [src], bytes{, from the source}`. The copy happens at once, which a program that waits
 /// for it cannot tell; checked mode holds the bytes back from readers until their group was waited for.
 fn copy_async(d: &mut Decoder) -> Result<(), Error> {
-    if d.take("bulk") || !d.take("async") {
+    if !d.take("async") {
         return Err(d.unknown());
+    }
+    if d.take("bulk") {
+        return super::bulk::decode(d);
     }
     d.class = Class::Sync;
     if d.take("commit_group") {

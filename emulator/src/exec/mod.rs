@@ -5,6 +5,7 @@
 
 mod atomic;
 mod block;
+mod bulk;
 pub(crate) mod compare;
 mod control;
 mod convert;
@@ -15,12 +16,14 @@ mod integer;
 mod lanes;
 mod launch;
 mod matrix;
+mod mbarrier;
 mod memory;
 mod print;
 pub mod rounding;
 mod sync;
 mod video;
 mod warp;
+mod warpgroup;
 
 pub use block::run_block;
 pub use control::{BRANCH, EXIT, INDIRECT};
@@ -49,6 +52,8 @@ pub fn decode(d: &mut Decoder) -> Result<(), Error> {
         "bar" | "barrier" | "membar" | "fence" | "shfl" | "vote" | "match" | "activemask" | "redux" | "nanosleep" | "trap"
         | "brkpt" | "griddepcontrol" | "elect" | "pmevent" | "setmaxnreg" => sync::decode(d),
         "ldmatrix" | "stmatrix" | "movmatrix" | "mma" | "cp" => matrix::decode(d),
+        "mbarrier" => mbarrier::decode(d),
+        "wgmma" => warpgroup::decode(d),
         _ => Err(d.unknown()),
     }
 }

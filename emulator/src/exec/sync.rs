@@ -10,6 +10,24 @@ pub(super) fn decode(d: &mut Decoder) -> Result<(), Error> {
     d.class = Class::Sync;
     match d.opcode() {
         // Memory is coherent here at once, and nothing sleeps.
+        "fence" if d.take("proxy") || d.take("mbarrier_init") => {
+            for word in [
+                "async",
+                "async::generic",
+                "async.shared::cta",
+                "shared::cta",
+                "shared",
+                "release",
+                "acquire",
+                "cta",
+                "cluster",
+                "gpu",
+                "sys",
+            ] {
+                d.take(word);
+            }
+            d.emit(proxy_fence, [0; 5])
+        }
         "membar" | "fence" | "nanosleep" | "griddepcontrol" | "brkpt" | "pmevent" | "setmaxnreg" => Ok(()),
         "trap" => d.emit(trap, [0; 5]),
         "bar" | "barrier" => barrier(d),
@@ -31,6 +49,15 @@ pub(super) fn decode(d: &mut Decoder) -> Result<(), Error> {
         }
         _ => Err(d.unknown()),
     }
+}
+
+/// What this warp wrote is from here on seen by bulk copies and wgmma too.
+fn proxy_fence(warp: &mut Warp, _: &Inst) -> Step {
+    let index = warp.index;
+    if let Some(check) = warp.check() {
+        check.proxy_fenced(index);
+    }
+    Step::Next
 }
 
 fn trap(warp: &mut Warp, _: &Inst) -> Step {

@@ -91,6 +91,10 @@ pub struct Warp {
     pub fault: Option<Box<Fault>>,
     /// Instructions this warp may still run before the others get a turn.
     pub budget: i64,
+    /// Whether its turn ended at an mbarrier's phase that was not over.
+    pub starved: bool,
+    /// Changes that it made to mbarriers.
+    pub events: u64,
 }
 
 impl Warp {
@@ -125,6 +129,8 @@ impl Warp {
             index,
             fault: None,
             budget: 0,
+            starved: false,
+            events: 0,
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Decoder<'a, 'm> {
     pub flops: u32,
     /// See [`super::Place::barrier`].
     pub barrier: Barrier,
+    /// Whether it is one of those that work beside the warp: see [`super::Program::touches`].
+    pub warpgroup: bool,
     /// The source, when all the instruction does is copy it.
     pub copy: Option<u32>,
     pub(super) access: super::allocate::Access,
@@ -45,6 +47,7 @@ impl<'a, 'm> Decoder<'a, 'm> {
             class: Class::Integer,
             flops: 0,
             barrier: Barrier::No,
+            warpgroup: false,
             copy: None,
             access: Default::default(),
             emitted: None,
@@ -74,6 +77,11 @@ impl<'a, 'm> Decoder<'a, 'm> {
     /// An error about this instruction.
     pub fn bad(&self, what: &str) -> Error {
         Error::new(self.inst.line, format!("'{}': {what}", self.inst.name()))
+    }
+
+    /// Fails where the module's target is below what the instruction needs.
+    pub fn needs(&self, target: u32) -> Result<()> {
+        if self.lowering.target < target { Err(self.bad(&format!("it needs sm_{target}"))) } else { Ok(()) }
     }
 
     /// The error for an instruction or a combination of modifiers that the emulator does not know.
@@ -294,11 +302,14 @@ impl<'a, 'm> Decoder<'a, 'm> {
 
     /// An address operand: the row of its base, whether that is wide, the offset, and the space its symbol lies in.
     pub fn address(&mut self, k: usize) -> Result<(u32, bool, i64, Option<Space>)> {
-        let operand = self.operand(k)?;
-        let (name, offset) = match operand {
-            Operand::Address(name, offset) => (name, *offset),
-            _ => return Err(self.bad("expected an address")),
-        };
+        match self.operand(k)? {
+            Operand::Address(name, offset) => self.address_of(name, *offset),
+            _ => Err(self.bad("expected an address")),
+        }
+    }
+
+    /// Like `address`, of a base and an offset.
+    pub fn address_of(&mut self, name: &Option<String>, offset: i64) -> Result<(u32, bool, i64, Option<Space>)> {
         let Some(name) = name else { return Ok((self.constant(0, true), true, offset, None)) };
         if let Some(Name::Register(_)) = self.lowering.find(name) {
             let base = Operand::Name(name.clone());

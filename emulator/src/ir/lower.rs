@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::allocate::{Access, allocate};
-use super::{Barrier, Class, Decoder, Inst, Place, Program, Special, TRUE, layout};
+use super::{Barrier, Class, Decoder, Inst, Place, Program, Special, TRUE, Touch, layout};
 use crate::exec::{self, CONSTANT, Exec, Row};
 use crate::ptx::{Error, Function, Instruction, Module, Operand, RegisterType, Space, Statement, Variable};
 
@@ -72,6 +72,10 @@ pub(super) struct Lowering<'m> {
     local: u64,
     calls: Vec<&'m str>,
     carry: Option<u32>,
+    /// Whether an instruction works beside its warp.
+    warpgroup: bool,
+    /// The module's target.
+    pub(super) target: u32,
 }
 
 /// Lowers a kernel. `globals` has the address of each module variable in device memory.
@@ -98,7 +102,10 @@ pub fn lower(
         local: 0,
         calls: vec![&kernel.name],
         carry: None,
+        warpgroup: false,
+        target: module.target,
     };
+
     for variable in module.variables.iter().filter(|v| v.space == Space::Shared) {
         lowering.declare(variable);
     }
@@ -422,6 +429,7 @@ impl<'m> Lowering<'m> {
         (place.class, place.flops, place.barrier) = (decoder.class, decoder.flops, decoder.barrier);
         let (mut access, copy) = (decoder.access, decoder.copy.filter(|_| guard.is_none()));
         let (mode, imm, more) = (decoder.mode, decoder.imm, decoder.more.into_boxed_slice());
+        self.warpgroup |= decoder.warpgroup;
         if let Some((pred, _)) = guard {
             // What a guarded instruction leaves alone is still needed from before.
             access.uses.extend_from_slice(&access.defs);
@@ -532,7 +540,7 @@ impl<'m> Lowering<'m> {
                 after_barrier.push((k as u32, later.map(|p| p as u32).collect()));
             }
         }
-        let (mut code, mut places) = (Vec::new(), Vec::new());
+        let (mut code, mut places, mut touches) = (Vec::new(), Vec::new(), Vec::new());
         for (k, &b) in order.iter().enumerate() {
             for mut low in std::mem::take(&mut self.blocks[b].code) {
                 let place = |slot: &mut u32| {
@@ -552,6 +560,9 @@ impl<'m> Lowering<'m> {
                     low.inst.imm = starts[position[low.inst.imm as usize]] as i64;
                 }
                 low.place.block = k as u32;
+                if self.warpgroup {
+                    touches.push(touch(&low, &self.types, &allocation.slots));
+                }
                 code.push(low.inst);
                 places.push(low.place);
             }
@@ -572,6 +583,7 @@ impl<'m> Lowering<'m> {
             max_threads: 0,
             registers: allocation.peak,
             after_barrier,
+            touches,
             files: Arc::default(),
         })
     }
@@ -623,6 +635,27 @@ impl<'m> Lowering<'m> {
             let added = added.into_iter().map(|(inst, access, flow)| Low { inst, access, place, copy: None, flow });
             self.blocks[b].code.extend(added);
         }
+    }
+}
+
+/// The rows that an instruction touches, once its registers have some.
+fn touch(low: &Low, types: &[RegisterType], slots: &[u32]) -> Touch {
+    let rows = |registers: &[u32]| {
+        let rows = registers.iter().flat_map(|&r| {
+            let count = match types[r as usize] {
+                RegisterType::Predicate => 0,
+                RegisterType::Narrow => 1,
+                RegisterType::Wide => 2,
+            };
+            slots[r as usize]..slots[r as usize] + count
+        });
+        rows.collect()
+    };
+    Touch {
+        reads: rows(&low.access.uses),
+        writes: rows(&low.access.defs),
+        copies: low.copy.is_some(),
+        product: low.place.class == Class::Matrix && low.place.flops > 0 && low.inst.more.len() == low.access.defs.len(),
     }
 }
 

@@ -171,6 +171,19 @@ pub enum Special {
     One,
 }
 
+/// The rows of registers that an instruction touches.
+#[derive(Clone, Debug, Default)]
+pub struct Touch {
+    /// Rows it reads.
+    pub reads: Box<[u32]>,
+    /// Rows it writes.
+    pub writes: Box<[u32]>,
+    /// Whether it only copies a row.
+    pub copies: bool,
+    /// Whether it is a wgmma.mma_async, which writes its rows later.
+    pub product: bool,
+}
+
 /// A kernel, ready to run.
 pub struct Program {
     /// The kernel's symbol.
@@ -203,6 +216,9 @@ pub struct Program {
     pub registers: u32,
     /// For each block that holds a block barrier: the blocks that every thread which passes it comes to later, `ret` apart.
     pub after_barrier: Vec<(u32, Vec<u32>)>,
+    /// Of each instruction, the rows that it reads and writes; empty unless the kernel has wgmma or bulk copies, which work
+    /// while the warp goes on.
+    pub touches: Vec<Touch>,
     /// `.file` names.
     pub files: Arc<Vec<(u32, String)>>,
 }

@@ -166,6 +166,8 @@ pub enum Operand {
     Vector(Vec<Operand>),
     /// `[base+offset]`; the base may be missing.
     Address(Option<String>, i64),
+    /// `[map, {c, …}]`: the base of a tensor map's address, what is added to it, and coordinates.
+    Tensor(String, i64, Vec<Operand>),
     /// `a|b`, two destinations.
     Pair(Box<Operand>, Box<Operand>),
     /// `(a, b)`, in calls.

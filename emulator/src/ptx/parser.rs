@@ -441,6 +441,12 @@ impl<'a> Parser<'a> {
             let address = if let Some(Token::Word(name)) = self.peek() {
                 self.at += 1;
                 let offset = if self.is('+') || self.peek() == Some(Token::Punct('-')) { self.integer()? } else { 0 };
+                if self.is(',') {
+                    self.expect('{')?;
+                    let coordinates = self.list('}')?;
+                    self.expect(']')?;
+                    return Ok(Operand::Tensor(name.to_string(), offset, coordinates));
+                }
                 Operand::Address(Some(name.to_string()), offset)
             } else {
                 Operand::Address(None, self.integer()?)
