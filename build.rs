@@ -23,6 +23,9 @@ use std::sync::Mutex;
 const MACHINE_CODE: [&str; 7] = ["75", "80", "86", "89", "90a", "100", "120"];
 /// Architectures that get PTX, which the driver compiles for cards without machine code.
 const PTX: [&str; 2] = ["75", "80"];
+/// Kernel files of one architecture's own instructions: they get machine code and PTX for it alone, and are left out where it
+/// is not compiled for. (The PTX is for the tests' emulator.)
+const OWN: [(&str, &str); 1] = [("conv_hopper", "90a")];
 const FLAGS: [&str; 6] = ["-fatbin", "-O3", "-lineinfo", "-std=c++17", "--no-compress", "--expt-relaxed-constexpr"];
 
 fn main() {
@@ -44,13 +47,10 @@ fn main() {
     let version = nvcc_version(&nvcc);
     let (machine_code, ptx) = architectures(&nvcc);
     let host = host_compiler();
-    let kernels = kernels(&root.join("kernels"));
+    let mut kernels = kernels(&root.join("kernels"));
+    kernels.retain(|kernel| kernel.own().is_none_or(|own| machine_code.iter().any(|arch| arch == own)));
 
     let mut flags: Vec<String> = FLAGS.map(String::from).to_vec();
-    let sm = machine_code.iter().map(|a| (a, format!("sm_{a}")));
-    for (arch, code) in sm.chain(ptx.iter().map(|a| (a, format!("compute_{a}")))) {
-        flags.extend(["-gencode".into(), format!("arch=compute_{arch},code={code}")]);
-    }
     if let Some(host) = &host {
         flags.extend(["-ccbin".into(), host.display().to_string()]);
     }
@@ -64,6 +64,7 @@ fn main() {
             scope.spawn(|| {
                 loop {
                     let Some(kernel) = queue.lock().expect("no thread panics").next() else { return };
+                    let flags = [&flags[..], &targets(kernel, &machine_code, &ptx)].concat();
                     if let Err(message) = compile(&nvcc, &version, &flags, kernel, &out) {
                         failures.lock().expect("no thread panics").push(message);
                     }
@@ -145,6 +146,15 @@ fn architectures(nvcc: &Path) -> (Vec<String>, Vec<String>) {
     (asked, ptx)
 }
 
+/// The flags that say what a kernel file is compiled for.
+fn targets(kernel: &Kernel, machine_code: &[String], ptx: &[String]) -> Vec<String> {
+    let target = |arch: &str, kind: &str| ["-gencode".to_owned(), format!("arch=compute_{arch},code={kind}_{arch}")];
+    match kernel.own() {
+        Some(arch) => [target(arch, "sm"), target(arch, "compute")].concat(),
+        None => machine_code.iter().map(|a| target(a, "sm")).chain(ptx.iter().map(|a| target(a, "compute"))).flatten().collect(),
+    }
+}
+
 /// The host compiler for nvcc, unless NVCC_CCBIN names one, which nvcc reads by itself.
 fn host_compiler() -> Option<PathBuf> {
     if env::var_os("NVCC_CCBIN").is_some() {
@@ -167,6 +177,13 @@ struct Kernel {
     source: PathBuf,
     /// Its text and those of the headers that it includes, in an order that depends on nothing else.
     text: String,
+}
+
+impl Kernel {
+    /// The architecture that it is for alone, if it is.
+    fn own(&self) -> Option<&'static str> {
+        OWN.iter().find(|(name, _)| *name == self.name).map(|(_, arch)| *arch)
+    }
 }
 
 /// All kernel files, the longest first, so that the work ends evenly.

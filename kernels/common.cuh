@@ -132,6 +132,11 @@ __device__ __forceinline__ void put_fragment(float* p, const Vector<4>& x, int c
     }
 }
 
+// The address within shared memory that instructions for it take.
+__device__ __forceinline__ unsigned shared_address(const void* p) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
 __device__ __forceinline__ bool on_16_bytes(const void* p) {
     return reinterpret_cast<unsigned long long>(p) % 16 == 0;
 }

@@ -16,15 +16,6 @@
 #include "mma.cuh"
 #include "windows.cuh"
 
-// The result of a tile: bias is null or has a value for each column, of all groups; bias_pitch is k where they differ by place.
-struct Output {
-    const float* bias;
-    int bias_pitch;
-    Finish finish;
-    float* data;
-    int add;
-};
-
 // Windows with k = (tap row, tap column, channel): A of forward and of the image gradient.
 template <class T, int ROWS>
 struct WindowsAlongK : AlongK<T, ROWS> {
@@ -111,17 +102,6 @@ struct WindowsAlongRows : AlongRows<T, ROWS> {
             copy_async(this->place(stage, pass), at + (inside ? offset : 0), inside);
             k.advance();
         }
-    }
-};
-
-// What part of a sum of `all` terms a block takes: from `begin` on, so many steps, which may be none or less.
-struct Part {
-    int number, begin, steps;
-
-    __device__ Part(int number_, int part_steps, int all, int step) {
-        number = number_;
-        begin = number * part_steps * step;
-        steps = min(part_steps, (all - begin + step - 1) / step);
     }
 };
 

@@ -53,11 +53,6 @@ using Small = TensorTile<64, 64, 32>;
 // The row of a tile that group i has at g.
 __device__ __forceinline__ constexpr int row_of(int i, int g) { return 32 * (i / 4) + 16 * (g % 2) + 4 * (g / 2) + i % 4; }
 
-// The address within shared memory that ldmatrix and cp.async take.
-__device__ __forceinline__ unsigned shared_address(const void* p) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(p));
-}
-
 // Starts a copy of 16 bytes to shared memory, zeros where not `inside`; `from` is not read then.
 __device__ __forceinline__ void copy_async(unsigned to, const float* from, bool inside) {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");

@@ -1,5 +1,6 @@
-// What a convolution sees of its images: windows, and the phases of its image gradient.
+// What convolutions share: windows, the phases of the image gradient, parts of a sum, and results.
 #pragma once
+#include "common.cuh"
 
 // Windows over images of height × width × pitch channels, of which each window sees `depth`; its taps lie step_h and step_w
 // cells apart (a negative step walks backwards).
@@ -25,4 +26,24 @@ struct Phase {
         origin = (first + padding - tap * dilation) / stride;
         back = tap_step * dilation / stride;
     }
+};
+
+// What part of a sum of `all` terms a block takes: from `begin` on, so many steps, which may be none or less.
+struct Part {
+    int number, begin, steps;
+
+    __device__ Part(int number_, int part_steps, int all, int step) {
+        number = number_;
+        begin = number * part_steps * step;
+        steps = min(part_steps, (all - begin + step - 1) / step);
+    }
+};
+
+// The result of a tile: bias is null or has a value for each column, of all groups; bias_pitch is k where they differ by place.
+struct Output {
+    const float* bias;
+    int bias_pitch;
+    Finish finish;
+    float* data;
+    int add;
 };

@@ -35,7 +35,9 @@ done
 compile() {
     local name
     name=$(basename "$1" .cu)
-    "$nvcc" -fatbin "${targets[@]}" -O3 -std=c++17 --expt-relaxed-constexpr -Xptxas -v -o "$work/$name.fatbin" "$1" \
+    local own=("${targets[@]}")
+    [[ $name != *_hopper ]] || own=(-gencode arch=compute_90a,code=sm_90a)
+    "$nvcc" -fatbin "${own[@]}" -O3 -std=c++17 --expt-relaxed-constexpr -Xptxas -v -o "$work/$name.fatbin" "$1" \
         >"$work/$name.log" 2>&1 || { cat "$work/$name.log" >&2; return 1; }
 }
 for source in kernels/*.cu; do
@@ -48,6 +50,7 @@ cuobjdump=$(dirname "$nvcc")/cuobjdump
 for arch in 80 90a; do
     "$cuobjdump" -sass -arch "sm_$arch" "$work/conv_mma.fatbin" >"$work/conv_mma.$arch.sass"
 done
+"$cuobjdump" -sass -arch sm_90a "$work/conv_hopper.fatbin" >"$work/conv_hopper.90a.sass"
 if [[ -n $update ]]; then
     CONVNET_COUNTERS=$root/benches/kernels.json cargo test --quiet --test cuda counters:: >&2
 fi
@@ -71,6 +74,8 @@ def threads_of():
 
 
 def threads_of_tile(file, name):
+    if file == "conv_hopper":
+        return 384
     if file == "conv_mma":
         return 64 if "_small" in name else 128
     return 128 if "_small" in name else 256
@@ -89,14 +94,22 @@ def occupancy(arch, registers, shared, threads):
     return 100 * blocks * warps * 32 // most_threads
 
 
-known = threads_of()
-rows, bad = {}, []
+def dynamic_shared():
+    """Bytes of shared memory that the launches of wgmma's kernels ask for, by tile, from the assertion in hopper.cuh."""
+    text = open(f"{kernels}/hopper.cuh").read()
+    return {tile.lower(): int(bytes) for tile, bytes in re.findall(r"(\w+)::SHARED == (\d+)", text)}
+
+
+known, dynamic = threads_of(), dynamic_shared()
+rows, bad, serial = {}, [], []
 for path in sorted(glob.glob(f"{work}/*.log")):
     file = path.rsplit("/", 1)[1].removesuffix(".log")
     name = arch = stack = None
     for line in open(path):
         if match := re.search(r"Compiling entry function '(\w+)' for 'sm_(\w+)'", line):
             name, arch = match.groups()
+        elif match := re.search(r"wgmma.mma_async instructions are serialized.*?'(\w+)'", line):
+            serial.append(match[1])
         elif match := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
             stack = [int(v) for v in match.groups()]
             if any(stack):
@@ -104,6 +117,7 @@ for path in sorted(glob.glob(f"{work}/*.log")):
         elif (match := re.search(r"Used (\d+) registers", line)) and arch in LIMITS:
             shared = re.search(r"(\d+) bytes smem", line)
             shared = int(shared[1]) if shared else 0
+            shared += sum(bytes for tile, bytes in dynamic.items() if name.endswith(f"_{tile}_wgmma"))
             threads = known.get(name) or threads_of_tile(file, name)
             row = (int(match[1]), stack[1] + stack[2], stack[0], shared, threads)
             rows.setdefault((file, name), {})[arch] = (row, occupancy(arch, row[0], shared, threads))
@@ -111,11 +125,18 @@ for path in sorted(glob.glob(f"{work}/*.log")):
 print(f"{'kernel':36} {'threads':>7} {'shared':>7} | {'sm_80: regs':>11} {'spill':>5} {'local':>5} {'occ.':>5} | "
       f"{'sm_90a: regs':>12} {'spill':>5} {'local':>5} {'occ.':>5}")
 for (file, name), arches in sorted(rows.items()):
-    (r80, o80), (r90, o90) = arches["80"], arches["90a"]
-    print(f"{name:36} {r80[4]:7} {r80[3]:7} | {r80[0]:11} {r80[1]:5} {r80[2]:5} {o80:4}% | {r90[0]:12} {r90[1]:5} {r90[2]:5} {o90:4}%")
+    r90, o90 = arches["90a"]
+    left = f"{'':30}"
+    if "80" in arches:
+        r80, o80 = arches["80"]
+        left = f"{r80[0]:11} {r80[1]:5} {r80[2]:5} {o80:4}% "
+    print(f"{name:36} {r90[4]:7} {r90[3]:7} | {left}| {r90[0]:12} {r90[1]:5} {r90[2]:5} {o90:4}%")
 print(f"{len(rows)} kernels")
 if bad:
     sys.exit("kernel-report.sh: these spill or use local memory: " + ", ".join(bad))
+
+if serial:
+    sys.exit("kernel-report.sh: ptxas makes wgmma wait after each product in " + ", ".join(serial))
 
 # Of a multiprocessor: cycles in which one of its four parts makes a product of 16×8×8 tf32 or 16×8×16 bf16 at the card's peak,
 # and by mma.sync (which reaches 62 % of an H100's: Luo et al. 2024, arXiv:2402.13499); bytes a cycle from the second-level
@@ -125,8 +146,8 @@ CARDS = {"80": ("A100", 8, 8, 47), "90a": ("H100", 4, 4 / 0.62, 24)}
 LEAST_PRODUCTS = 2.5
 
 
-def main_loop(text):
-    """The shortest loop with products in it: from a backward branch's target to the branch."""
+def main_loop(text, product="HMMA"):
+    """The shortest loop with such an instruction in it: from a backward branch's target to the branch."""
     lines = re.findall(r"/\*([0-9a-f]{4,6})\*/\s+((?:@!?U?P\w+\s+)?[A-Z][^;]*);", text)
     code = [(int(at, 16), line) for at, line in lines]
     loops = []
@@ -134,7 +155,7 @@ def main_loop(text):
         target = re.search(r"\bBRA\b.*?0x([0-9a-f]+)", line)
         if target and int(target[1], 16) <= at:
             body = [line for place, line in code if int(target[1], 16) <= place <= at]
-            if any("HMMA" in line for line in body):
+            if any(product in line for line in body):
                 loops.append(body)
     return min(loops, key=len)
 
@@ -197,7 +218,49 @@ for name, arches in sorted(measured.items()):
             # Another nvcc may schedule otherwise: a few instructions are no regression.
             if not update and before and sign * s[key] > sign * before[key] + 0.03 * before[key]:
                 wrong.append(f"{name} ({arch}): {key} {before[key]} → {s[key]}")
+
+# wgmma: one warp's instructions of a step of 32 k, those of the thread that brings it, and what the second-level cache allows of
+# 2048 FLOPs a cycle, as above. Each product must be of 64×128 at least and read both operands from shared memory.
+PEAK_CYCLES_A_COLUMN = 2 * 128 * 32 / 2048
+hopper = {}
+for part in open(f"{work}/conv_hopper.90a.sass").read().split("Function : ")[1:]:
+    name = part.split()[0]
+    if not name.endswith("_wgmma"):
+        continue
+    body = [re.sub(r"^@!?U?P\w+\s+", "", line) for line in main_loop(part, "HGMMA") if not line.startswith("@!PT ")]
+    products = [line for line in body if line.startswith("HGMMA")]
+    shapes = {tuple(map(int, re.search(r"HGMMA\.(\d+)x(\d+)x(\d+)", line).groups())) for line in products}
+    copies = re.findall(r"UTMALDG\S+", part)
+    columns = max(shape[1] for shape in shapes)
+    hopper[name] = {
+        "instructions": len(body),
+        "products": len(products),
+        "columns": columns,
+        "from_shared": sum(line.count("gdesc[") == 1 and not re.search(r"HGMMA\S+ R\d+, R\d+, gdesc", line) for line in products),
+        "shared_loads": sum(line.startswith("LDS") for line in body),
+        "copies": len(copies),
+    }
+    if any(m < 64 or n < 128 for m, n, _ in shapes):
+        wrong.append(f"{name}: products of {shapes}, below 64×128")
+    if hopper[name]["from_shared"] < len(products):
+        wrong.append(f"{name}: {len(products) - hopper[name]['from_shared']} products do not read both operands from shared memory")
+    if hopper[name]["shared_loads"]:
+        wrong.append(f"{name}: the main loop loads from shared memory")
+    before = document.get(name, {}).get("sm_90a")
+    if not update and before is None:
+        wrong.append(f"{name}: not in {committed}")
+    for key, sign in [("instructions", 1), ("copies", 1), ("columns", -1), ("products", -1)]:
+        if not update and before and sign * hopper[name][key] > sign * before[key] + 0.03 * before[key]:
+            wrong.append(f"{name}: {key} {before[key]} → {hopper[name][key]}")
+
+print(f"\n{'wgmma, a step of 32 k':36} {'on':>6} {'instr.':>6} {'HGMMA':>6} {'of':>10} {'copies':>6} | {'at most, of peak, by L2':>23}")
+for name, s in sorted(hopper.items()):
+    share = s["columns"] * PEAK_CYCLES_A_COLUMN / ((128 + s["columns"]) * 32 * 4 / CARDS["90a"][3])
+    print(f"{name:36} {'H100':>6} {s['instructions']:6} {s['products']:6} {'64×%d×8' % s['columns']:>10} {s['copies']:6} | {share:23.0%}")
+
 if update:
+    for name, s in hopper.items():
+        document[name] = {"sm_90a": s}
     for name, arches in measured.items():
         document.setdefault(name, {}).update(arches)
     with open(committed, "w") as file:

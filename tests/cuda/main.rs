@@ -6,7 +6,9 @@ mod conformance;
 mod counters;
 mod failures;
 mod faults;
+mod hopper;
 mod order;
+
 mod recorded;
 mod runs;
 mod tiles;

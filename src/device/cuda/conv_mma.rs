@@ -1,7 +1,9 @@
-//! Convolution and its gradients, and matrix products, on tensor cores: kernels/conv_mma.cu. [`plan`] says whether they take a
-//! geometry in the device's precision, and how it is cut.
+//! Convolution and its gradients, and matrix products, on tensor cores: kernels/conv_mma.cu, and kernels/conv_hopper.cu on
+//! cards that have it. [`plan`] says whether they take a geometry in the device's precision, by which of them, and how it is cut.
 
-use super::driver::{Address, Grid};
+use super::conv_hopper::{self, ROWS};
+use super::driver::{Address, Argument, Grid};
+
 use super::parts::{self, Finish};
 use super::{CudaDevice, add};
 use crate::device::{ConvGeometry, Into, Precision, Product, Result, Tensor};
@@ -29,21 +31,34 @@ pub(super) enum Pass {
     Filters,
 }
 
-/// A block's tile: `Large` and `Small` of kernels/mma.cuh.
+/// Whose instructions a tile's products are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Engine {
+    MmaSync,
+    Wgmma,
+}
+
+/// A block's tile: `Large` and `Small` of kernels/mma.cuh, `Wide` and `Narrow` of kernels/hopper.cuh.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Tile {
-    size: usize,
+    engine: Engine,
+    rows: usize,
+    columns: usize,
     threads: u32,
     /// Blocks that a multiprocessor holds.
     resident: usize,
-    /// Cycles of a step of 16, of a multiprocessor that has enough blocks: an A100's 512 tf32 multiply-adds a cycle, of
-    /// which the tile's loads from shared memory leave 80 % and 60 %. Only their ratio counts, and it is that of later cards.
+    /// Cycles of a step of 16 (wgmma: of 32), of a multiprocessor that has enough blocks: an A100's 512 tf32 multiply-adds a
+    /// cycle, of which the tile's loads from shared memory leave 80 % and 60 %. Only their ratio counts, and it is that of later
+    /// cards. An H100's wgmma waits for the second-level cache, as `LARGE` does there, and has the same cycles a byte.
     step: usize,
 }
-const LARGE: Tile = Tile { size: 128, threads: 128, resident: 2, step: 640 };
-const SMALL: Tile = Tile { size: 64, threads: 64, resident: 5, step: 213 };
-/// Elements of the sum that a step takes.
+const LARGE: Tile = Tile { engine: Engine::MmaSync, rows: 128, columns: 128, threads: 128, resident: 2, step: 640 };
+const SMALL: Tile = Tile { engine: Engine::MmaSync, rows: 64, columns: 64, threads: 64, resident: 5, step: 213 };
+const WIDE: Tile = Tile { engine: Engine::Wgmma, rows: ROWS, columns: 256, threads: 384, resident: 1, step: 1920 };
+const NARROW: Tile = Tile { engine: Engine::Wgmma, rows: ROWS, columns: 128, threads: 384, resident: 1, step: 1280 };
+/// Elements of the sum that a step of mma.sync takes.
 const DEPTH: usize = 16;
+
 /// Cycles until a block's first step and from its last, of which its neighbours hide some.
 const ENDS: usize = 1500;
 /// Cycles of a launch.
@@ -60,6 +75,8 @@ pub(super) struct Plan {
     steps_each: usize,
     /// Of the result.
     elements: usize,
+    /// Bytes of the filters that are transposed first.
+    transposed: usize,
 }
 
 /// The cut that a model of the card finds fastest; `None` where the device's precision is f32, accesses of 16 bytes do not
@@ -73,34 +90,54 @@ pub(super) fn plan(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> Option<Plan>
     let (n, groups) = (g.n as usize, g.groups as usize);
     let [stride_h, stride_w] = [g.stride_h, g.stride_w].map(|v| v as usize);
     let places = n * (g.p * g.q) as usize;
-    let (rows, columns, layers, sum, elements) = match pass {
-        Pass::Forward => (places, filters, groups, g.filters().image(), g.output().elements()),
+    // A sum's terms are taps of so many neighbours in memory each.
+    let (rows, columns, layers, taps, depth, elements) = match pass {
+        Pass::Forward => (places, filters, groups, (g.r * g.s) as usize, channels, g.output().elements()),
+
         // The first phase is the largest.
         Pass::Image => {
             let rows = n * (g.h as usize).div_ceil(stride_h) * (g.w as usize).div_ceil(stride_w);
             let taps = taps(g.r, g.stride_h, g.dilation_h) * taps(g.s, g.stride_w, g.dilation_w);
-            (rows, channels, groups * stride_h * stride_w, taps * filters, g.input().elements())
+            (rows, channels, groups * stride_h * stride_w, taps, filters, g.input().elements())
         }
-        Pass::Filters => (filters, g.filters().image(), groups, places, g.filters().elements()),
+        Pass::Filters => (filters, g.filters().image(), groups, 1, places, g.filters().elements()),
     };
-    if sum == 0 || elements == 0 {
+    if taps * depth == 0 || elements == 0 {
         return None;
     }
-    let steps = sum.div_ceil(DEPTH);
+    let steps = |tile: Tile| match tile.engine {
+        Engine::MmaSync => (taps * depth).div_ceil(DEPTH),
+        Engine::Wgmma => taps * depth.div_ceil(conv_hopper::DEPTH),
+    };
     // A part has at least four steps, all parts take at most 256 MiB, and a grid has at most 65535 layers.
-    let most = (steps / 4).min((1 << 26) / elements.max(1)).min(65535 / layers).clamp(1, 64);
-    let cuts = [LARGE, SMALL].into_iter().flat_map(|tile| (1..=most).map(move |parts| (tile, parts)));
-    let (tile, parts) = cuts.min_by_key(|&(tile, parts)| cost(d, tile, [rows, columns, layers], steps, parts, elements))?;
+    let most = |tile| (steps(tile) / 4).min((1 << 26) / elements.max(1)).min(65535 / layers).clamp(1, 64);
+    let tiles: &[Tile] = match conv_hopper::takes(d, g, pass) {
+        true if d.always_wgmma => &[WIDE, NARROW],
+        true => &[WIDE, NARROW, LARGE, SMALL],
+        false => &[LARGE, SMALL],
+    };
+    let cuts = tiles.iter().flat_map(|&tile| (1..=most(tile)).map(move |parts| (tile, parts)));
+    let transposed = |tile: Tile| if tile.engine == Engine::Wgmma { conv_hopper::transposed(g, pass) } else { 0 };
+    let (tile, parts) = cuts.min_by_key(|&(tile, parts)| {
+        cost(d, tile, [rows, columns, layers], steps(tile), parts, elements) + copy_cost(d, transposed(tile))
+    })?;
+    let (steps, transposed) = (steps(tile), transposed(tile));
     let steps_each = steps.div_ceil(parts);
     let parts = steps.div_ceil(steps_each);
-    let [x, y, z] = [rows.div_ceil(tile.size), columns.div_ceil(tile.size), layers * parts];
+    let [x, y, z] = [rows.div_ceil(tile.rows), columns.div_ceil(tile.columns), layers * parts];
     (y <= 65535 && z <= 65535).then(|| Plan {
         tile,
         grid: Grid { blocks: [x, y, z].map(|v| v as u32), threads: tile.threads },
         parts,
         steps_each,
         elements,
+        transposed,
     })
+}
+
+/// Cycles of a pass that reads and writes so many bytes, where there are any.
+fn copy_cost(d: &CudaDevice, bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { LAUNCH + 2 * bytes / (BYTES * d.info().multiprocessors) }
 }
 
 /// The most taps of a filter's axis that one phase of the image gradient has: those that fit are stride / gcd(stride, dilation)
@@ -114,7 +151,8 @@ fn taps(size: i32, stride: i32, dilation: i32) -> usize {
 /// hide what each waits for, and the second pass over the parts.
 fn cost(d: &CudaDevice, tile: Tile, [rows, columns, layers]: [usize; 3], steps: usize, parts: usize, elements: usize) -> usize {
     let multiprocessors = d.info().multiprocessors;
-    let blocks = rows.div_ceil(tile.size) * columns.div_ceil(tile.size) * layers * parts;
+    let blocks = rows.div_ceil(tile.rows) * columns.div_ceil(tile.columns) * layers * parts;
+
     let each = blocks.div_ceil(multiprocessors);
     let together = each.min(tile.resident);
     let block = steps.div_ceil(parts) * tile.step + ENDS / together;
@@ -125,9 +163,9 @@ fn cost(d: &CudaDevice, tile: Tile, [rows, columns, layers]: [usize; 3], steps: 
 }
 
 impl Plan {
-    /// Bytes of the parts.
+    /// Bytes of the transposed filters, which come first, and of the parts.
     pub(super) fn scratch(&self) -> usize {
-        if self.parts == 1 { 0 } else { self.parts * self.elements * size_of::<f32>() }
+        self.transposed + if self.parts == 1 { 0 } else { self.parts * self.elements * size_of::<f32>() }
     }
 
     /// Queues a pass: `operands` are x and w, dy and w, or x and dy. Bias, its length and its pitch, and what follows it are for
@@ -145,17 +183,30 @@ impl Plan {
         into: Into,
         scratch: Tensor,
     ) -> Result<()> {
-        let small = usize::from(self.tile == SMALL);
-        let kernel = KERNELS[pass as usize * 4 + small * 2 + usize::from(d.precision == Precision::Bf16)];
-        let launch = |bias: Address, finish: &Finish, out: Address, into| {
-            let steps = self.steps_each as i32;
-            d.launch(kernel, self.grid, &[g, &left, &right, &bias, &pitch, finish, &out, &steps, &add(into)])
+        let small = usize::from(matches!(self.tile, SMALL | NARROW));
+        let scratch = d.scratch_at(scratch, self.scratch())?;
+        let steps = self.steps_each as i32;
+        let boxes = match self.tile.engine {
+            Engine::MmaSync => None,
+            Engine::Wgmma => Some(conv_hopper::operands(d, g, pass, [left, right], self.tile.columns, scratch)?),
+        };
+        let launch = |bias: Address, finish: &Finish, out: Address, into| match &boxes {
+            None => {
+                let kernel = KERNELS[pass as usize * 4 + small * 2 + usize::from(d.precision == Precision::Bf16)];
+                d.launch(kernel, self.grid, &[g, &left, &right, &bias, &pitch, finish, &out, &steps, &add(into)])
+            }
+            Some((windows, filters, corner)) => {
+                let kernel = conv_hopper::KERNELS[pass as usize * 2 + small];
+                let arguments: &[&dyn Argument] = &[g, windows, filters, corner, &bias, &pitch, finish, &out, &steps, &add(into)];
+                d.launch(kernel, self.grid, arguments)
+            }
         };
         if self.parts == 1 {
             return launch(bias, finish, out, into);
         }
-        let part = d.scratch_at(scratch, self.scratch())?;
+        let part = Address(scratch.0 + self.transposed as u64);
         launch(Address::NULL, &Finish::NONE, part, Into::Set)?;
+
         parts::sum(d, self.parts, self.elements, part, bias, columns, finish, out, into)
     }
 }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 /// The functions called here, as libcuda exports them.
-const SYMBOLS: [&str; 39] = [
+const SYMBOLS: [&str; 40] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -29,6 +29,7 @@ const SYMBOLS: [&str; 39] = [
     "cuModuleLoadData",
     "cuModuleUnload",
     "cuModuleGetFunction",
+    "cuFuncSetAttribute",
     "cuMemGetInfo_v2",
     "cuMemAlloc_v2",
     "cuMemFree_v2",
@@ -140,7 +141,15 @@ pub fn load() -> Result<i32, Absent> {
     Ok(version)
 }
 
+/// Whether the driver makes tensor maps, which those before 12.0 do not.
+pub fn has_tensor_maps() -> bool {
+    // SAFETY: `load` found the library; the symbols are looked for, and not used.
+    let has = |symbol: &[u8]| unsafe { sys::culib().get::<*const c_void>(symbol) }.is_ok();
+    has(b"cuTensorMapEncodeTiled") && has(b"cuTensorMapEncodeIm2col")
+}
+
 /// The number of cards.
+
 pub fn count() -> Answer<i32> {
     let mut count = 0;
     // SAFETY: `count` is a place for the answer.
@@ -371,7 +380,93 @@ impl Drop for Event {
     }
 }
 
+/// How bulk tensor copies find boxes of f32 in the card's memory, and lay them out in shared memory: rounded to tf32, rows of
+/// 128 bytes, swizzled. A kernel takes it by value.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct TensorMap(sys::CUtensorMap);
+
+impl TensorMap {
+    const KIND: sys::CUtensorMapDataType = sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
+    const INTERLEAVE: sys::CUtensorMapInterleave = sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE;
+    const SWIZZLE: sys::CUtensorMapSwizzle = sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B;
+    const FETCH: sys::CUtensorMapL2promotion = sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
+    const OUTSIDE: sys::CUtensorMapFloatOOBfill = sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
+
+    /// Boxes of a tensor of three dimensions, the fastest first: its elements along each, bytes between those along the last
+    /// two, elements of the box.
+    pub fn tiled(at: Address, sizes: [u64; 3], strides: [u64; 2], shape: [u32; 3]) -> Answer<Self> {
+        let mut map = sys::CUtensorMap { opaque: [0; 16] };
+        let steps = [1; 3];
+        // SAFETY: `map` is a place for the answer, aligned as its type is; the arrays have as many elements as a tensor of three
+        // dimensions asks for. The address is kept, not followed.
+        unsafe {
+            call!(cuTensorMapEncodeTiled(
+                &mut map,
+                Self::KIND,
+                3,
+                at.0 as *mut c_void,
+                sizes.as_ptr(),
+                strides.as_ptr(),
+                shape.as_ptr(),
+                steps.as_ptr(),
+                Self::INTERLEAVE,
+                Self::SWIZZLE,
+                Self::FETCH,
+                Self::OUTSIDE,
+            ))
+        }?;
+        Ok(Self(map).of_bytes(sizes[2] * strides[1]))
+    }
+
+    /// Windows of images: sizes are of channels, width, height, images, and strides of all but the channels. Boxes of so many
+    /// channels and pixels, which lie `steps` cells apart between the corners (of width and height), the upper one from the
+    /// image's far end.
+    pub fn im2col(
+        at: Address,
+        sizes: [u64; 4],
+        strides: [u64; 3],
+        lower: [i32; 2],
+        upper: [i32; 2],
+        [channels, pixels]: [u32; 2],
+        steps: [u32; 2],
+    ) -> Answer<Self> {
+        let mut map = sys::CUtensorMap { opaque: [0; 16] };
+        let steps = [1, steps[0], steps[1], 1];
+        // SAFETY: as above, of four dimensions, two of which are of space.
+        unsafe {
+            call!(cuTensorMapEncodeIm2col(
+                &mut map,
+                Self::KIND,
+                4,
+                at.0 as *mut c_void,
+                sizes.as_ptr(),
+                strides.as_ptr(),
+                lower.as_ptr(),
+                upper.as_ptr(),
+                channels,
+                pixels,
+                steps.as_ptr(),
+                Self::INTERLEAVE,
+                Self::SWIZZLE,
+                Self::FETCH,
+                Self::OUTSIDE,
+            ))
+        }?;
+        Ok(Self(map).of_bytes(sizes[3] * strides[2]))
+    }
+
+    /// Drivers up to 13.1 set a bit that is wrong for tensors below 128 KiB; CUTLASS clears it too.
+    fn of_bytes(mut self, bytes: u64) -> Self {
+        if bytes < 128 << 10 && load().is_ok_and(|version| version <= 13010) {
+            self.0.opaque[1] &= !(1 << 21);
+        }
+        self
+    }
+}
+
 /// A value that a kernel takes.
+
 ///
 /// # Safety
 /// Its bytes must be those of the kernel's parameter: plain data, laid out as in CUDA C++.
@@ -386,6 +481,8 @@ unsafe impl Argument for u32 {}
 unsafe impl Argument for i64 {}
 // SAFETY: float on the other side.
 unsafe impl Argument for f32 {}
+// SAFETY: 128 bytes on the other side, which only the card's copies look into.
+unsafe impl Argument for TensorMap {}
 
 /// A kernel's blocks, and the threads of each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -479,8 +576,9 @@ impl Stream {
             *pointer = (std::ptr::from_ref(argument) as *mut c_void).cast();
         }
         let Grid { blocks: [x, y, z], threads } = grid;
+        let Function { handle, shared } = kernel;
         // SAFETY: the driver copies each argument from its pointer before it returns; the rest is the caller's promise.
-        unsafe { call!(cuLaunchKernel(kernel.0, x, y, z, threads, 1, 1, 0, self.handle, pointers.as_mut_ptr(), null_mut())) }
+        unsafe { call!(cuLaunchKernel(handle, x, y, z, threads, 1, 1, shared, self.handle, pointers.as_mut_ptr(), null_mut())) }
     }
 
     /// Starts to record what is queued, which is then not run.
@@ -536,7 +634,21 @@ impl Drop for Graph {
 
 /// A kernel. Its module must be loaded when it is launched.
 #[derive(Clone, Copy, Debug)]
-pub struct Function(sys::CUfunction);
+pub struct Function {
+    handle: sys::CUfunction,
+    /// Bytes of shared memory that a launch asks for, beyond what the kernel declares.
+    shared: u32,
+}
+
+impl Function {
+    /// The same with so many bytes of shared memory for each launch, which may be more than a block has by itself.
+    pub fn with_shared(self, bytes: u32) -> Answer<Self> {
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the function's module is loaded.
+        unsafe { call!(cuFuncSetAttribute(self.handle, attribute, bytes as i32)) }?;
+        Ok(Self { shared: bytes, ..self })
+    }
+}
 
 /// Kernels loaded into a context.
 #[derive(Debug)]
@@ -563,7 +675,7 @@ impl Module {
         let mut handle = null_mut();
         // SAFETY: `handle` is a place for the answer; the module is loaded, the name ends with a zero.
         unsafe { call!(cuModuleGetFunction(&mut handle, self.handle, name.as_ptr())) }?;
-        Ok(Function(handle))
+        Ok(Function { handle, shared: 0 })
     }
 }
 

@@ -11,7 +11,9 @@ mod bias;
 mod binary_cross_entropy;
 mod contrastive;
 mod conv;
+mod conv_hopper;
 mod conv_mma;
+
 mod copy;
 mod cost;
 mod driver;
@@ -113,6 +115,9 @@ pub struct CudaDevice {
     info: DeviceInfo,
     /// Of convolutions and products.
     precision: Precision,
+    /// See [`CudaDevice::always_wgmma`].
+    always_wgmma: bool,
+
     context: Rc<Context>,
     stream: Stream,
     kernels: HashMap<&'static str, Function>,
@@ -137,7 +142,11 @@ impl CudaDevice {
         let context = Context::new(card).map_err(failed)?;
         let stream = Stream::new(&context).map_err(failed)?;
         let (mut modules, mut kernels) = (Vec::new(), HashMap::new());
-        for &(file, names) in KERNELS {
+        // Of capability 9.0 alone, and only where this build's nvcc knew it.
+        let hopper = ("conv_hopper", conv_hopper::KERNELS);
+        let has_hopper =
+            info.capability == (9, 0) && embedded::FATBINS.iter().any(|(name, _)| *name == hopper.0) && driver::has_tensor_maps();
+        for &(file, names) in KERNELS.iter().chain(has_hopper.then_some(&hopper)) {
             let fatbin = embedded::FATBINS.iter().find(|(name, _)| *name == file).ok_or_else(|| Error::Failed {
                 device: name.clone(),
                 what: format!("this program does not hold the kernels of {file}.cu"),
@@ -147,7 +156,11 @@ impl CudaDevice {
             for &kernel in names {
                 let failed =
                     |failure| Error::Failed { device: name.clone(), what: format!("loading {kernel} of {file}.cu: {failure}") };
-                kernels.insert(kernel, module.function(kernel).map_err(failed)?);
+                let function = module.function(kernel).and_then(|function| match conv_hopper::shared(kernel) {
+                    0 => Ok(function),
+                    bytes => function.with_shared(bytes),
+                });
+                kernels.insert(kernel, function.map_err(failed)?);
             }
             modules.push(module);
         }
@@ -157,7 +170,9 @@ impl CudaDevice {
             shares: Memory::new(&context, 2 * MOST_SHARES * size_of::<f32>()).map_err(failed)?,
             info,
             precision: Precision::F32,
+            always_wgmma: false,
             context,
+
             stream,
             kernels,
             _modules: modules,
@@ -170,6 +185,17 @@ impl CudaDevice {
     /// What is known of the card.
     pub fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    /// Whether it has wgmma and bulk tensor copies, and this program the kernels that use them.
+    pub fn has_wgmma(&self) -> bool {
+        self.kernels.contains_key(conv_hopper::KERNELS[0])
+    }
+
+    /// From here on, convolutions and products that can be computed by wgmma are, even where another kernel should be faster:
+    /// for tests of those kernels. Without them nothing changes. To be called before a net is planned, as scratch depends on it.
+    pub fn always_wgmma(&mut self) {
+        self.always_wgmma = true;
     }
 
     fn failed(&self, what: impl std::fmt::Display) -> Error {

@@ -1,0 +1,148 @@
+//! Convolutions and products by wgmma, on cards of capability 9.0: kernels/conv_hopper.cu. [`conv_mma`](super::conv_mma) chooses
+//! between them and those of mma.sync; here is what bulk tensor copies ask of a geometry, and how they are told of it.
+
+use super::CudaDevice;
+use super::conv_mma::Pass;
+use super::driver::{Address, Argument, Grid, TensorMap};
+use crate::device::{ConvGeometry, Precision, Result};
+
+pub(super) const KERNELS: &[&str] = &[
+    "conv_forward_wide_wgmma",
+    "conv_forward_narrow_wgmma",
+    "conv_backward_image_wide_wgmma",
+    "conv_backward_image_narrow_wgmma",
+    "transpose_filters",
+];
+
+/// Rows of a tile: pixels of a box.
+pub(super) const ROWS: usize = 128;
+/// Elements of the sum that a step takes: channels of a box.
+pub(super) const DEPTH: usize = 32;
+
+/// Shared memory of a block that its launch asks for: `SHARED` of kernels/hopper.cuh.
+pub(super) fn shared(kernel: &str) -> u32 {
+    match kernel {
+        name if name.contains("_wide_") => 197_696,
+        name if name.contains("_narrow_") => 197_728,
+        _ => 0,
+    }
+}
+
+/// Where bounding boxes begin: `Corner` of kernels/conv_hopper.cu.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Corner {
+    h: i32,
+    w: i32,
+}
+const _: () = assert!(size_of::<Corner>() == 8);
+// SAFETY: #[repr(C)] of two ints, as in kernels/conv_hopper.cu, which checks the size too.
+unsafe impl Argument for Corner {}
+
+/// One axis of the bounding box that windows are picked from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Axis {
+    /// Cells of the tensor.
+    size: i32,
+    /// The first pixel, from the tensor's first cell on.
+    lower: i32,
+    /// Pixels, and cells from one to the next.
+    pixels: i32,
+    step: i32,
+    /// The largest offset of a tap.
+    reach: i32,
+}
+
+impl Axis {
+    /// The axis of height, or of width.
+    fn of(g: &ConvGeometry, pass: Pass, height: bool) -> Self {
+        let pick = |h: i32, w: i32| if height { h } else { w };
+        let (size, outputs, filter) = (pick(g.h, g.w), pick(g.p, g.q), pick(g.r, g.s));
+        let (stride, padding) = (pick(g.stride_h, g.stride_w), pick(g.padding_h, g.padding_w));
+        let dilation = pick(g.dilation_h, g.dilation_w);
+        if pass == Pass::Forward {
+            return Self { size, lower: -padding, pixels: outputs, step: stride, reach: (filter - 1) * dilation };
+        }
+        // The phases share one box: from the lowest output that any sees on.
+        let seen = (0..stride).filter_map(|phase| seen_by(phase, filter, stride, padding, dilation));
+        let (lower, highest) = seen.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or_default();
+        Self { size: outputs, lower, pixels: (size + stride - 1) / stride, step: 1, reach: highest - lower }
+    }
+
+    /// From the tensor's far end to the box's.
+    fn upper(&self) -> i32 {
+        self.lower + (self.pixels - 1) * self.step + 1 - self.size
+    }
+
+    /// Whether a tensor map of four dimensions can hold it.
+    fn fits(&self) -> bool {
+        let corner = -128..128;
+        corner.contains(&self.lower) && corner.contains(&self.upper()) && self.step <= 8 && self.reach < 256
+    }
+}
+
+/// The lowest and the highest output that the first cell of a phase sees, if any tap is its (`Phase` of kernels/windows.cuh).
+fn seen_by(phase: i32, filter: i32, stride: i32, padding: i32, dilation: i32) -> Option<(i32, i32)> {
+    let tap = (0..stride.min(filter)).find(|tap| (phase + padding - tap * dilation) % stride == 0)?;
+    let tap_step = (1..=stride).find(|step| step * dilation % stride == 0)?;
+    let further = (filter - tap - 1) / tap_step;
+    let origin = (phase + padding - tap * dilation) / stride;
+    Some((origin - further * (tap_step * dilation / stride), origin))
+}
+
+/// Whether the device has these kernels, and bulk copies take the geometry. Widths of access are for the caller to check.
+pub(super) fn takes(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> bool {
+    let depth = match pass {
+        Pass::Forward => g.c / g.groups,
+        Pass::Image => g.k / g.groups,
+        Pass::Filters => return false,
+    };
+    // A box of channels must not reach into the next group.
+    let apart = g.groups == 1 || depth % DEPTH as i32 == 0;
+    d.has_wgmma() && d.precision == Precision::Tf32 && apart && [true, false].iter().all(|&h| Axis::of(g, pass, h).fits())
+}
+
+/// Bytes of the filters that a pass transposes.
+pub(super) fn transposed(g: &ConvGeometry, pass: Pass) -> usize {
+    if pass == Pass::Image { g.filters().elements() * size_of::<f32>() } else { 0 }
+}
+
+/// The tensor maps of a pass's operands, and the corner that its pixels are counted from. Filters of the image gradient are
+/// transposed into scratch first.
+pub(super) fn operands(
+    d: &CudaDevice,
+    g: &ConvGeometry,
+    pass: Pass,
+    [windows, filters]: [Address; 2],
+    columns: usize,
+    scratch: Address,
+) -> Result<(TensorMap, TensorMap, Corner)> {
+    let (channels, outputs, taps) = (g.c / g.groups, g.k / g.groups, g.r * g.s);
+    let (pitch, depth, all, filters) = match pass {
+        Pass::Image => {
+            let tiles = |n: i32| n.unsigned_abs().div_ceil(32);
+            let grid = Grid { blocks: [tiles(outputs), tiles(channels), (g.groups * taps) as u32], threads: 256 };
+            d.launch("transpose_filters", grid, &[&outputs, &channels, &taps, &filters, &scratch])?;
+            (g.k, outputs, g.c, scratch)
+        }
+        _ => (g.c, channels, g.k, filters),
+    };
+    let [h, w] = [true, false].map(|height| Axis::of(g, pass, height));
+    let wide = |n: i32| n as u64;
+    let row = wide(pitch) * size_of::<f32>() as u64;
+    let windows = TensorMap::im2col(
+        windows,
+        [pitch, w.size, h.size, g.n].map(wide),
+        [row, row * wide(w.size), row * wide(w.size) * wide(h.size)],
+        [w.lower, h.lower],
+        [w.upper(), h.upper()],
+        [DEPTH as u32, ROWS as u32],
+        [w.step as u32, h.step as u32],
+    );
+    let line = wide(depth) * size_of::<f32>() as u64;
+    let filters =
+        TensorMap::tiled(filters, [depth, taps, all].map(wide), [line, line * wide(taps)], [DEPTH as u32, 1, columns as u32]);
+    let maps = windows.and_then(|windows| Ok((windows, filters?)));
+    let (windows, filters) = d.answer("tensor maps", maps)?;
+    Ok((windows, filters, Corner { h: h.lower, w: w.lower }))
+}
