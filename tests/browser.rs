@@ -4,36 +4,58 @@
 mod common;
 
 use common::Folder;
+use convnet::device::philox::{Purpose, Stream};
+use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A net of four tests over 6,000 digits that has some wrong.
+/// A net that learns to tell the shapes of [`shapes`].
 const NET: &str = r#"
 name = "small <net> & \"all\""
 [data]
-source = "mnist-10k"
-train_images = 2000
-test_images = 500
+source = "shapes"
+augment = { translate = 2, flip = true }
 [train]
-batch = 50
-epochs = 4
+batch = 32
+epochs = 6
 log_every = 10
 learning_rate = { schedule = "cosine", base = 0.02 }
 [[layer]]
 name = "conv1"
 type = "conv"
-filters = 8
-size = 5
+filters = 12
+size = 7
 stride = 2
+padding = 3
 neuron = "relu"
 init = "xavier"
 [[layer]]
+name = "pool1"
+type = "pool"
+pool = "max"
+size = 2
+stride = 2
+[[layer]]
+name = "conv2"
+type = "conv"
+filters = 16
+size = 3
+padding = 1
+neuron = "relu"
+init = "xavier"
+[[layer]]
+name = "pool2"
+type = "pool"
+pool = "max"
+size = 2
+stride = 2
+[[layer]]
 name = "fc1"
 type = "fc"
-outputs = 10
+outputs = 5
 init = "xavier"
 [[layer]]
 name = "probabilities"
@@ -42,6 +64,46 @@ type = "softmax"
 name = "cost"
 type = "logistic-regression"
 "#;
+
+const SHAPES: [&str; 5] = ["disc", "ring", "square", "cross", "stripes"];
+
+/// Tar shards of JPEGs as large as CIFAR-10's: shapes of random colours, sizes and places on random ground. Every tenth test image
+/// lies in the folder of another shape, so that a net which has learned has these wrong.
+fn shapes(folder: &Path) {
+    let mut random = Stream::new(1, Purpose::Data, 0, 0);
+    let shard = |count: usize, mislabelled: bool, random: &mut Stream| {
+        let mut builder = tar::Builder::new(Vec::new());
+        for i in 0..count {
+            let shape = i % SHAPES.len();
+            let colours = [(); 2].map(|()| [(); 3].map(|()| random.below(256) as f64));
+            let far = (0..3).any(|c| (colours[0][c] - colours[1][c]).abs() > 100.0);
+            let colours = if far { colours } else { [[20.0; 3], [230.0; 3]] };
+            let [x0, y0] = [(); 2].map(|()| 12.0 + 8.0 * random.uniform());
+            let r = 7.0 + 4.0 * random.uniform();
+            let picture = RgbImage::from_fn(32, 32, |x, y| {
+                let (x, y) = ((f64::from(x) - x0).abs(), (f64::from(y) - y0).abs());
+                let inside = match shape {
+                    0 => x.hypot(y) < r,
+                    1 => (0.55 * r..r).contains(&x.hypot(y)),
+                    2 => x.max(y) < 0.85 * r,
+                    3 => x.max(y) < r && x.min(y) < 0.25 * r,
+                    _ => x.max(y) < r && (y / 2.0) as u32 % 2 == 0,
+                };
+                Rgb(colours[usize::from(inside)].map(|v| (v + 12.0 * random.gaussian()) as u8))
+            });
+            let mut bytes = Cursor::new(Vec::new());
+            picture.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+            let class = SHAPES[(shape + usize::from(mislabelled && i % 10 == 3)) % SHAPES.len()];
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.get_ref().len() as u64);
+            builder.append_data(&mut header, format!("{class}/{i:04}.jpg"), &bytes.get_ref()[..]).unwrap();
+        }
+        builder.into_inner().unwrap()
+    };
+    std::fs::create_dir(folder).unwrap();
+    std::fs::write(folder.join("train-0.tar"), shard(1000, false, &mut random)).unwrap();
+    std::fs::write(folder.join("test-0.tar"), shard(200, true, &mut random)).unwrap();
+}
 
 /// A browser with one page. It reads commands from descriptor 3 and writes to descriptor 4, a message ending in a zero byte.
 struct Browser {
@@ -155,12 +217,13 @@ impl Browser {
     }
 }
 
-/// The page of a run: the pointer on a curve reads the metrics' own value, a click on an error shows it large with five bars
+/// The page of a run on pictures in tar shards: the pointer on a curve reads the metrics' own value, a click on an error shows it large with five bars
 /// of which one is longest, nothing is asked of a network, no script fails, and a screenshot has colours.
 #[test]
 fn a_runs_page_is_read_and_clicked() {
     let Some(program) = program() else { return };
     let folder = Folder::new(NET);
+    shapes(&folder.path("shapes"));
     folder.train(&[]).ended(0);
     folder.convnet(&["report", "run", "-o", "page.html", "--device", "cpu", "--threads", "1"]).ended(0);
     let text = std::fs::read_to_string(folder.path("page.html")).unwrap();
@@ -185,11 +248,24 @@ fn a_runs_page_is_read_and_clicked() {
     browser.click("#errors .wrong button");
     assert_eq!(browser.value("document.querySelector('dialog').open"), true);
     let title = browser.value("document.querySelector('dialog h3').textContent");
-    assert!(title.as_str().unwrap().contains(", taken for "), "{title}");
+    let (class, taken) = title.as_str().unwrap().split_once(", taken for ").unwrap_or_else(|| panic!("{title}"));
+    assert!(SHAPES.contains(&class) && SHAPES.contains(&taken) && class != taken, "{title}");
+    let origin = browser.value("document.querySelector('dialog p').textContent");
+    assert!(
+        origin.as_str().unwrap().starts_with(&format!("{class}/")) && origin.as_str().unwrap().contains("test-0.tar"),
+        "{origin}"
+    );
     let bars = browser.value("[...document.querySelectorAll('dialog td i')].map(i => i.getBoundingClientRect().width)");
     let bars: Vec<f64> = bars.as_array().unwrap().iter().map(|b| b.as_f64().unwrap()).collect();
-    assert!(bars.len() == 5 && bars[0] > 20.0 && bars.is_sorted_by(|a, b| a >= b), "{bars:?}");
-    assert_eq!(browser.value("document.querySelector('dialog img').naturalWidth"), 28);
+    let shares = browser.value("JSON.parse(document.querySelector('#errors .wrong button').dataset.detail).top.map(t => t[1])");
+    let shares: Vec<f64> = shares.as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
+    let full = browser.value("document.querySelector('dialog td:nth-child(2)').getBoundingClientRect().width").as_f64().unwrap();
+    assert!(bars.len() == 5 && full > 100.0 && shares.is_sorted_by(|a, b| a >= b), "{bars:?} of {full}");
+    for (bar, share) in bars.iter().zip(&shares) {
+        // A bar is at least a pixel wide, and the cell has a little room beside it.
+        assert!((bar - share * full).abs() < 3.0, "a bar of {bar} for {share} of {full}");
+    }
+    assert_eq!(browser.value("document.querySelector('dialog img').naturalWidth"), 32);
 
     let shot = folder.path("page.png");
     browser.screenshot(&shot);

@@ -14,6 +14,10 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
+/// One in so many values may be near 0 without making an axis logarithmic.
+const FEW: usize = 4;
+/// The largest value of a logarithmic axis over its least, at most.
+const DEEPEST: f64 = 1e5;
 
 /// How a chart's values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,9 +211,12 @@ impl Axis {
     fn of(values: &[f64]) -> Self {
         let most = values.iter().copied().fold(0.0, f64::max);
         let low = values.iter().copied().fold(0.0, f64::min);
-        let least = values.iter().copied().filter(|&v| v > 0.0).fold(f64::INFINITY, f64::min);
+        let mut positive: Vec<f64> = values.iter().copied().filter(|&v| v > 0.0).collect();
+        positive.sort_by(f64::total_cmp);
+        // A few values near 0, such as the last of a rate that falls to it, are at the bottom of either axis.
+        let least = positive.get(positive.len() / FEW).copied().unwrap_or(f64::INFINITY);
         if low >= 0.0 && most / least > DECADE {
-            return Self { low: least / 1.3, high: most * 1.2, logarithmic: true };
+            return Self { low: (positive[0] / 1.3).max(most / DEEPEST), high: most * 1.2, logarithmic: true };
         }
         let high = if most > low { most } else { low + 1.0 };
         Self { low: low * 1.05, high: high * 1.05, logarithmic: false }
@@ -257,6 +264,19 @@ mod tests {
         let shown: Vec<String> = [0.0, 1.0, 12.3456, 1234.56, 0.012345, 2e-5].map(short).into();
         assert_eq!(shown, ["0", "1", "12.35", "1235", "0.01235", "2.00e-5"]);
         assert_eq!(steps(0.0, 12.0, 6), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+    }
+
+    /// A rate that falls to almost 0 in the end is drawn on a linear axis, one that falls by tenths on a logarithmic one, and no axis
+    /// is deeper than it can be read.
+    #[test]
+    fn axes_fit_most_values() {
+        let cosine: Vec<f64> = (1..=200).map(|i| 0.5 + 0.5 * (std::f64::consts::PI * f64::from(i) / 200.1).cos()).collect();
+        assert!(!Axis::of(&cosine).logarithmic && cosine[199] < 1e-6);
+        let steps: Vec<f64> = (0..200).map(|i| 0.1 * 0.1f64.powi(i / 50)).collect();
+        let axis = Axis::of(&steps);
+        assert!(axis.logarithmic && (axis.low..axis.high).contains(&1e-4) && axis.at(1e-4) < 0.1 && axis.at(0.1) > 0.9);
+        let deep = Axis::of(&[1.0, 1e-9, 1e-9]);
+        assert_eq!((deep.logarithmic, deep.low, deep.at(1e-9)), (true, 1e-5, 0.0));
     }
 
     /// 1,000 points are drawn as means of at most 400, and what is not a number is left out.

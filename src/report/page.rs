@@ -80,6 +80,8 @@ struct Wrong {
     uri: String,
     class: String,
     predicted: String,
+    /// Its probability.
+    confidence: String,
     detail: String,
 }
 
@@ -284,6 +286,7 @@ fn mistake(m: &Mistake, classes: &[String]) -> Result<Wrong, Error> {
     Ok(Wrong {
         uri: data_uri(&m.image)?,
         predicted: names.first().cloned().unwrap_or_default(),
+        confidence: m.top.first().map_or_else(String::new, |(_, p)| format!("{:.0} %", 100.0 * p)),
         detail: serde_json::to_string(&detail).expect("a detail has a form in JSON"),
         class,
     })

@@ -37,14 +37,14 @@ document.addEventListener("click", event => {
   if (event.target === dialog) return dialog.close();
   const button = event.target.closest?.("[data-detail]");
   if (!button) return;
-  const detail = JSON.parse(button.dataset.detail), percent = p => `${(100 * p).toFixed(1)} %`;
+  const detail = JSON.parse(button.dataset.detail), percent = p => p > 0 && p < 0.0005 ? "< 0.1 %" : `${(100 * p).toFixed(1)} %`;
   dialog.querySelector("img").src = button.querySelector("img").src;
   dialog.querySelector("h3").textContent = `${detail.class}, taken for ${detail.top[0][0]}`;
   dialog.querySelector("p").textContent = `${detail.origin}; the net gave ${detail.class} ${percent(detail.of_class)}`;
   dialog.querySelector("table").replaceChildren(...detail.top.map(([name, p, right]) => {
     const row = document.createElement("tr"), bar = document.createElement("i");
     row.className = right ? "right" : "";
-    bar.style.width = percent(p);
+    bar.style.width = `${100 * p}%`;
     row.insertCell().append(name);
     row.insertCell().append(bar);
     row.insertCell().append(percent(p));
