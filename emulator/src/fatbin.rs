@@ -18,7 +18,6 @@ pub enum ImageError {
 
 /// The PTX in an image: the text itself, or the entry of a fatbin with the highest architecture up to `capability` (80 for
 /// 8.0). PTX of an architecture's own (`sm_90a`) is for that capability alone, and goes before what is for others too.
-
 ///
 /// # Safety
 /// `image` points to a whole fatbin, or to text that ends in a zero byte.
@@ -47,7 +46,6 @@ fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
 fn entries(all: &[u8], capability: u32) -> Result<String, ImageError> {
     let mut at = number(all, 6, 2) as usize;
     let mut best: Option<((u32, bool), bool, &[u8])> = None;
-
     while at + 64 <= all.len() {
         let entry = &all[at..];
         let (kind, header_len, len) = (number(entry, 0, 2) as u16, number(entry, 4, 4) as usize, number(entry, 8, 8) as usize);
@@ -61,7 +59,6 @@ fn entries(all: &[u8], capability: u32) -> Result<String, ImageError> {
         if kind == KIND_PTX && runs && best.is_none_or(|b| (architecture, own) > b.0) {
             best = Some(((architecture, own), flags & FLAG_COMPRESSED != 0, code));
         }
-
         at += header_len + len;
     }
     match best {

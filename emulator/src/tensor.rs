@@ -175,9 +175,9 @@ impl TensorMap {
     fn at(&self, place: &[i64]) -> BoxRow {
         let mut address = self.address.wrapping_add_signed(place[0] * self.element.bytes() as i64);
         let mut inside = true;
-        for k in 1..place.len() {
-            inside &= (0..self.size(k)).contains(&place[k]);
-            address = address.wrapping_add_signed(place[k].wrapping_mul(self.strides[k - 1] as i64));
+        for (k, &at) in place.iter().enumerate().skip(1) {
+            inside &= (0..self.size(k)).contains(&at);
+            address = address.wrapping_add_signed(at.wrapping_mul(self.strides[k - 1] as i64));
         }
         let row = self.row() as i64;
         let from = (-place[0]).clamp(0, row);

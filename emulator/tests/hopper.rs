@@ -205,7 +205,7 @@ fn copies_barriers_and_products() {
     let body = [copy("%a", 0, 8192), wait("%full", 0), dump(2048)].concat();
     let got = card.run("dump_box", &body, [&map, &map], 2048).unwrap();
     for (i, got) in got.iter().enumerate() {
-        let (row, chunk) = (i / 32, i % 32 / 4 ^ i / 32 % 8);
+        let (row, chunk) = (i / 32, (i % 32 / 4) ^ (i / 32 % 8));
         let column = chunk * 4 + i % 4;
         let exact = if row < 30 { uneven[row * 36 + column] } else { 0.0 };
         let unit = 2f32.powi(-10);

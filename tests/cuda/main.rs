@@ -8,7 +8,6 @@ mod failures;
 mod faults;
 mod hopper;
 mod order;
-
 mod recorded;
 mod runs;
 mod tiles;

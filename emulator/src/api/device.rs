@@ -51,10 +51,8 @@ fn attribute(number: u32) -> c_int {
         76 => (capability() % 10) as c_int,
         78..=80 => 1, // stream priorities, first-level caches
         81 => shared_of_all() as c_int,
-
         83 | 89 | 90 | 91 => 1, // managed memory, concurrent access, preemption, registered host pointers
         97 => shared_opt_in() as c_int,
-
         106 => 32,   // blocks a multiprocessor
         111 => 1024, // shared memory the system takes of a block
         115 => 1,    // memory pools
@@ -121,7 +119,6 @@ api! {
         device(dev)?;
         major.set((capability() / 10) as c_int)?;
         minor.set((capability() % 10) as c_int)
-
     }
     fn cuDeviceCanAccessPeer(can: Out<c_int>, dev: c_int, peer: c_int) {
         device(dev)?;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::device::{SHARED_DEFAULT, capability, shared_opt_in};
-
 use super::state::{Handle, need_context, state};
 use super::{
     Answer, FILE_NOT_FOUND, INVALID_HANDLE, INVALID_IMAGE, INVALID_PTX, INVALID_VALUE, NO_BINARY_FOR_GPU, NOT_FOUND,
@@ -113,7 +112,6 @@ fn load(out: Out<Handle>, image: *const u8) -> Answer {
                 "the fatbin holds no PTX for compute_{} or lower; compile with -gencode arch=compute_80,code=compute_80",
                 capability()
             ));
-
             NO_BINARY_FOR_GPU
         }
         ImageError::Compressed => {
@@ -250,7 +248,6 @@ api! {
             // A guess at what ptxas would use: what is alive at once, and some.
             4 => (program.registers + 10).clamp(16, 255) as c_int,
             5 | 6 => capability() as c_int,
-
             7 => 0,
             8 => function.max_dynamic_shared.load(Ordering::Relaxed) as c_int,
             9 => function.carveout.load(Ordering::Relaxed) as c_int,

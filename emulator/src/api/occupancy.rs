@@ -3,7 +3,6 @@
 use std::ffi::{c_int, c_uint};
 
 use super::device::{MULTIPROCESSORS, shared_of_all, shared_opt_in};
-
 use super::module::function;
 use super::state::Handle;
 use super::{Answer, INVALID_VALUE, Out, api};
@@ -63,7 +62,6 @@ api! {
             return Err(INVALID_VALUE);
         }
         let each = (shared_of_all() / count as u64).saturating_sub(1024).min(shared_opt_in());
-
         out.set(each.saturating_sub(function.program.static_shared) as usize)
     }
 }

@@ -31,7 +31,7 @@ fn map(t: &Tensor, least: u32, modes: [c_uint; 4]) -> Answer<TensorMap> {
     if super::device::capability() < 90 {
         return Err(NOT_SUPPORTED);
     }
-    require((least..=5).contains(&t.rank) && t.address % 16 == 0 && promotion <= 3)?;
+    require((least..=5).contains(&t.rank) && t.address.is_multiple_of(16) && promotion <= 3)?;
     let element = match t.kind {
         1 | 6 | 9 => Element::Half,
         2 | 3 | 7 => Element::Word,
@@ -58,7 +58,7 @@ fn map(t: &Tensor, least: u32, modes: [c_uint; 4]) -> Answer<TensorMap> {
 /// Whether a row of the box is of whole chunks and fits the swizzle. The layout of one that is shorter is not known.
 fn fits(map: &TensorMap) -> Answer {
     let bytes = map.row() * map.element.bytes();
-    require(bytes % 16 == 0 && (map.swizzle == 0 || bytes <= 16 << map.swizzle))?;
+    require(bytes.is_multiple_of(16) && (map.swizzle == 0 || bytes <= 16 << map.swizzle))?;
     if map.swizzle == 0 || bytes == 16 << map.swizzle { Ok(()) } else { Err(NOT_SUPPORTED) }
 }
 
@@ -78,7 +78,7 @@ api! {
             *size = n as u16;
         }
         fits(&map)?;
-        require(out.0 as usize % 64 == 0)?;
+        require((out.0 as usize).is_multiple_of(64))?;
         out.set(map)
     }
     fn cuTensorMapEncodeIm2col(
@@ -99,7 +99,7 @@ api! {
         }
         (map.im2col, map.box_size[0], map.box_size[1]) = (1, channels as u16, pixels as u16);
         fits(&map)?;
-        require(out.0 as usize % 64 == 0)?;
+        require((out.0 as usize).is_multiple_of(64))?;
         out.set(map)
     }
 }

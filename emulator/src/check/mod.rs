@@ -53,7 +53,6 @@ pub enum FaultKind {
     BulkCopy,
     /// The host read results that nothing wrote.
     NeverWritten,
-
     /// `trap`.
     Trap,
     /// A failed assertion.
@@ -79,7 +78,6 @@ impl FaultKind {
             FaultKind::Barrier => "mbarrier",
             FaultKind::BulkCopy => "bulk-copy",
             FaultKind::NeverWritten => "never-written",
-
             FaultKind::Trap => "trap",
             FaultKind::Assert => "assert",
         }
@@ -169,7 +167,6 @@ impl BlockCheck {
         let blocks = launch.program.places.last().map_or(0, |p| p.block as usize + 1);
         let has_barriers = launch.check && !launch.program.after_barrier.is_empty();
         let beside = launch.check && !launch.program.touches.is_empty();
-
         BlockCheck {
             launch,
             block,
@@ -237,7 +234,6 @@ impl BlockCheck {
                     self.beside(lanes, lane, address);
                     None
                 }
-
                 _ => None,
             };
             if result.is_some() {
@@ -373,7 +369,6 @@ impl BlockCheck {
     }
 
     /// `bar.warp.sync` was passed.
-
     pub fn warp_barrier(&mut self, warp: u32, _mask: u32) {
         self.shared.warp_barrier(warp as usize);
     }
@@ -386,7 +381,6 @@ impl BlockCheck {
                 transfers.block_barrier();
             }
         }
-
         if !self.launch().check || !all {
             return;
         }

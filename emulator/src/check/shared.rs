@@ -24,7 +24,6 @@ struct Byte {
     unfenced: bool,
     write_epoch: u32,
     read_epoch: u32,
-
     write_warp_epoch: u32,
     read_warp_epoch: u32,
     write_pc: u32,

@@ -100,7 +100,7 @@ fn one(warp: &mut Warp, inst: &Inst, lane: usize) -> Result<(), Step> {
     let total = map.bytes();
     // 128 bytes for every copy; the pattern of a swizzle begins where its addresses do.
     let aligned = 128 << map.swizzle;
-    if to % aligned != 0 {
+    if !to.is_multiple_of(aligned) {
         return Err(wrong(warp, lane, &format!("the box lies at {to:#x}, not on {aligned} bytes")));
     }
     if resolve(warp, SHARED, to, lane, total).is_none() {

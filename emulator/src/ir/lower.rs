@@ -105,7 +105,6 @@ pub fn lower(
         warpgroup: false,
         target: module.target,
     };
-
     for variable in module.variables.iter().filter(|v| v.space == Space::Shared) {
         lowering.declare(variable);
     }

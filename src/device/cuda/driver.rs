@@ -149,7 +149,6 @@ pub fn has_tensor_maps() -> bool {
 }
 
 /// The number of cards.
-
 pub fn count() -> Answer<i32> {
     let mut count = 0;
     // SAFETY: `count` is a place for the answer.
@@ -466,7 +465,6 @@ impl TensorMap {
 }
 
 /// A value that a kernel takes.
-
 ///
 /// # Safety
 /// Its bytes must be those of the kernel's parameter: plain data, laid out as in CUDA C++.

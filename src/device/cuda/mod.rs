@@ -13,7 +13,6 @@ mod contrastive;
 mod conv;
 mod conv_hopper;
 mod conv_mma;
-
 mod copy;
 mod cost;
 mod driver;
@@ -117,7 +116,6 @@ pub struct CudaDevice {
     precision: Precision,
     /// See [`CudaDevice::always_wgmma`].
     always_wgmma: bool,
-
     context: Rc<Context>,
     stream: Stream,
     kernels: HashMap<&'static str, Function>,
@@ -172,7 +170,6 @@ impl CudaDevice {
             precision: Precision::F32,
             always_wgmma: false,
             context,
-
             stream,
             kernels,
             _modules: modules,
