@@ -1,11 +1,12 @@
 // Response normalisation: y = x·s^−beta, s = k + alpha·Σ seen² over a window of maps or of places, clipped to the image.
 //
 // Across maps, where `seen` is x and the window no larger than HALO + 1 channels: a block takes TILE consecutive elements,
-// wherever places begin and end among them, and as many on both sides as windows reach. They lie in shared memory, a float a
-// bank, so that a warp's windows read 32 neighbours at a time. Backward makes s again, and t = dy·x·s^(−beta − 1) of the tile
-// and its surroundings beside it, then sums t over the windows that hold an element: the mirrored window. Bytes: forward
-// x + y, backward x + dy + dx, 6 % more for the surroundings, which come from L2. AlexNet's 128×55×55×96: 297 MB forward,
-// 89 µs at 3.35 TB/s; backward 446 MB, 133 µs.
+// wherever places begin and end among them, and as many on both sides as windows reach, in shared memory. Where channels are
+// a multiple of four and windows no larger than 9, a thread makes four neighbours at once: what their windows hold lies in
+// three vectors. Otherwise it makes one at a time, and a warp's windows read 32 neighbours. Backward makes s again, and t =
+// dy·x·s^(−beta − 1) of the tile and its surroundings beside it, then sums t over the windows that hold an element: the
+// mirrored window. Bytes: forward x + y, backward x + dy + dx, 6 % more for the surroundings, which come from L2. AlexNet's
+// 128×55×55×96: 297 MB forward, 89 µs at 3.35 TB/s; backward 446 MB, 133 µs.
 //
 // Any other window by the any_ kernels: a thread takes four neighbouring channels of up to four rows; each row of cells that
 // it reads is summed once and added to the rows whose windows hold it, so that a window of size² cells costs
@@ -58,14 +59,59 @@ __device__ __forceinline__ void load_tile(long long first, long long count, int 
     }
 }
 
-// s of the tile's element `i`, whose channel is c. Windows of elements that nobody asks for may reach out of the tile: they
-// are cut off there.
-__device__ __forceinline__ float normaliser(const LrnGeometry& g, float alpha, float k, const float* tile, int i, int c) {
-    const Cells window = Cells::channels(g, c, false);
-    const int begin = max(i - c + window.begin, -HALO), end = min(i - c + window.end, TILE + HALO);
-    float sum = 0;
-    for (int j = begin; j < end; ++j) sum += tile[HALO + j] * tile[HALO + j];
-    return k + alpha * sum;
+// Σ of(tile) over the windows of the tile's elements i … i + W − 1, of which the first has channel c. Windows of elements
+// that nobody asks for may reach out of the tile: they are cut off there.
+template <int W, class Of>
+__device__ __forceinline__ Vector<W> window_sums(const LrnGeometry& g, const float* tile, int i, int c, bool mirrored, Of of) {
+    Vector<W> sum = {};
+    if constexpr (W == 1) {
+        const Cells window = Cells::channels(g, c, mirrored);
+        const int begin = max(i - c + window.begin, -HALO), end = min(i - c + window.end, TILE + HALO);
+        for (int j = begin; j < end; ++j) sum.v[0] += of(tile[HALO + j]);
+    } else {
+        // Neighbours of another place are left out: places begin at vectors.
+        const Vector<4> none = {}, before = c >= 4 ? load<4>(tile + HALO + i - 4) : none, own = load<4>(tile + HALO + i),
+                        after = c + 4 < g.c ? load<4>(tile + HALO + i + 4) : none;
+        float near[12];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) near[j] = of(before.v[j]), near[4 + j] = of(own.v[j]), near[8 + j] = of(after.v[j]);
+        const int first = mirrored ? g.size / 2 + 1 - g.size : -(g.size / 2), last = first + g.size - 1;
+#pragma unroll
+        for (int k = -4; k <= 4; ++k) {
+            if (k < first || k > last) continue;
+#pragma unroll
+            for (int j = 0; j < 4; ++j) sum.v[j] += near[4 + j + k];
+        }
+    }
+    return sum;
+}
+
+struct Square {
+    __device__ float operator()(float x) const { return x * x; }
+};
+struct Itself {
+    __device__ float operator()(float x) const { return x; }
+};
+
+// Whether a thread makes four neighbours at once.
+__device__ __forceinline__ bool by_fours(const LrnGeometry& g, int vector) {
+    return vector && g.c % 4 == 0 && !g.blocked && g.size <= 9;
+}
+
+template <int W>
+__device__ __forceinline__ void across_forward(const LrnGeometry& g, float alpha, float beta, float k, const float* tile,
+                                               long long first, long long count, float* __restrict__ y) {
+    const int channel = first % g.c;
+#pragma unroll
+    for (int e = 0; e < EACH / W; ++e) {
+        const int i = (e * THREADS + threadIdx.x) * W;
+        if (first + i >= count) break;
+        const Vector<W> sum = window_sums<W>(g, tile, i, (channel + i) % g.c, false, Square{});
+        Vector<W> v = load<W>(tile + HALO + i);
+#pragma unroll
+        for (int j = 0; j < W; ++j) v.v[j] *= power(k + alpha * sum.v[j], beta);
+        store<W>(y + first + i, v);
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
@@ -75,53 +121,66 @@ lrn_across_forward(LrnGeometry g, float alpha, float beta, float k, int vector, 
     const long long count = (long long)g.n * g.h * g.w * g.c, first = (long long)blockIdx.x * TILE;
     load_tile(first, count, vector, x, tile);
     __syncthreads();
-    const int channel = first % g.c;
+    if (by_fours(g, vector)) {
+        across_forward<4>(g, alpha, beta, k, tile, first, count, y);
+    } else {
+        across_forward<1>(g, alpha, beta, k, tile, first, count, y);
+    }
+}
+
+template <int W>
+__device__ __forceinline__ void across_backward(const LrnGeometry& g, float alpha, float beta, float k, const float* tile,
+                                                float* ts, long long first, long long count, const float* __restrict__ dy,
+                                                float* __restrict__ dx, int add) {
+    // A channel that is not negative for the surroundings before the tile.
+    const int channel = (first % g.c + (long long)HALO * g.c - HALO) % g.c;
+    const auto channel_of = [&](int i) { return (channel + HALO + i) % g.c; };
+    // t of the elements from i on; answers dy·s^−beta.
+    const auto respond = [&](int i) {
+        const Vector<W> sum = window_sums<W>(g, tile, i, channel_of(i), false, Square{}), seen = load<W>(tile + HALO + i);
+        Vector<W> d = load<W>(dy + first + i), t;
 #pragma unroll
-    for (int e = 0; e < EACH; ++e) {
-        const int i = e * THREADS + threadIdx.x;
+        for (int j = 0; j < W; ++j) {
+            const float s = k + alpha * sum.v[j];
+            d.v[j] *= power(s, beta);
+            t.v[j] = d.v[j] * seen.v[j] / s;
+        }
+        store<W>(ts + HALO + i, t);
+        return d;
+    };
+    Vector<W> direct[EACH / W];
+#pragma unroll
+    for (int e = 0; e < EACH / W; ++e) {
+        const int i = (e * THREADS + threadIdx.x) * W;
+        direct[e] = first + i < count ? respond(i) : Vector<W>{};
+    }
+    if (threadIdx.x < 2 * HALO / W) {
+        const int j = threadIdx.x * W, i = j < HALO ? j - HALO : TILE + j - HALO;
+        if (i + W - 1 > -g.size && i < TILE + g.size && first + i >= 0 && first + i < count) respond(i);
+    }
+    __syncthreads();
+#pragma unroll
+    for (int e = 0; e < EACH / W; ++e) {
+        const int i = (e * THREADS + threadIdx.x) * W;
         if (first + i >= count) break;
-        const float s = normaliser(g, alpha, k, tile, i, (channel + i) % g.c);
-        y[first + i] = tile[HALO + i] * power(s, beta);
+        const Vector<W> sum = window_sums<W>(g, ts, i, channel_of(i), true, Itself{}), seen = load<W>(tile + HALO + i);
+#pragma unroll
+        for (int j = 0; j < W; ++j) direct[e].v[j] -= 2 * alpha * beta * seen.v[j] * sum.v[j];
+        put<W>(dx + first + i, direct[e], add);
     }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
 lrn_across_backward(LrnGeometry g, float alpha, float beta, float k, int vector, const float* __restrict__ x,
                     const float* __restrict__ dy, float* __restrict__ dx, int add) {
-    __shared__ alignas(16) float tile[TILE + 2 * HALO];
-    __shared__ float ts[TILE + 2 * HALO];
+    __shared__ alignas(16) float tile[TILE + 2 * HALO], ts[TILE + 2 * HALO];
     const long long count = (long long)g.n * g.h * g.w * g.c, first = (long long)blockIdx.x * TILE;
     load_tile(first, count, vector, x, tile);
     __syncthreads();
-    // A channel that is not negative for the surroundings before the tile.
-    const int channel = (first % g.c + (long long)HALO * g.c - HALO) % g.c;
-    // t of element i; answers dy·s^−beta.
-    const auto respond = [&](int i) {
-        const float s = normaliser(g, alpha, k, tile, i, (channel + HALO + i) % g.c);
-        const float direct = dy[first + i] * power(s, beta);
-        ts[HALO + i] = direct * tile[HALO + i] / s;
-        return direct;
-    };
-    float direct[EACH];
-#pragma unroll
-    for (int e = 0; e < EACH; ++e) {
-        const int i = e * THREADS + threadIdx.x;
-        direct[e] = first + i < count ? respond(i) : 0.0f;
-    }
-    if (threadIdx.x < 2 * HALO) {
-        const int i = threadIdx.x < HALO ? (int)threadIdx.x - HALO : TILE + (int)threadIdx.x - HALO;
-        if (i > -g.size && i < TILE + g.size && first + i >= 0 && first + i < count) respond(i);
-    }
-    __syncthreads();
-#pragma unroll
-    for (int e = 0; e < EACH; ++e) {
-        const int i = e * THREADS + threadIdx.x;
-        if (first + i >= count) break;
-        const int c = (channel + HALO + i) % g.c;
-        const Cells window = Cells::channels(g, c, true);
-        float sum = 0;
-        for (int j = i - c + window.begin; j < i - c + window.end; ++j) sum += ts[HALO + j];
-        put<1>(dx + first + i, {{direct[e] - 2 * alpha * beta * tile[HALO + i] * sum}}, add);
+    if (by_fours(g, vector)) {
+        across_backward<4>(g, alpha, beta, k, tile, ts, first, count, dy, dx, add);
+    } else {
+        across_backward<1>(g, alpha, beta, k, tile, ts, first, count, dy, dx, add);
     }
 }
 
@@ -184,13 +243,6 @@ __device__ __forceinline__ void for_windows(const LrnGeometry& g, bool mirrored,
         strips(Width<1>{});
     }
 }
-
-struct Square {
-    __device__ float operator()(float x) const { return x * x; }
-};
-struct Itself {
-    __device__ float operator()(float x) const { return x; }
-};
 
 extern "C" __global__ void __launch_bounds__(256, 2)
 lrn_any_forward(LrnGeometry g, float alpha, float beta, float k, int vector, const float* __restrict__ x,

@@ -1,13 +1,18 @@
 // Pools: the maximum, the mean or the root of the sum of squares of each window, clipped to the image. A mean divides by the
 // cells that are left.
 //
-// Forward, a thread makes one output, channel fastest: a warp reads and writes whole lines; each x is read (size/stride)²
-// times, from L1 after the first. Backward, a thread makes one cell of dx and visits the (size/stride)² windows that hold
-// it, so that nothing is added atomically. For a maximum it must know whether its cell is the window's first largest one: it
-// looks through the window until a cell beats its own, which for all but the winner comes soon.
+// Forward, a thread makes one output, or four channels of it by 16-byte accesses: a warp reads and writes whole lines; each
+// x is read (size/stride)² times, from L1 after the first. Backward, a thread makes one cell of dx (or four channels of it)
+// and visits the (size/stride)² windows that hold it, so that nothing is added atomically. For a maximum it must know which
+// is a window's first largest cell. Where a cell lies in two windows along an axis at most, a thread makes stride × stride
+// cells, and looks once through each window that holds any of them; otherwise it looks through each of its cell's windows until
+// a cell beats its own.
 //
-// Bytes, at best: forward x + y; backward dx + dy, and x for a maximum, x and y for a root. AlexNet's 128×55×55×96, size 3, stride 2: 149 MB +
-// 36 MB, 55 µs at 3.35 TB/s.
+// A row of blocks takes an image, so that a thread finds its place by two divisions of 32 bits: with those of 64 bits, and a
+// channel a thread, instructions bound these kernels, not memory.
+//
+// Bytes, at best: forward x + y; backward dx + dy, and x for a maximum, x and y for a root. AlexNet's 128×55×55×96, size 3,
+// stride 2: 149 MB + 36 MB, 55 µs at 3.35 TB/s.
 #include "common.cuh"
 
 enum Kind { MAX, AVG, L2 };
@@ -42,96 +47,221 @@ struct Holders {
     }
 };
 
-template <Kind KIND>
+// Calls f(image, i) for every image and each of its `items`: the grid is as wide as an image, and as high as there are images.
+template <class F>
+__device__ __forceinline__ void for_each_image(int images, unsigned items, F f) {
+    for (int n = blockIdx.y; n < images; n += gridDim.y)
+        for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < items; i += gridDim.x * blockDim.x) f(n, i);
+}
+
+template <Kind KIND, int W>
 __device__ __forceinline__ void forward(const PoolGeometry& g, const float* __restrict__ x, float* __restrict__ y) {
-    const long long outputs = (long long)g.n * g.p * g.q * g.c, step = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < outputs; i += step) {
-        const long long place = i / g.c;
-        const int c = i % g.c, q = place % g.q, p = place / g.q % g.p;
-        const long long image = place / g.q / g.p * g.h * g.w;
+    const unsigned vectors = g.c / W, outputs = g.p * g.q * vectors;
+    for_each_image(g.n, outputs, [&](int n, unsigned i) {
+        const unsigned place = i / vectors, c = (i - place * vectors) * W;
+        const int p = place / g.q, q = place - p * g.q;
         const Range rows(p, g.p, g.size_h, g.stride_h, g.start_h, g.h);
         const Range columns(q, g.q, g.size_w, g.stride_w, g.start_w, g.w);
+        const float* image = x + (long long)n * g.h * g.w * g.c + c;
         const int cells = max(rows.end - rows.begin, 0) * max(columns.end - columns.begin, 0);
-        float value = KIND == MAX && cells > 0 ? x[(image + rows.begin * g.w + columns.begin) * g.c + c] : 0.0f;
+        Vector<W> value = {};
+        if (KIND == MAX && cells > 0) value = load<W>(image + (rows.begin * g.w + columns.begin) * g.c);
         for (int h = rows.begin; h < rows.end; ++h) {
-            const float* at = x + (image + h * g.w) * g.c + c;
             for (int w = columns.begin; w < columns.end; ++w) {
-                const float v = at[w * g.c];
-                if (KIND == MAX) {
-                    value = v > value ? v : value;
-                } else {
-                    value += KIND == L2 ? v * v : v;
+                const Vector<W> v = load<W>(image + (h * g.w + w) * g.c);
+#pragma unroll
+                for (int j = 0; j < W; ++j) {
+                    if (KIND == MAX) {
+                        value.v[j] = v.v[j] > value.v[j] ? v.v[j] : value.v[j];
+                    } else {
+                        value.v[j] += KIND == L2 ? v.v[j] * v.v[j] : v.v[j];
+                    }
                 }
             }
         }
-        if (KIND == AVG) value /= max(1, cells);
-        if (KIND == L2) value = sqrtf(value);
-        y[i] = value;
-    }
+#pragma unroll
+        for (int j = 0; j < W; ++j) {
+            if (KIND == AVG) value.v[j] /= max(1, cells);
+            if (KIND == L2) value.v[j] = sqrtf(value.v[j]);
+        }
+        store<W>(y + (long long)n * g.p * g.q * g.c + i * W, value);
+    });
 }
 
-template <Kind KIND>
+template <Kind KIND, int W>
 __device__ __forceinline__ void backward(const PoolGeometry& g, const float* __restrict__ x, const float* __restrict__ y,
                                          const float* __restrict__ dy, float* __restrict__ dx, int add) {
-    const long long inputs = (long long)g.n * g.h * g.w * g.c, step = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < inputs; i += step) {
-        const long long cell = i / g.c;
-        const int c = i % g.c, w = cell % g.w, h = cell / g.w % g.h;
-        const long long n = cell / g.w / g.h, image = n * g.h * g.w;
+    const unsigned vectors = g.c / W, inputs = g.h * g.w * vectors;
+    for_each_image(g.n, inputs, [&](int n, unsigned i) {
+        const unsigned cell = i / vectors, c = (i - cell * vectors) * W;
+        const int h = cell / g.w, w = cell - h * g.w;
+        const long long in = (long long)n * g.h * g.w * g.c, out = (long long)n * g.p * g.q * g.c + c;
+        const float* image = x + in + c;
         const Holders ps(h, g.h, g.size_h, g.stride_h, g.start_h, g.p), qs(w, g.w, g.size_w, g.stride_w, g.start_w, g.q);
-        const float mine = KIND != AVG ? x[i] : 0.0f;
-        float gradient = 0;
+        Vector<W> mine = {}, gradient = {};
+        if (KIND != AVG) mine = load<W>(x + in + i * W);
         for (int p = ps.begin; p < ps.end; ++p) {
             const Range rows(p, g.p, g.size_h, g.stride_h, g.start_h, g.h);
             for (int q = qs.begin; q < qs.end; ++q) {
                 const Range columns(q, g.q, g.size_w, g.stride_w, g.start_w, g.w);
-                const long long output = ((n * g.p + p) * g.q + q) * g.c + c;
-                const float d = dy[output];
+                const int output = (p * g.q + q) * g.c;
+                const Vector<W> d = load<W>(dy + out + output);
                 if (KIND == MAX) {
-                    bool first_largest = true;
-                    for (int r = rows.begin; r < rows.end && first_largest; ++r) {
-                        const float* at = x + (image + r * g.w) * g.c + c;
-                        for (int s = columns.begin; s < columns.end && first_largest; ++s) {
-                            const float v = at[s * g.c];
+                    bool largest[W], any = true;
+#pragma unroll
+                    for (int j = 0; j < W; ++j) largest[j] = true;
+                    for (int r = rows.begin; r < rows.end && any; ++r) {
+                        for (int s = columns.begin; s < columns.end && any; ++s) {
+                            const Vector<W> v = load<W>(image + (r * g.w + s) * g.c);
                             const bool before = r < h || (r == h && s < w);
-                            first_largest = before ? v < mine : v <= mine;
+                            any = false;
+#pragma unroll
+                            for (int j = 0; j < W; ++j) {
+                                largest[j] &= before ? v.v[j] < mine.v[j] : v.v[j] <= mine.v[j];
+                                any |= largest[j];
+                            }
                         }
                     }
-                    if (first_largest) gradient += d;
+#pragma unroll
+                    for (int j = 0; j < W; ++j) gradient.v[j] += largest[j] ? d.v[j] : 0.0f;
                 } else if (KIND == AVG) {
-                    gradient += d / ((rows.end - rows.begin) * (columns.end - columns.begin));
-                } else if (y[output] > 0) {
-                    gradient += mine * (d / y[output]);
+                    const float share = 1.0f / ((rows.end - rows.begin) * (columns.end - columns.begin));
+#pragma unroll
+                    for (int j = 0; j < W; ++j) gradient.v[j] += d.v[j] * share;
+                } else {
+                    const Vector<W> root = load<W>(y + out + output);
+#pragma unroll
+                    for (int j = 0; j < W; ++j)
+                        if (root.v[j] > 0) gradient.v[j] += mine.v[j] * (d.v[j] / root.v[j]);
                 }
             }
         }
-        put<1>(dx + i, {{gradient}}, add);
-    }
+        put<W>(dx + in + i * W, gradient, add);
+    });
+}
+
+// The largest number of windows along an axis that hold a cell, for backward_owned.
+constexpr int HELD = 2;
+
+// Whether no cell lies in more than HELD windows along an axis, nor before the first one.
+__device__ __forceinline__ bool held_by_few(int size, int stride, int start) {
+    return stride > 0 && size <= HELD * stride && start <= 0;
+}
+
+// dx of a maximum: a thread owns the stride × stride cells (or four channels of them) from a window's first one on. The
+// windows that hold any of them are this one and those before it.
+template <int W>
+__device__ __forceinline__ void backward_owned(const PoolGeometry& g, const float* __restrict__ x, const float* __restrict__ dy,
+                                               float* __restrict__ dx, int add) {
+    // So that what Range does without a stride is left out.
+    __builtin_assume(g.stride_h > 0);
+    __builtin_assume(g.stride_w > 0);
+    const int tiles_h = (g.h - g.start_h + g.stride_h - 1) / g.stride_h;
+    const int tiles_w = (g.w - g.start_w + g.stride_w - 1) / g.stride_w;
+    const unsigned vectors = g.c / W;
+    for_each_image(g.n, tiles_h * tiles_w * vectors, [&](int n, unsigned i) {
+        const unsigned tile = i / vectors, c = (i - tile * vectors) * W;
+        const int tile_h = tile / tiles_w, tile_w = tile - tile_h * tiles_w;
+        const long long in = (long long)n * g.h * g.w * g.c + c, out = (long long)n * g.p * g.q * g.c + c;
+        int winner[HELD][HELD][W];
+        Vector<W> d[HELD][HELD] = {};
+#pragma unroll
+        for (int a = 0; a < HELD; ++a) {
+#pragma unroll
+            for (int b = 0; b < HELD; ++b) {
+#pragma unroll
+                for (int j = 0; j < W; ++j) winner[a][b][j] = -1;
+                const int p = tile_h - HELD + 1 + a, q = tile_w - HELD + 1 + b;
+                if (p < 0 || p >= g.p || q < 0 || q >= g.q) continue;
+                const Range rows(p, g.p, g.size_h, g.stride_h, g.start_h, g.h);
+                const Range columns(q, g.q, g.size_w, g.stride_w, g.start_w, g.w);
+                d[a][b] = load<W>(dy + out + (p * g.q + q) * g.c);
+                if (rows.begin >= rows.end || columns.begin >= columns.end) continue;
+                int cell = rows.begin * g.w + columns.begin;
+                const float* at = x + in + cell * g.c;
+                Vector<W> value = load<W>(at);
+#pragma unroll
+                for (int j = 0; j < W; ++j) winner[a][b][j] = cell;
+                const int skipped = g.w - (columns.end - columns.begin);
+                for (int h = rows.begin; h < rows.end; ++h, cell += skipped, at += skipped * g.c) {
+#pragma unroll 1
+                    for (int w = columns.begin; w < columns.end; ++w, ++cell, at += g.c) {
+                        const Vector<W> v = load<W>(at);
+#pragma unroll
+                        for (int j = 0; j < W; ++j) {
+                            const bool larger = v.v[j] > value.v[j];
+                            winner[a][b][j] = larger ? cell : winner[a][b][j];
+                            value.v[j] = larger ? v.v[j] : value.v[j];
+                        }
+                    }
+                }
+            }
+        }
+        const int top = g.start_h + tile_h * g.stride_h, left = g.start_w + tile_w * g.stride_w;
+        for (int h = max(top, 0); h < min(top + g.stride_h, g.h); ++h) {
+            for (int w = max(left, 0); w < min(left + g.stride_w, g.w); ++w) {
+                const int cell = h * g.w + w;
+                Vector<W> gradient = {};
+#pragma unroll
+                for (int a = 0; a < HELD; ++a)
+#pragma unroll
+                    for (int b = 0; b < HELD; ++b)
+#pragma unroll
+                        for (int j = 0; j < W; ++j)
+                            if (winner[a][b][j] == cell) gradient.v[j] += d[a][b].v[j];
+                put<W>(dx + in + cell * g.c, gradient, add);
+            }
+        }
+    });
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-pool_max_forward(PoolGeometry g, const float* __restrict__ x, float* __restrict__ y) {
-    forward<MAX>(g, x, y);
+pool_max_forward(PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {
+    if (vector) {
+        forward<MAX, 4>(g, x, y);
+    } else {
+        forward<MAX, 1>(g, x, y);
+    }
 }
 extern "C" __global__ void __launch_bounds__(256)
-pool_avg_forward(PoolGeometry g, const float* __restrict__ x, float* __restrict__ y) {
-    forward<AVG>(g, x, y);
+pool_avg_forward(PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {
+    if (vector) {
+        forward<AVG, 4>(g, x, y);
+    } else {
+        forward<AVG, 1>(g, x, y);
+    }
 }
 extern "C" __global__ void __launch_bounds__(256)
-pool_l2_forward(PoolGeometry g, const float* __restrict__ x, float* __restrict__ y) {
-    forward<L2>(g, x, y);
+pool_l2_forward(PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {
+    if (vector) {
+        forward<L2, 4>(g, x, y);
+    } else {
+        forward<L2, 1>(g, x, y);
+    }
+}
+extern "C" __global__ void __launch_bounds__(256, 3)
+pool_max_backward(PoolGeometry g, int vector, const float* __restrict__ x, const float* __restrict__ dy,
+                  float* __restrict__ dx, int add) {
+    if (!held_by_few(g.size_h, g.stride_h, g.start_h) || !held_by_few(g.size_w, g.stride_w, g.start_w)) {
+        vector ? backward<MAX, 4>(g, x, nullptr, dy, dx, add) : backward<MAX, 1>(g, x, nullptr, dy, dx, add);
+    } else {
+        vector ? backward_owned<4>(g, x, dy, dx, add) : backward_owned<1>(g, x, dy, dx, add);
+    }
 }
 extern "C" __global__ void __launch_bounds__(256, 4)
-pool_max_backward(PoolGeometry g, const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ dx,
-                  int add) {
-    backward<MAX>(g, x, nullptr, dy, dx, add);
+pool_avg_backward(PoolGeometry g, int vector, const float* __restrict__ dy, float* __restrict__ dx, int add) {
+    if (vector) {
+        backward<AVG, 4>(g, nullptr, nullptr, dy, dx, add);
+    } else {
+        backward<AVG, 1>(g, nullptr, nullptr, dy, dx, add);
+    }
 }
 extern "C" __global__ void __launch_bounds__(256, 4)
-pool_avg_backward(PoolGeometry g, const float* __restrict__ dy, float* __restrict__ dx, int add) {
-    backward<AVG>(g, nullptr, nullptr, dy, dx, add);
-}
-extern "C" __global__ void __launch_bounds__(256, 4)
-pool_l2_backward(PoolGeometry g, const float* __restrict__ x, const float* __restrict__ y, const float* __restrict__ dy,
-                 float* __restrict__ dx, int add) {
-    backward<L2>(g, x, y, dy, dx, add);
+pool_l2_backward(PoolGeometry g, int vector, const float* __restrict__ x, const float* __restrict__ y,
+                 const float* __restrict__ dy, float* __restrict__ dx, int add) {
+    if (vector) {
+        backward<L2, 4>(g, x, y, dy, dx, add);
+    } else {
+        backward<L2, 1>(g, x, y, dy, dx, add);
+    }
 }

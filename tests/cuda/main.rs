@@ -7,6 +7,7 @@ mod counters;
 mod failures;
 mod faults;
 mod hopper;
+mod memory_bound;
 mod order;
 mod recorded;
 mod runs;

@@ -41,7 +41,7 @@ pub(super) fn forward(d: &CudaDevice, g: &LrnGeometry, r: &Response, x: Tensor, 
     let itself = seen.slot == x.slot;
     let (x, seen, y) = (d.reals(x, elements)?, d.reals(seen, elements)?, d.reals(y, elements)?);
     if itself && in_tiles(g) {
-        return d.launch("lrn_across_forward", tiles(elements), &[g, &alpha, &beta, &k, &vector(&[x]), &x, &y]);
+        return d.launch("lrn_across_forward", tiles(elements), &[g, &alpha, &beta, &k, &vector(&[x, y]), &x, &y]);
     }
     let (grid, vector) = any(d, g, &[x, seen, y]);
     d.launch("lrn_any_forward", grid, &[g, &alpha, &beta, &k, &vector, &x, &seen, &y])
@@ -65,7 +65,7 @@ pub(super) fn backward(
     let [x, seen, dy, dx] = [x, seen, dy, dx].map(|t| d.reals(t, elements));
     let (x, seen, dy, dx) = (x?, seen?, dy?, dx?);
     if itself && in_tiles(g) {
-        let arguments: [&dyn super::Argument; 9] = [g, &alpha, &beta, &k, &vector(&[x]), &x, &dy, &dx, &add(into)];
+        let arguments: [&dyn super::Argument; 9] = [g, &alpha, &beta, &k, &vector(&[x, dy, dx]), &x, &dy, &dx, &add(into)];
         return d.launch("lrn_across_backward", tiles(elements), &arguments);
     }
     if in_tiles(g) {

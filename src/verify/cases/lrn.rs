@@ -37,6 +37,8 @@ pub(super) fn cases() -> Vec<Arc<dyn Call>> {
         // Places larger and smaller than a tile, several tiles, the largest window of a tile and larger ones.
         across(1, 2, 2, 1300, 5),
         across(3, 7, 5, 96, 5),
+        across(2, 5, 7, 64, 9),
+        across(1, 2, 3, 12, 8),
         across(1, 3, 4, 129, 33),
         across(2, 2, 1, 90, 40),
         // Blocks that divide the channels, and not; larger than a tile's surroundings.
