@@ -10,6 +10,7 @@ mod layout;
 pub mod mean;
 pub mod onnx;
 mod torch;
+mod torchvision;
 mod wire;
 
 pub use images::{Channels as ChannelOrder, adapt};

@@ -2,7 +2,7 @@
 //! has them sorted by name, so that a module finds its layer by name, where all do, or by order: that in which the modules of
 //! torchvision's AlexNet, VGG, ResNet and SqueezeNet run, which their names tell, and numbers in names count.
 
-use super::{Parameters, Tensor, Weights, shown, some};
+use super::{Parameters, Tensor, Weights, shown, some, torchvision};
 use crate::net::Graph;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -76,17 +76,20 @@ pub(super) fn read(file: &[u8], graph: &Graph) -> Result<Weights, String> {
     parameters.whole(notes)
 }
 
-/// A state dict of a net, its modules named after the layers.
+/// A state dict of a net, its modules named as torchvision's where it is one of its nets, else after the layers.
 pub(super) fn write(graph: &Graph, values: &[Vec<f32>]) -> Result<Vec<u8>, String> {
     let parameters = Parameters::new(graph);
+    let layers = parameters.layers();
+    let own = || layers.iter().map(|&i| parameters.node(i).name.clone()).collect();
+    let names = torchvision::names(graph, &layers).unwrap_or_else(own);
     let mut tensors = BTreeMap::new();
-    for i in parameters.layers() {
+    for (i, module) in layers.iter().copied().zip(&names) {
         for &k in &parameters.node(i).parameters {
             let spec = &graph.parameters[k].spec;
             let Some(t) = parameters.take(i, &spec.name, values).filter(|_| spec.is_saved()) else { continue };
             let theirs = NAMES.iter().find(|(ours, _)| *ours == spec.name).map_or(spec.name.as_ref(), |(_, name)| name);
             let bytes: Vec<u8> = t.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.entry(format!("{}.{theirs}", parameters.node(i).name)).or_insert((t.shape, bytes));
+            tensors.entry(format!("{module}.{theirs}")).or_insert((t.shape, bytes));
         }
     }
     let views = tensors.iter().map(|(name, (shape, bytes))| {

@@ -9,7 +9,8 @@ use super::{Folder, close, import, logits};
 use convnet::device::Shape;
 use convnet::layer::ParameterRole;
 use convnet::net::Graph;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::BTreeSet;
 
 /// The modules of ResNet-18 that have parameters, in the order in which they run.
 fn resnet_18() -> Vec<String> {
@@ -74,6 +75,17 @@ fn has_torchvision_s_logits(name: &str, modules: &[String]) {
     let largest = theirs.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
     let ours: Vec<f64> = logits(&folder.path("run"), &pixels).iter().map(|v| v / largest).collect();
     close(&ours, &theirs.iter().map(|v| v / largest).collect::<Vec<_>>(), 1e-4);
+
+    // What goes out has torchvision's names again, and the values of what came in.
+    folder.convnet(&["export", "run", "out.safetensors"]).ended(0);
+    let [before, after] = ["net.safetensors", "out.safetensors"].map(|name| std::fs::read(folder.path(name)).unwrap());
+    let [before, after] = [&before, &after].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+    let names = |file: &SafeTensors| file.names().into_iter().map(String::from).collect::<BTreeSet<_>>();
+    assert_eq!(names(&after), names(&before));
+    for (name, tensor) in before.tensors() {
+        let again = after.tensor(&name).unwrap();
+        assert!(again.shape() == tensor.shape() && again.data() == tensor.data(), "{name} is another");
+    }
 }
 
 #[test]
