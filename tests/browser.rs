@@ -87,7 +87,7 @@ fn shapes(folder: &Path) {
                     1 => (0.55 * r..r).contains(&x.hypot(y)),
                     2 => x.max(y) < 0.85 * r,
                     3 => x.max(y) < r && x.min(y) < 0.25 * r,
-                    _ => x.max(y) < r && (y / 2.0) as u32 % 2 == 0,
+                    _ => x.max(y) < r && ((y / 2.0) as u32).is_multiple_of(2),
                 };
                 Rgb(colours[usize::from(inside)].map(|v| (v + 12.0 * random.gaussian()) as u8))
             });

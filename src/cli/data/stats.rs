@@ -222,7 +222,7 @@ fn show(report: &Report) {
         set.broken.iter().take(NAMED).for_each(|why| print(format!("    {why}")));
     }
     let across = &report.duplicates_across_sets;
-    report.damaged_shards.iter().for_each(|what| print(what));
+    report.damaged_shards.iter().for_each(print);
     print(format!("{} images are in both sets", across.len()));
     across.iter().take(NAMED).for_each(|[a, b]| print(format!("    {a} = {b}")));
     print(format!("mean of the training images: {:?}", report.mean));
