@@ -74,6 +74,7 @@ fn the_document_has_every_layer_and_pass() {
     for key in ["gflops", "product_size", "gigabytes_per_second"] {
         assert!(t["peaks"][key].as_f64().is_some_and(|v| v > 0.0), "{key}: {}", t["peaks"]);
     }
+    assert_eq!(t["peaks"]["precision"], "f32", "the CPU's");
     let rows: Vec<(&str, &str)> = t["layers"]
         .as_array()
         .unwrap()

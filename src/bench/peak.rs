@@ -1,12 +1,12 @@
 //! What a device can do, measured: its fastest product of square matrices and its fastest copy, in the types that nets use
-//! there. They are the roof that layers are compared with (Williams et al. 2009, "Roofline"): a pass of F operations and B
+//! there, in the precision that a net asks for. They are the roof that layers are compared with (Williams et al. 2009, "Roofline"): a pass of F operations and B
 //! bytes takes at least the longer of F/product and B/copy.
 //!
 //! Matrices double in size until a product takes long enough that nothing but the product matters, and so does the copy, whose
 //! last size no cache holds. The fastest of all repeats counts. Products are this program's own, so a pass may go beyond the
 //! roof: where its tensors fit in a cache, by Winograd's algorithm, or by leaving out what is multiplied by padding.
 
-use crate::device::{Device, Dtype, Into, Neuron, Op, Product, Result, Shape, Slot, Tensor};
+use crate::device::{Device, Dtype, Into, Neuron, Op, Precision, Product, Result, Shape, Slot, Tensor};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -15,7 +15,9 @@ use std::time::Instant;
 pub struct Peaks {
     /// 10⁹ floating-point operations a second of a product, a multiply-add counted as two.
     pub gflops: f64,
-    /// Rows of the square matrices of that product.
+    /// What that product's operands are rounded to.
+    pub precision: Precision,
+    /// Rows of its square matrices.
     pub product_size: usize,
     /// 10⁹ bytes a second of a copy, read and written.
     pub gigabytes_per_second: f64,
@@ -29,12 +31,13 @@ const PRODUCTS: std::ops::RangeInclusive<u32> = 7..=13;
 const COPIES: std::ops::RangeInclusive<u32> = 18..=28;
 
 impl Peaks {
-    /// Measures them; `open` opens the device anew for each size.
+    /// Measures them; `open` opens the device anew for each size, in the precision that is measured.
     ///
     /// # Errors
     /// The device fails; that it has no memory for larger sizes is no failure.
     pub fn measure(mut open: impl FnMut() -> Result<Box<dyn Device>>) -> Result<Self> {
-        let mut peaks = Self { gflops: 0.0, product_size: 0, gigabytes_per_second: 0.0 };
+        let precision = open()?.precision();
+        let mut peaks = Self { gflops: 0.0, precision, product_size: 0, gigabytes_per_second: 0.0 };
         for log in PRODUCTS {
             let size = 1 << log;
             let Some(ms) = product(open()?, size)? else { break };
@@ -117,11 +120,11 @@ fn copy(mut device: Box<dyn Device>, elements: usize) -> Result<Option<(usize, f
 
 #[cfg(test)]
 mod tests {
-    use super::Peaks;
+    use super::{Peaks, Precision};
 
     #[test]
     fn the_floor_is_the_slower_of_operations_and_bytes() {
-        let peaks = Peaks { gflops: 100.0, product_size: 512, gigabytes_per_second: 10.0 };
+        let peaks = Peaks { gflops: 100.0, precision: Precision::F32, product_size: 512, gigabytes_per_second: 10.0 };
         assert_eq!(peaks.floor_ms(1_000_000_000, 1_000_000), (10.0, true));
         assert_eq!(peaks.floor_ms(1_000_000, 1_000_000_000), (100.0, false));
     }

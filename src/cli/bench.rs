@@ -4,6 +4,7 @@ use super::{DeviceArguments, Failure, Result, config::ConfigArguments, table};
 use crate::bench::{self, Comparison, Conditions, Effort, NetTime, PassTime, Peaks, Subject};
 use crate::config::NetSpec;
 use crate::data::Loader;
+use crate::device::Precision;
 use crate::net::Purpose;
 use crate::report::roofline;
 use crate::train::{Error, Setup, bytes_of};
@@ -94,16 +95,15 @@ pub(super) fn run(a: Arguments) -> Result {
     let device = device.name();
     let effort = Effort { repeats: a.repeats, seconds: a.seconds, warm_up: a.warm_up, step_only: a.step_only };
     let mut bar = super::progress::bar("timing");
-    let peaks = if a.step_only { None } else { Some(Peaks::measure(|| a.device.open_again())?) };
-    let conditions = Conditions { effort, peaks, gpu: gpu(&device) };
+    let mut timer = Timer { arguments: &a, effort, gpu: gpu(&device), peaks: Vec::new() };
     let (mut nets, mut failed) = (Vec::new(), Vec::new());
     match &work {
-        Work::Config => nets.push(a.time_net(a.config.load(a.sets())?, &conditions, &mut |i, n| bar.at(i, n))?),
-        Work::Case(case) => nets.push(a.time_case(case, &conditions, &mut |i, n| bar.at(i, n))?),
+        Work::Config => nets.push(timer.net(a.config.load(a.sets())?, &mut |i, n| bar.at(i, n))?),
+        Work::Case(case) => nets.push(timer.case(case, &mut |i, n| bar.at(i, n))?),
         Work::Suite(suite) => {
             for (i, case) in suite.cases.iter().enumerate() {
                 bar.at(i, suite.cases.len());
-                match a.time_case(case, &conditions, &mut |_, _| ()) {
+                match timer.case(case, &mut |_, _| ()) {
                     Ok(times) => nets.push(times),
                     Err(e) if e.status == 1 => {
                         bar.say(&format!("{}: {}", case.name, e.message));
@@ -181,31 +181,57 @@ impl Arguments {
             layers.join(", ")
         )))
     }
+}
 
-    fn time_case(&self, case: &bench::Case, conditions: &Conditions, progress: &mut dyn FnMut(usize, usize)) -> Result<NetTime> {
-        let sets: Vec<String> = self.config.sets()?.iter().cloned().chain(self.sets()).collect();
+/// What times nets, each beside the peaks of the precision that it runs in.
+struct Timer<'a> {
+    arguments: &'a Arguments,
+    effort: Effort,
+    gpu: Option<usize>,
+    /// Those measured so far, by what was asked for.
+    peaks: Vec<(Option<Precision>, Peaks)>,
+}
+
+impl Timer<'_> {
+    fn conditions(&mut self, wanted: Option<Precision>) -> Result<Conditions> {
+        let known = self.peaks.iter().find(|(precision, _)| *precision == wanted).map(|&(_, peaks)| peaks);
+        let peaks = match known {
+            _ if self.effort.step_only => None,
+            Some(peaks) => Some(peaks),
+            None => {
+                let peaks = Peaks::measure(|| self.arguments.device.open_again(wanted))?;
+                self.peaks.push((wanted, peaks));
+                Some(peaks)
+            }
+        };
+        Ok(Conditions { effort: self.effort, peaks, gpu: self.gpu })
+    }
+
+    fn case(&mut self, case: &bench::Case, progress: &mut dyn FnMut(usize, usize)) -> Result<NetTime> {
+        let sets: Vec<String> = self.arguments.config.sets()?.iter().cloned().chain(self.arguments.sets()).collect();
         match case.load(&sets)? {
-            Subject::Net(spec) => self.time_net(*spec, conditions, progress),
+            Subject::Net(spec) => self.net(*spec, progress),
             Subject::Single(spec, images) => {
-                let layer = &spec.layers[0];
-                let mut device = self.device.open_again()?;
-                device.set_precision(spec.train.precision);
-                let times = bench::time_single(layer, images, device, conditions)?;
+                let (layer, precision) = (&spec.layers[0], spec.train.precision);
+                let conditions = self.conditions(precision)?;
+                let times = bench::time_single(layer, images, self.arguments.device.open_again(precision)?, &conditions)?;
                 times.map_err(|misfit| Failure::new(format!("layer '{}' does not fit its images: {misfit:?}", layer.name)))
             }
         }
     }
 
-    fn time_net(&self, spec: NetSpec, conditions: &Conditions, progress: &mut dyn FnMut(usize, usize)) -> Result<NetTime> {
+    fn net(&mut self, spec: NetSpec, progress: &mut dyn FnMut(usize, usize)) -> Result<NetTime> {
+        let precision = spec.train.precision;
+        let conditions = self.conditions(precision)?;
         let setup = Setup::for_shapes(spec)?;
         let batch = setup.micro_batch();
-        let mut net = setup.net(batch, self.device.open_again()?, Purpose::Train)?;
+        let mut net = setup.net(batch, self.arguments.device.open_again(precision)?, Purpose::Train)?;
         setup.initialise(&mut net)?;
         let mut loader = Loader::test(setup.data.train.clone(), batch)?;
         let images = loader.next()?;
         net.feed(bytes_of(&images))?;
         drop(loader);
-        Ok(bench::time_net(&mut net, conditions, progress)?)
+        Ok(bench::time_net(&mut net, &conditions, progress)?)
     }
 }
 
@@ -253,7 +279,7 @@ fn print(t: &NetTime) {
     let (batch, spread) = (t.batch as f64, |spread: f64| format!("± {:.0} %", 100.0 * spread));
     let whole = t.peaks.map(|_| format!("{:.1} GFLOP/s, {:.0} % of what the peaks allow", t.gflops, 100.0 * t.share_of_peak));
     let peaks = t.peaks.map(|p| {
-        let product = format!("{:.1} GFLOP/s in a product of {} rows", p.gflops, p.product_size);
+        let product = format!("{:.1} GFLOP/s in a product of {} rows in {}", p.gflops, p.product_size, p.precision);
         format!("{product}, {:.1} GB/s in a copy", p.gigabytes_per_second)
     });
     let clocks = t.clocks.map(|c| {

@@ -166,10 +166,10 @@ impl DeviceArguments {
         Ok(device)
     }
 
-    /// Opens the device once more, in its own precision, saying nothing: for all nets of a command but the first.
-    fn open_again(&self) -> device::Result<Box<dyn Device>> {
+    /// Opens the device once more, saying nothing: for all nets of a command but the first.
+    fn open_again(&self, wanted: Option<Precision>) -> device::Result<Box<dyn Device>> {
         let (mut device, _) = device::open(&self.device, self.threads)?;
-        device.set_precision(None);
+        device.set_precision(wanted);
         Ok(device)
     }
 }

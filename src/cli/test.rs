@@ -228,7 +228,7 @@ fn detailed(a: &Arguments) -> Result {
         larger.data.size = Some(shape.h.min(shape.w));
         Ok(train::open_data(&larger)?.test)
     };
-    let open = || Ok(a.device.open_again()?);
+    let open = || Ok(a.device.open_again(spec.train.precision)?);
     let material = Material { spec: &spec, source: &data.test, at: &at, open: &open };
     let (predictions, seen) = testing::predict(&material, &checkpoints, &views, &mut |i, n| bar.at(i, n))?;
     bar.finish();
