@@ -78,6 +78,10 @@ fn kernels_on_tensor_cores_waste_nothing() {
     let committed = std::fs::read_to_string("benches/kernels.json").unwrap_or_else(|_| "{}".into());
     let mut committed: Map<String, Value> = serde_json::from_str(&committed).unwrap();
     let mut wrong = Vec::new();
+    let sectors = counted.get("round_bf16").map(|c| c["global"]["sectors"] == c["global"]["ideal_sectors"]);
+    if sectors != Some(true) {
+        wrong.push(format!("round_bf16: sectors that are not full: {:?}", counted.get("round_bf16")));
+    }
     for pass in ["forward", "backward_image", "backward_filters"] {
         for variant in ["large_tf32", "large_bf16", "small_tf32", "small_bf16"] {
             let name = format!("conv_{pass}_{variant}");

@@ -79,7 +79,7 @@ fn passes_agree_with_the_reference() {
 #[test]
 #[ignore = "a part of another test"]
 fn large() {
-    let d = &mut hopper();
+    let (d, tf32) = (&mut hopper(), &[Precision::Tf32]);
     let dense = ConvGeometry {
         n: 8,
         h: 11,
@@ -116,12 +116,12 @@ fn large() {
     let turned = |g: ConvGeometry| ConvGeometry { c: g.k, k: g.c, ..g };
     for g in [dense, sparse, long] {
         let shapes = [g.input(), g.filters(), g.output()];
-        check(&format!("forward {g:?}"), d, true, shapes, g.filters().image(), &Op::ConvForward(g), |d, [x, w, y], scratch| {
+        check(&format!("forward {g:?}"), d, tf32, shapes, g.filters().image(), &Op::ConvForward(g), |d, [x, w, y], scratch| {
             d.conv_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
         });
         let g = turned(g);
         let (shapes, terms) = ([g.output(), g.filters(), g.input()], (g.k / g.groups * g.r * g.s) as usize);
-        check(&format!("image {g:?}"), d, true, shapes, terms, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
+        check(&format!("image {g:?}"), d, tf32, shapes, terms, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
             d.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
         });
     }
@@ -130,7 +130,7 @@ fn large() {
         let b = if transpose_b == 1 { [n, k] } else { [k, n] };
         let shape = |[rows, columns]: [i32; 2]| Shape::new(rows as usize, 1, 1, columns as usize);
         let shapes = [shape([m, k]), shape(b), shape([m, n])];
-        check(&format!("{p:?}"), d, true, shapes, k as usize, &Op::Product(p), |d, [a, b, c], scratch| {
+        check(&format!("{p:?}"), d, tf32, shapes, k as usize, &Op::Product(p), |d, [a, b, c], scratch| {
             d.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch).unwrap();
         });
     }

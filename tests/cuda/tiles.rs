@@ -8,14 +8,13 @@ use convnet::device::philox::{Purpose, Stream};
 use convnet::device::{ConvGeometry, Device, Dtype, Into, Neuron, Op, Precision, Product, Shape, Slot, Tensor};
 
 /// Calls one operation of two inputs on both devices: `call` is given the device, both inputs, the result and scratch.
-/// Every element must lie within ε·(4 + √terms)·Σ|terms| of the f64 reference, as in `convnet::verify`. In tf32 and bf16 the
-/// reference multiplies numbers that were rounded here, where the geometry is one for tensor cores, so that only the sum differs: a tensor core may cut off bits once in
-/// eight terms, ε·terms/8 more.
+/// Every element must lie within ε·(4 + √terms)·Σ|terms| of the f64 reference, as in `convnet::verify`. The reference multiplies
+/// numbers that were rounded here, to one of these precisions, so that only the sum differs: a tensor core may cut off bits once
+/// in eight terms, ε·terms/8 more.
 pub(super) fn check(
     what: &str,
-
     device: &mut CudaDevice,
-    on_tensor_cores: bool,
+    precisions: &[Precision],
     shapes: [Shape; 3],
     terms: usize,
     op: &Op,
@@ -25,28 +24,38 @@ pub(super) fn check(
     // None is halfway between two numbers of a precision: there kernels differ.
     let mut value = |_| f32::from_bits((random.uniform() as f32 * 2.0 - 1.0).to_bits() | 1);
     let values: Vec<Vec<f32>> = shapes[..2].iter().map(|s| (0..s.elements()).map(&mut value).collect()).collect();
-
-    let precision = if on_tensor_cores { device.precision() } else { Precision::F32 };
     let got = run(device, shapes, &values, op, &call);
-    let values: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|&x| rounded(x, precision)).collect()).collect();
-    let absolute: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|x| x.abs()).collect()).collect();
     let mut reference = CpuDevice::<f64>::new(0);
-    let expected = run(&mut reference, shapes, &values, op, &call);
-    let magnitudes = run(&mut reference, shapes, &absolute, op, &call);
-    let cut = if precision == Precision::F32 { 0.0 } else { terms as f64 / 8.0 };
-    let factor = f64::from(f32::EPSILON) * (4.0 + (terms as f64).sqrt() + cut);
-    for (i, ((got, expected), magnitude)) in got.iter().zip(&expected).zip(&magnitudes).enumerate() {
-        let bound = factor * magnitude;
-        let error = (got - expected).abs();
-        assert!(
-            error <= bound,
-            "{what} in {precision}: at {i} got {got}, expected {expected}: off by {error:e}, bound {bound:e}"
-        );
-    }
+    let mut failure = |precision: Precision| {
+        let values: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|&x| rounded(x, precision)).collect()).collect();
+        let absolute: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|x| x.abs()).collect()).collect();
+        let expected = run(&mut reference, shapes, &values, op, &call);
+        let magnitudes = run(&mut reference, shapes, &absolute, op, &call);
+        let cut = if precision == Precision::F32 { 0.0 } else { terms as f64 / 8.0 };
+        let factor = f64::from(f32::EPSILON) * (4.0 + (terms as f64).sqrt() + cut);
+        got.iter().zip(&expected).zip(&magnitudes).enumerate().find_map(|(i, ((got, expected), magnitude))| {
+            let (bound, error) = (factor * magnitude, (got - expected).abs());
+            (error > bound || error.is_nan()).then(|| {
+                format!("{what} in {precision}: at {i} got {got}, expected {expected}: off by {error:e}, bound {bound:e}")
+            })
+        })
+    };
+    let failures: Vec<String> = precisions.iter().map_while(|&precision| failure(precision)).collect();
+    assert!(failures.len() < precisions.len(), "{}", failures.join("\n"));
+}
+
+/// What a device in this precision may multiply in, where so many elements run fastest in the operands: on tensor cores if they
+/// are whole chunks of 16 bytes, and if copies with padding `pay`; else as its model of the card has it.
+fn multiplied_in(precision: Precision, fastest: &[i32], pay: bool) -> Vec<Precision> {
+    let chunk = match precision {
+        Precision::F32 => 1,
+        Precision::Tf32 => 4,
+        Precision::Bf16 => 8,
+    };
+    if pay || fastest.iter().all(|n| n % chunk == 0) { vec![precision] } else { vec![Precision::F32, precision] }
 }
 
 /// The nearest number of the precision's mantissa.
-
 fn rounded(x: f32, precision: Precision) -> f32 {
     let dropped = match precision {
         Precision::F32 => return x,
@@ -125,17 +134,18 @@ fn convolutions_in_large_tiles() {
 fn convolutions(d: &mut CudaDevice) {
     // Enough rows for a tile of 128 a multiprocessor.
     let n = d.info().multiprocessors / 2 + 1;
-    for (few, many) in [(8, 100), (5, 98)] {
-        let fours = few % 4 == 0;
+    for (few, many, pay) in [(8, 100, false), (5, 98, false), (15, 98, true)] {
+        let fastest = multiplied_in(d.precision(), &[few], pay);
         let g = conv(n, 16, few, many);
         let shapes = [g.input(), g.filters(), g.output()];
-        check("conv_forward", d, fours, shapes, g.filters().image(), &Op::ConvForward(g), |d, [x, w, y], scratch| {
+        check("conv_forward", d, &fastest, shapes, g.filters().image(), &Op::ConvForward(g), |d, [x, w, y], scratch| {
             d.conv_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
         });
         let g = conv(n, 16, many, few);
         let shapes = [g.output(), g.filters(), g.input()];
+        let fastest = multiplied_in(d.precision(), &[few, many], pay);
         let terms = (few * g.r * g.s) as usize;
-        check("conv_backward_image", d, fours, shapes, terms, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
+        check("conv_backward_image", d, &fastest, shapes, terms, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
             d.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
         });
     }
@@ -143,9 +153,49 @@ fn convolutions(d: &mut CudaDevice) {
         let g = conv(40, 8, c, k);
         let shapes = [g.input(), g.output(), g.filters()];
         let terms = (g.n * g.p * g.q) as usize;
-        check("conv_backward_filters", d, c % 4 == 0, shapes, terms, &Op::ConvBackwardFilters(g), |d, [x, dy, dw], scratch| {
-            d.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
+        check(
+            "conv_backward_filters",
+            d,
+            &[d.precision()],
+            shapes,
+            terms,
+            &Op::ConvBackwardFilters(g),
+            |d, [x, dy, dw], scratch| {
+                d.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
+            },
+        );
+    }
+}
+
+/// Groups whose channels and filters are no multiple of anything, many enough that tensor cores pay for copies with padding; strides
+/// that leave places over.
+#[test]
+fn groups_of_odd_channels() {
+    let mut d = device();
+    for precision in Precision::ALL {
+        d.set_precision(Some(precision));
+        let g = ConvGeometry { groups: 2, r: 3, s: 3, p: 4, q: 3, stride_h: 2, stride_w: 3, ..conv(48, 9, 62, 126) };
+        let (x, w, y) = (g.input(), g.filters(), g.output());
+        let precisions = &[precision];
+        let terms = g.filters().image();
+        check("conv_forward", &mut d, precisions, [x, w, y], terms, &Op::ConvForward(g), |d, [x, w, y], scratch| {
+            d.conv_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
         });
+        check("conv_backward_image", &mut d, precisions, [y, w, x], 567, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
+            d.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
+        });
+        let terms = (g.n * g.p * g.q) as usize;
+        check(
+            "conv_backward_filters",
+            &mut d,
+            precisions,
+            [x, y, w],
+            terms,
+            &Op::ConvBackwardFilters(g),
+            |d, [x, dy, dw], scratch| {
+                d.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
+            },
+        );
     }
 }
 
@@ -156,20 +206,44 @@ fn local_layers_in_large_tiles() {
     for (n, few, many) in [(100, 8, 100), (98, 5, 99)] {
         let g = conv(n, 3, few, many);
         let shapes = [g.input(), g.local_filters(), g.output()];
-        check("local_forward", &mut d, false, shapes, g.filters().image(), &Op::LocalForward(g), |d, [x, w, y], scratch| {
-            d.local_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
-        });
+        check(
+            "local_forward",
+            &mut d,
+            &[Precision::F32],
+            shapes,
+            g.filters().image(),
+            &Op::LocalForward(g),
+            |d, [x, w, y], scratch| {
+                d.local_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
+            },
+        );
         let g = conv(n, 3, many, few);
         let shapes = [g.output(), g.local_filters(), g.input()];
         let terms = (few * g.r * g.s) as usize;
-        check("local_backward_image", &mut d, false, shapes, terms, &Op::LocalBackwardImage(g), |d, [dy, w, dx], scratch| {
-            d.local_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
-        });
+        check(
+            "local_backward_image",
+            &mut d,
+            &[Precision::F32],
+            shapes,
+            terms,
+            &Op::LocalBackwardImage(g),
+            |d, [dy, w, dx], scratch| {
+                d.local_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
+            },
+        );
         let g = conv(n / 4, 3, 26, many);
         let shapes = [g.input(), g.output(), g.local_filters()];
-        check("local_backward_filters", &mut d, false, shapes, n / 4, &Op::LocalBackwardFilters(g), |d, [x, dy, dw], scratch| {
-            d.local_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
-        });
+        check(
+            "local_backward_filters",
+            &mut d,
+            &[Precision::F32],
+            shapes,
+            n / 4,
+            &Op::LocalBackwardFilters(g),
+            |d, [x, dy, dw], scratch| {
+                d.local_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
+            },
+        );
     }
 }
 
@@ -187,13 +261,14 @@ fn products(d: &mut CudaDevice) {
         for (transpose_a, transpose_b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let p = Product { m, n, k, transpose_a, transpose_b };
             let fastest = [[k, m][transpose_a as usize], [n, k][transpose_b as usize]];
-            let fours = fastest.iter().all(|v| v % 4 == 0) && transpose_a + transpose_b < 2;
+            let tensor_cores = transpose_a + transpose_b < 2;
+            let precisions = if tensor_cores { multiplied_in(d.precision(), &fastest, false) } else { vec![Precision::F32] };
             let shape = |rows: i32, columns: i32, transposed: i32| {
                 let (rows, columns) = if transposed == 1 { (columns, rows) } else { (rows, columns) };
                 Shape::new(rows as usize, 1, 1, columns as usize)
             };
             let shapes = [shape(m, k, transpose_a), shape(k, n, transpose_b), shape(m, n, 0)];
-            check(&format!("{p:?}"), d, fours, shapes, k as usize, &Op::Product(p), |d, [a, b, c], scratch| {
+            check(&format!("{p:?}"), d, &precisions, shapes, k as usize, &Op::Product(p), |d, [a, b, c], scratch| {
                 d.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch).unwrap();
             });
         }

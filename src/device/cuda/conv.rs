@@ -70,7 +70,7 @@ fn aligned(addresses: &[Address]) -> bool {
     super::vector(addresses) == 1
 }
 
-/// Scratch of [`forward`]: the parts, if tensor cores make them.
+/// Scratch of [`forward`]: what tensor cores need, if they make it.
 pub(super) fn forward_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
     conv_mma::plan(d, g, Pass::Forward).map_or(0, |plan| plan.scratch())
 }
@@ -96,7 +96,7 @@ pub(super) fn forward(
     };
     let (x, w) = (d.reals(x, g.input().elements())?, d.reals(w, g.filters().elements())?);
     let at = d.reals(y, output.elements())?;
-    if let Some(plan) = conv_mma::plan(d, g, Pass::Forward).filter(|_| aligned(&[x, w])) {
+    if let Some(plan) = conv_mma::plan(d, g, Pass::Forward).filter(|plan| plan.reads([x, w])) {
         let bias = (bias, if bias_pitch == 0 { output.c } else { output.image() }, bias_pitch);
         return parts::with_neuron(d, neuron, y, |finish| {
             plan.run(d, g, Pass::Forward, [x, w], bias, finish, at, Into::Set, scratch)
@@ -109,7 +109,7 @@ pub(super) fn forward(
     })
 }
 
-/// Scratch of [`backward_image`]: the parts, if tensor cores make them.
+/// Scratch of [`backward_image`]: what tensor cores need, if they make it.
 pub(super) fn backward_image_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
     conv_mma::plan(d, g, Pass::Image).map_or(0, |plan| plan.scratch())
 }
@@ -128,7 +128,7 @@ pub(super) fn backward_image(
     let (groups, phases) = (g.groups as usize, (g.stride_h * g.stride_w) as usize);
     let (dy, w) = (d.reals(dy, g.output().elements())?, d.reals(w, g.filters().elements())?);
     let dx = d.reals(dx, g.input().elements())?;
-    if let Some(plan) = conv_mma::plan(d, g, Pass::Image).filter(|_| aligned(&[dy, w])) {
+    if let Some(plan) = conv_mma::plan(d, g, Pass::Image).filter(|plan| plan.reads([dy, w])) {
         return plan.run(d, g, Pass::Image, [dy, w], NO_BIAS, &Finish::NONE, dx, into, scratch);
     }
     // The first phase is the largest.
@@ -149,7 +149,7 @@ fn filters_plan(d: &CudaDevice, g: &ConvGeometry) -> (Tile, usize, usize) {
     (tile, parts, steps_each)
 }
 
-/// Scratch of [`backward_filters`]: the parts.
+/// Scratch of [`backward_filters`]: the parts, and what tensor cores need, if they make it.
 pub(super) fn backward_filters_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
     let parts = match filters_plan(d, g) {
         (_, 1, _) => 0,
@@ -173,7 +173,7 @@ pub(super) fn backward_filters(
     let (depth, groups, elements) = (g.filters().image(), g.groups as usize, g.filters().elements());
     let (x, dy) = (d.reals(x, g.input().elements())?, d.reals(dy, g.output().elements())?);
     let dw = d.reals(dw, elements)?;
-    if let Some(plan) = conv_mma::plan(d, g, Pass::Filters).filter(|_| aligned(&[x, dy])) {
+    if let Some(plan) = conv_mma::plan(d, g, Pass::Filters).filter(|plan| plan.reads([x, dy])) {
         return plan.run(d, g, Pass::Filters, [x, dy], NO_BIAS, &Finish::NONE, dw, into, scratch);
     }
     let (tile, parts, steps_each) = filters_plan(d, g);

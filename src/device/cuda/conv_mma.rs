@@ -1,9 +1,10 @@
 //! Convolution and its gradients, and matrix products, on tensor cores: kernels/conv_mma.cu, and kernels/conv_hopper.cu on
-//! cards that have it. [`plan`] says whether they take a geometry in the device's precision, by which of them, and how it is cut.
+//! cards that have it. [`plan`] says whether they take a geometry in the device's precision, by which of them, and how it is cut. In
+//! bf16 the operands are copies, in the scratch (operands.rs), and so are in tf32 those whose channels are no multiple of four.
 
 use super::conv_hopper::{self, ROWS};
 use super::driver::{Address, Argument, Grid};
-
+use super::operands::{Copy, Element};
 use super::parts::{self, Finish};
 use super::{CudaDevice, add};
 use crate::device::{ConvGeometry, Into, Precision, Product, Result, Tensor};
@@ -47,18 +48,17 @@ struct Tile {
     threads: u32,
     /// Blocks that a multiprocessor holds.
     resident: usize,
-    /// Cycles of a step of 16 (wgmma: of 32), of a multiprocessor that has enough blocks: an A100's 512 tf32 multiply-adds a
-    /// cycle, of which the tile's loads from shared memory leave 80 % and 60 %. Only their ratio counts, and it is that of later
-    /// cards. An H100's wgmma waits for the second-level cache, as `LARGE` does there, and has the same cycles a byte.
+    /// Cycles of a step, of a multiprocessor that has enough blocks: an A100's 512 tf32 or 1024 bf16 multiply-adds a cycle, of
+    /// which the tile's loads from shared memory leave 80 % and 60 %. Only their ratio counts, and it is that of later cards. An
+    /// H100's wgmma waits for the second-level cache, as `LARGE` does there, and has the same cycles a byte.
     step: usize,
 }
 const LARGE: Tile = Tile { engine: Engine::MmaSync, rows: 128, columns: 128, threads: 128, resident: 2, step: 640 };
 const SMALL: Tile = Tile { engine: Engine::MmaSync, rows: 64, columns: 64, threads: 64, resident: 5, step: 213 };
 const WIDE: Tile = Tile { engine: Engine::Wgmma, rows: ROWS, columns: 256, threads: 384, resident: 1, step: 1920 };
 const NARROW: Tile = Tile { engine: Engine::Wgmma, rows: ROWS, columns: 128, threads: 384, resident: 1, step: 1280 };
-/// Elements of the sum that a step of mma.sync takes.
-const DEPTH: usize = 16;
-
+/// Chunks of 16 bytes along the sum that a step of mma.sync takes.
+const STEP_CHUNKS: usize = 4;
 /// Cycles until a block's first step and from its last, of which its neighbours hide some.
 const ENDS: usize = 1500;
 /// Cycles of a launch.
@@ -66,9 +66,21 @@ const LAUNCH: usize = 4000;
 /// Bytes of memory that a card of so many multiprocessors moves in a cycle, by one of them (an A100's 2 TB/s).
 const BYTES: usize = 13;
 
-/// How a pass is cut.
+/// Channels and filters of a group in the operands: `Padded` in kernels/conv_mma.cu.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
+struct Padded {
+    channels: i32,
+    filters: i32,
+}
+// SAFETY: #[repr(C)] of two ints, as in kernels/conv_mma.cu.
+unsafe impl Argument for Padded {}
+
+/// How a pass is made: of which operands copies are, and how it is cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Plan {
+    copies: [Option<Copy>; 2],
+    padded: Padded,
     tile: Tile,
     grid: Grid,
     parts: usize,
@@ -79,53 +91,58 @@ pub(super) struct Plan {
     transposed: usize,
 }
 
-/// The cut that a model of the card finds fastest; `None` where the device's precision is f32, accesses of 16 bytes do not
-/// fit the geometry, or there is nothing to do.
+/// What a model of the card finds fastest; `None` where the device's precision is f32, there is nothing to do, or copies with
+/// padding are needed that cost more time than tensor cores save, as in small layers, or much memory, as in depthwise ones.
 pub(super) fn plan(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> Option<Plan> {
-    let (channels, filters) = ((g.c / g.groups) as usize, (g.k / g.groups) as usize);
-    let fours = channels.is_multiple_of(4) && (pass == Pass::Forward || filters.is_multiple_of(4));
-    if d.precision == Precision::F32 || !fours {
-        return None;
-    }
-    let (n, groups) = (g.n as usize, g.groups as usize);
-    let [stride_h, stride_w] = [g.stride_h, g.stride_w].map(|v| v as usize);
-    let places = n * (g.p * g.q) as usize;
-    // A sum's terms are taps of so many neighbours in memory each.
-    let (rows, columns, layers, taps, depth, elements) = match pass {
-        Pass::Forward => (places, filters, groups, (g.r * g.s) as usize, channels, g.output().elements()),
-
-        // The first phase is the largest.
-        Pass::Image => {
-            let rows = n * (g.h as usize).div_ceil(stride_h) * (g.w as usize).div_ceil(stride_w);
-            let taps = taps(g.r, g.stride_h, g.dilation_h) * taps(g.s, g.stride_w, g.dilation_w);
-            (rows, channels, groups * stride_h * stride_w, taps, filters, g.input().elements())
-        }
-        Pass::Filters => (filters, g.filters().image(), groups, 1, places, g.filters().elements()),
+    let element = match d.precision {
+        Precision::F32 => return None,
+        Precision::Tf32 => Element::F32,
+        Precision::Bf16 => Element::Bf16,
     };
-    if taps * depth == 0 || elements == 0 {
+    let (channels, filters) = ((g.c / g.groups) as usize, (g.k / g.groups) as usize);
+    let [padded_channels, padded_filters] = [channels, filters].map(|v| v.next_multiple_of(element.chunk()));
+    let elements = match pass {
+        Pass::Forward => g.output(),
+        Pass::Image => g.input(),
+        Pass::Filters => g.filters(),
+    }
+    .elements();
+    let size = Size::new(g, pass, padded_channels, padded_filters);
+    if size.sum() == 0 || elements == 0 {
         return None;
     }
+    let copies = copies(g, pass, element);
+    let in_place = copies.iter().all(Option::is_none);
     let steps = |tile: Tile| match tile.engine {
-        Engine::MmaSync => (taps * depth).div_ceil(DEPTH),
-        Engine::Wgmma => taps * depth.div_ceil(conv_hopper::DEPTH),
+        Engine::MmaSync => size.sum().div_ceil(STEP_CHUNKS * element.chunk()),
+        Engine::Wgmma => size.taps * size.depth.div_ceil(conv_hopper::DEPTH),
     };
     // A part has at least four steps, all parts take at most 256 MiB, and a grid has at most 65535 layers.
-    let most = |tile| (steps(tile) / 4).min((1 << 26) / elements.max(1)).min(65535 / layers).clamp(1, 64);
-    let tiles: &[Tile] = match conv_hopper::takes(d, g, pass) {
+    let most = |tile| (steps(tile) / 4).min((1 << 26) / elements.max(1)).min(65535 / size.layers).clamp(1, 64);
+    let tiles: &[Tile] = match in_place && conv_hopper::takes(d, g, pass) {
         true if d.always_wgmma => &[WIDE, NARROW],
         true => &[WIDE, NARROW, LARGE, SMALL],
         false => &[LARGE, SMALL],
     };
     let cuts = tiles.iter().flat_map(|&tile| (1..=most(tile)).map(move |parts| (tile, parts)));
     let transposed = |tile: Tile| if tile.engine == Engine::Wgmma { conv_hopper::transposed(g, pass) } else { 0 };
-    let (tile, parts) = cuts.min_by_key(|&(tile, parts)| {
-        cost(d, tile, [rows, columns, layers], steps(tile), parts, elements) + copy_cost(d, transposed(tile))
-    })?;
+    let cost =
+        |&(tile, parts): &(Tile, usize)| cost(d, tile, &size, steps(tile), parts, elements) + copy_cost(d, 2 * transposed(tile));
+    let (tile, parts) = cuts.min_by_key(cost)?;
+    if copies.iter().flatten().any(|copy| !copy.channels.is_multiple_of(element.chunk())) {
+        let copying: usize = copies.iter().flatten().map(|copy| copy_cost(d, copy.moved())).sum();
+        let bloated = copies.iter().flatten().any(Copy::is_bloated);
+        if bloated || cost(&(tile, parts)) + copying > f32_cost(d, &Size::new(g, pass, channels, filters)) {
+            return None;
+        }
+    }
     let (steps, transposed) = (steps(tile), transposed(tile));
     let steps_each = steps.div_ceil(parts);
     let parts = steps.div_ceil(steps_each);
-    let [x, y, z] = [rows.div_ceil(tile.rows), columns.div_ceil(tile.columns), layers * parts];
+    let [x, y, z] = [size.rows.div_ceil(tile.rows), size.columns.div_ceil(tile.columns), size.layers * parts];
     (y <= 65535 && z <= 65535).then(|| Plan {
+        copies,
+        padded: Padded { channels: padded_channels as i32, filters: padded_filters as i32 },
         tile,
         grid: Grid { blocks: [x, y, z].map(|v| v as u32), threads: tile.threads },
         parts,
@@ -135,9 +152,61 @@ pub(super) fn plan(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> Option<Plan>
     })
 }
 
-/// Cycles of a pass that reads and writes so many bytes, where there are any.
+/// Cycles of a pass that moves so many bytes, where there are any.
 fn copy_cost(d: &CudaDevice, bytes: usize) -> usize {
-    if bytes == 0 { 0 } else { LAUNCH + 2 * bytes / (BYTES * d.info().multiprocessors) }
+    if bytes == 0 { 0 } else { LAUNCH + bytes / (BYTES * d.info().multiprocessors) }
+}
+
+/// The product that a pass is: so many of them, side by side.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    rows: usize,
+    columns: usize,
+    layers: usize,
+    /// Of each element's sum: taps of so many neighbours in memory.
+    taps: usize,
+    depth: usize,
+}
+
+impl Size {
+    /// With so many channels and filters a group.
+    fn new(g: &ConvGeometry, pass: Pass, channels: usize, filters: usize) -> Self {
+        let (n, groups, filter_taps) = (g.n as usize, g.groups as usize, (g.r * g.s) as usize);
+        let [stride_h, stride_w] = [g.stride_h, g.stride_w].map(|v| v as usize);
+        let places = n * (g.p * g.q) as usize;
+        match pass {
+            Pass::Forward => Self { rows: places, columns: filters, layers: groups, taps: filter_taps, depth: channels },
+            // The first phase is the largest.
+            Pass::Image => Self {
+                rows: n * (g.h as usize).div_ceil(stride_h) * (g.w as usize).div_ceil(stride_w),
+                columns: channels,
+                layers: groups * stride_h * stride_w,
+                taps: taps(g.r, g.stride_h, g.dilation_h) * taps(g.s, g.stride_w, g.dilation_w),
+                depth: filters,
+            },
+            Pass::Filters => Self { rows: filters, columns: filter_taps * channels, layers: groups, taps: 1, depth: places },
+        }
+    }
+
+    /// Terms of each element.
+    fn sum(&self) -> usize {
+        self.taps * self.depth
+    }
+}
+
+/// The copies that a pass needs of its operands.
+fn copies(g: &ConvGeometry, pass: Pass, element: Element) -> [Option<Copy>; 2] {
+    let (n, groups) = (g.n as usize, g.groups as usize);
+    let (channels, filters) = (g.c as usize / groups, g.k as usize / groups);
+    let images = Copy { element, rows: n * (g.h * g.w) as usize * groups, channels };
+    let weights = Copy { element, rows: (g.k * g.r * g.s) as usize, channels };
+    let gradients = Copy { element, rows: n * (g.p * g.q) as usize * groups, channels: filters };
+    let both = match pass {
+        Pass::Forward => [images, weights],
+        Pass::Image => [gradients, weights],
+        Pass::Filters => [images, gradients],
+    };
+    both.map(|copy| Some(copy).filter(|copy| element == Element::Bf16 || !copy.channels.is_multiple_of(element.chunk())))
 }
 
 /// The most taps of a filter's axis that one phase of the image gradient has: those that fit are stride / gcd(stride, dilation)
@@ -149,10 +218,9 @@ fn taps(size: i32, stride: i32, dilation: i32) -> usize {
 
 /// Cycles that a cut takes, about: the blocks that the busiest multiprocessor computes, slower where it has too few at a time to
 /// hide what each waits for, and the second pass over the parts.
-fn cost(d: &CudaDevice, tile: Tile, [rows, columns, layers]: [usize; 3], steps: usize, parts: usize, elements: usize) -> usize {
+fn cost(d: &CudaDevice, tile: Tile, size: &Size, steps: usize, parts: usize, elements: usize) -> usize {
     let multiprocessors = d.info().multiprocessors;
-    let blocks = rows.div_ceil(tile.rows) * columns.div_ceil(tile.columns) * layers * parts;
-
+    let blocks = size.rows.div_ceil(tile.rows) * size.columns.div_ceil(tile.columns) * size.layers * parts;
     let each = blocks.div_ceil(multiprocessors);
     let together = each.min(tile.resident);
     let block = steps.div_ceil(parts) * tile.step + ENDS / together;
@@ -162,10 +230,25 @@ fn cost(d: &CudaDevice, tile: Tile, [rows, columns, layers]: [usize; 3], steps: 
     compute + sum
 }
 
+/// Cycles that conv.cu and gemm.cu take, about: their small tiles, one after the other on a multiprocessor, at 70 % of an A100's
+/// 64 multiply-adds a cycle, or, where there are fewer than multiprocessors, split as their sums allow.
+fn f32_cost(d: &CudaDevice, size: &Size) -> usize {
+    let tile = super::conv::SMALL;
+    let blocks = tile.tiles(size.rows, size.columns) * size.layers;
+    let work = tile.rows * tile.columns * size.sum() * 10 / (64 * 7);
+    work * blocks / d.info().multiprocessors.min(blocks * size.sum().div_ceil(8 * tile.depth))
+}
+
 impl Plan {
-    /// Bytes of the transposed filters, which come first, and of the parts.
+    /// Bytes of the copies and the transposed filters, which come first, and of the parts.
     pub(super) fn scratch(&self) -> usize {
-        self.transposed + if self.parts == 1 { 0 } else { self.parts * self.elements * size_of::<f32>() }
+        let parts = if self.parts == 1 { 0 } else { self.parts * self.elements * size_of::<f32>() };
+        self.copies.iter().flatten().map(Copy::bytes).sum::<usize>() + self.transposed + parts
+    }
+
+    /// Whether operands that lie there can be read.
+    pub(super) fn reads(&self, operands: [Address; 2]) -> bool {
+        self.copies.iter().zip(operands).all(|(copy, at)| copy.is_some() || at.on_16_bytes())
     }
 
     /// Queues a pass: `operands` are x and w, dy and w, or x and dy. Bias, its length and its pitch, and what follows it are for
@@ -176,24 +259,33 @@ impl Plan {
         d: &CudaDevice,
         g: &ConvGeometry,
         pass: Pass,
-        [left, right]: [Address; 2],
+        mut operands: [Address; 2],
         (bias, columns, pitch): (Address, usize, i32),
         finish: &Finish,
         out: Address,
         into: Into,
         scratch: Tensor,
     ) -> Result<()> {
+        let mut free = d.scratch_at(scratch, self.scratch())?;
+        for (operand, copy) in operands.iter_mut().zip(&self.copies) {
+            if let Some(copy) = copy {
+                copy.queue(d, *operand, free)?;
+                *operand = free;
+                free = Address(free.0 + copy.bytes() as u64);
+            }
+        }
         let small = usize::from(matches!(self.tile, SMALL | NARROW));
-        let scratch = d.scratch_at(scratch, self.scratch())?;
         let steps = self.steps_each as i32;
         let boxes = match self.tile.engine {
             Engine::MmaSync => None,
-            Engine::Wgmma => Some(conv_hopper::operands(d, g, pass, [left, right], self.tile.columns, scratch)?),
+            Engine::Wgmma => Some(conv_hopper::operands(d, g, pass, operands, self.tile.columns, free)?),
         };
         let launch = |bias: Address, finish: &Finish, out: Address, into| match &boxes {
             None => {
                 let kernel = KERNELS[pass as usize * 4 + small * 2 + usize::from(d.precision == Precision::Bf16)];
-                d.launch(kernel, self.grid, &[g, &left, &right, &bias, &pitch, finish, &out, &steps, &add(into)])
+                let ([left, right], padded) = (operands, &self.padded);
+                let arguments: &[&dyn Argument] = &[g, padded, &left, &right, &bias, &pitch, finish, &out, &steps, &add(into)];
+                d.launch(kernel, self.grid, arguments)
             }
             Some((windows, filters, corner)) => {
                 let kernel = conv_hopper::KERNELS[pass as usize * 2 + small];
@@ -204,9 +296,8 @@ impl Plan {
         if self.parts == 1 {
             return launch(bias, finish, out, into);
         }
-        let part = Address(scratch.0 + self.transposed as u64);
+        let part = Address(free.0 + self.transposed as u64);
         launch(Address::NULL, &Finish::NONE, part, Into::Set)?;
-
         parts::sum(d, self.parts, self.elements, part, bias, columns, finish, out, into)
     }
 }

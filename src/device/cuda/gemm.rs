@@ -26,7 +26,7 @@ fn plan(d: &CudaDevice, p: &Product) -> (Tile, usize, usize) {
     (tile, parts, steps_each)
 }
 
-/// Scratch of [`product`]: the parts.
+/// Scratch of [`product`]: the parts, and what tensor cores need, if they make it.
 pub(super) fn scratch(d: &CudaDevice, p: &Product) -> usize {
     let parts = match plan(d, p) {
         (_, 1, _) => 0,
@@ -55,7 +55,7 @@ pub(super) fn product(
     let bias = bias.map_or(Ok(Address::NULL), |bias| d.reals(bias, n))?;
     if let Some((g, pass, swapped)) = conv_mma::of_product(p)
         && let Some(plan) = conv_mma::plan(d, &g, pass)
-        && vector(&[a, b]) == 1
+        && plan.reads([a, b])
         && (pass == conv_mma::Pass::Forward || bias == Address::NULL && neuron == Neuron::NONE)
     {
         let (at, operands) = (d.reals(c, m * n)?, if swapped { [b, a] } else { [a, b] });

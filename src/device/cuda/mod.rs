@@ -32,6 +32,7 @@ mod neuron;
 mod noise;
 mod noisy_relu;
 mod norm;
+mod operands;
 mod parts;
 mod pool;
 mod prelu;
@@ -91,6 +92,7 @@ const KERNELS: &[(&str, &[&str])] = &[
     ("noisy_relu", noisy_relu::KERNELS),
     ("noise", noise::KERNELS),
     ("norm", norm::KERNELS),
+    ("operands", operands::KERNELS),
     ("parts", parts::KERNELS),
     ("pool", pool::KERNELS),
     ("prelu", prelu::KERNELS),
