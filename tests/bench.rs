@@ -152,6 +152,16 @@ fn single_layers_and_suites_go_by_name() {
 }
 
 #[test]
+fn the_loader_is_timed_alone() {
+    let t = json(bench(&folder(), &["net.toml", "--loader", "--json"]));
+    assert_eq!((t["batch"].as_u64(), t["batches"].as_u64()), (Some(4), Some(2)), "{t:#}");
+    let [rate, ms] = ["images_per_second", "ms"].map(|key| t[key].as_f64().unwrap());
+    assert!(rate > 0.0 && ms > 0.0, "{t:#}");
+    bench(&folder(), &["kernels", "--loader"]).failed(2, &["--loader is for a config"]);
+    bench(&folder(), &["net.toml", "--loader", "--step-only"]).failed(2, &["--loader", "--step-only"]);
+}
+
+#[test]
 fn wrong_arguments_are_told() {
     let folder = folder();
     bench(&folder, &["kernel"]).failed(2, &["'kernel'", "no config file, suite", "convnet-benchmarks, kernels", "L5", "vgg-a"]);

@@ -7,6 +7,7 @@
 
 mod baseline;
 mod clocks;
+mod loader;
 mod passes;
 mod peak;
 mod single;
@@ -15,6 +16,7 @@ mod timing;
 
 pub use baseline::{Change, Comparison, compare};
 pub use clocks::Clocks;
+pub use loader::{LoaderTime, time_loader};
 pub use peak::Peaks;
 pub use suite::{Case, Subject, Suite, case, suite, suites};
 pub use timing::{Effort, Times};

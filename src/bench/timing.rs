@@ -40,7 +40,7 @@ pub struct Times {
 
 impl Times {
     /// Of any number of measurements but 0.
-    fn of(mut ms: Vec<f64>) -> Self {
+    pub(super) fn of(mut ms: Vec<f64>) -> Self {
         ms.sort_by(f64::total_cmp);
         let at = |part: usize| ms[ms.len() * part / 4];
         Self { ms: at(2), min_ms: ms[0], spread: (at(3) - at(1)) / at(2) }

@@ -3,7 +3,7 @@
 use super::{DeviceArguments, Failure, Result, config::ConfigArguments, table};
 use crate::bench::{self, Comparison, Conditions, Effort, NetTime, PassTime, Peaks, Subject};
 use crate::config::NetSpec;
-use crate::data::Loader;
+use crate::data::{Loader, Normalisation};
 use crate::device::Precision;
 use crate::net::Purpose;
 use crate::report::roofline;
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Time the step and the forward pass alone: no peaks, no layers
     #[arg(long)]
     step_only: bool,
+    /// Time the loader alone: training images read, decoded and varied as CONFIG says
+    #[arg(long, conflicts_with_all = ["step_only", "roofline", "baseline"])]
+    loader: bool,
     /// Draw a roofline: a .png or .svg file
     #[arg(long, value_name = "FILE", conflicts_with = "step_only")]
     roofline: Option<PathBuf>,
@@ -90,10 +93,13 @@ pub(super) fn run(a: Arguments) -> Result {
     }
     let before = a.baseline.as_deref().map(read_baseline).transpose()?;
     let work = a.work()?;
+    if a.loader {
+        return a.time_loader(&work);
+    }
     let (device, found) = a.device.found()?;
     eprintln!("device: {found}");
     let device = device.name();
-    let effort = Effort { repeats: a.repeats, seconds: a.seconds, warm_up: a.warm_up, step_only: a.step_only };
+    let effort = a.effort();
     let mut bar = super::progress::bar("timing");
     let mut timer = Timer { arguments: &a, effort, gpu: gpu(&device), peaks: Vec::new() };
     let (mut nets, mut failed) = (Vec::new(), Vec::new());
@@ -160,6 +166,33 @@ fn read_baseline(path: &Path) -> Result<Vec<NetTime>> {
 impl Arguments {
     fn sets(&self) -> Option<String> {
         self.batch.map(|batch| format!("train.batch={batch}"))
+    }
+
+    fn effort(&self) -> Effort {
+        Effort { repeats: self.repeats, seconds: self.seconds, warm_up: self.warm_up, step_only: self.step_only }
+    }
+
+    /// Times a config's loader, and prints that.
+    fn time_loader(&self, work: &Work) -> Result {
+        if !matches!(work, Work::Config) {
+            return Err(Failure::usage("--loader is for a config: suites and single layers read no images"));
+        }
+        let spec = self.config.load(self.sets())?;
+        let name = spec.data.source.clone();
+        // The device normalises, not the loader: nothing needs to be measured.
+        let setup = Setup::with_normalisation(spec, |_| Ok(Normalisation { mean: Vec::new(), scale: 1.0 }))?;
+        let mut loader = setup.loader(0)?;
+        let mut bar = super::progress::bar("timing");
+        let t = bench::time_loader(&mut loader, self.effort(), |i| bar.at(i, self.repeats.max(i)))?;
+        bar.finish();
+        if self.json {
+            super::print_json(&t);
+        } else {
+            let images = format!("{:.0} images/s of {name}", t.images_per_second);
+            let batch = format!("{:.3} ms ± {:.0} % for {} images", t.times.ms, 100.0 * t.times.spread, t.batch);
+            super::print(table::pairs(&[("loader alone", images), ("a batch", batch)]));
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     /// What the arguments name: a file, or what is built in.

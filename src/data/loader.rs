@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Batches in circulation: up to two lent out while two more are filled.
-const BATCHES: usize = 4;
+pub const BATCHES: usize = 4;
 /// Threads that read images, unless more are asked for.
 const MOST_READERS: usize = 16;
 

@@ -150,6 +150,18 @@ impl Setup {
     pub fn micro_batch(&self) -> usize {
         self.spec.train.micro_batch.unwrap_or(self.spec.train.batch)
     }
+
+    /// Loads the training images as training does, from a position of their stream on.
+    ///
+    /// # Errors
+    /// A setting that does not fit the images, or images that cannot be read where their colours are measured.
+    pub fn loader(&self, start: u64) -> Result<Loader> {
+        let (train, d) = (self.data.train.clone(), &self.spec.data);
+        let window = d.shuffle_window.map(|images| u32::try_from(images).unwrap_or(u32::MAX));
+        let (threads, classes) = (d.readers.unwrap_or(0), self.data.classes);
+        let reading = Reading { window, threads, classes, ..Reading::of(&*train, d.augment)? };
+        Ok(Loader::train(train, self.micro_batch(), self.spec.train.seed, reading, start)?)
+    }
 }
 
 /// The config with images made up where its source is not there and its file tells what they are like.
@@ -296,13 +308,8 @@ impl Trainer {
         let micro = setup.micro_batch();
         let net = setup.net(micro, device, Purpose::Train)?;
         let t = &setup.spec.train;
-        let (train, test) = (setup.data.train.clone(), setup.data.test.clone());
-        let d = &setup.spec.data;
-        let window = d.shuffle_window.map(|images| u32::try_from(images).unwrap_or(u32::MAX));
-        let (threads, classes) = (d.readers.unwrap_or(0), setup.data.classes);
-        let reading = Reading { window, threads, classes, ..Reading::of(&*train, d.augment)? };
-        let loader = Loader::train(train, micro, t.seed, reading, step * t.batch as u64)?;
-        let tests = Loader::test(test, micro)?;
+        let loader = setup.loader(step * t.batch as u64)?;
+        let tests = Loader::test(setup.data.test.clone(), micro)?;
         let total = total_steps(&setup.spec, setup.data.train.len());
         let now = Instant::now();
         let (since, glanced) = ((now, step, Duration::ZERO), now);
