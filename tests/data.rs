@@ -127,6 +127,26 @@ fn the_embedded_set_is_mnists_first_ten_thousand() {
     assert_eq!(set.train.origin(17), "image 17 of mnist-10k/train-images-idx3-ubyte.gz");
 }
 
+/// Test images with the pixels of training images are told, and classes without images, whatever the kind of set.
+#[test]
+fn what_is_odd_about_a_set_is_told() {
+    // The sound set's three test images have the pixels of its first training images.
+    let sound = folder(&sound());
+    let warnings = open_at(sound.path(), &options()).unwrap().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("3 of the test images are trained on, too: image 0 of "), "{warnings:?}");
+    let pixels: Vec<u8> = pattern(60).into_iter().skip(24).map(|x| x ^ 1).collect();
+    fs::write(sound.path().join(TEST_IMAGES), idx(&[3, 4, 3], &pixels)).unwrap();
+    assert_eq!(open_at(sound.path(), &options()).unwrap().warnings, Vec::<String>::new());
+    fs::write(sound.path().join(TEST_LABELS), idx(&[3], &[2, 0, 2])).unwrap();
+    assert_eq!(open_at(sound.path(), &options()).unwrap().warnings, ["no test image is of class 1"]);
+    fs::write(sound.path().join(TRAIN_LABELS), idx(&[5], &[0, 4, 0, 4, 0])).unwrap();
+    let gaps =
+        ["no test image is of class 4", "no training image is of class 2", "a gap in the labels: no image is of class 1, 3"];
+    assert_eq!(open_at(sound.path(), &options()).unwrap().warnings, gaps);
+    assert_eq!(open("mnist-10k", &options()).unwrap().warnings, Vec::<String>::new());
+}
+
 #[test]
 fn idx_files_are_read_plain_and_gzipped_under_each_of_their_names() {
     let plain = folder(&sound());

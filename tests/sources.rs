@@ -176,6 +176,8 @@ fn lists_name_images_and_labels() {
     ]);
     let set = open_at(folder.path(), &Options::default()).unwrap();
     assert_eq!((blues(&*set.train), blues(&*set.test)), (vec![(1, 1), (2, 0)], vec![(2, 0)]));
+    assert_eq!((set.warnings.len(), set.warnings[0].as_str()), (2, "no test image is of class 1"));
+    assert!(set.warnings[1].starts_with("1 of the test images is trained on, too: "), "{:?}", set.warnings);
     let set = open_at(&folder.path().join("names.lst"), &Options::default()).unwrap();
     assert_eq!((set.class_names, set.train.len(), set.test.len()), (vec!["bat".to_owned(), "owl".to_owned()], 2, 1));
 }
