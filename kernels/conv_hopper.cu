@@ -1,16 +1,16 @@
 // Convolution by wgmma, for sm_90a alone: forward and image gradient of conv_mma.cu with the inner product of hopper.cuh, in
-// tf32. Fully connected layers are images of one place, as there.
+// tf32 and bf16. Fully connected layers are images of one place, as there.
 //
 // A are windows, which im2col copies pick: a box is 128 pixels in the order of the rows of the result, which go on from image to
-// image, by 32 channels of one tap. What lies outside of the images is zeros. B are filters, by boxes of one tap, 32 channels
-// and 128 or 256 filters. k goes tap by tap in steps of 32 channels, so that channels are filled up to a multiple of 32 with zeros;
-// in groups they are one, as a box would reach into the next group.
+// image, by 128 bytes of channels of one tap. What lies outside of the images is zeros. B are filters, by boxes of one tap, 128
+// bytes of channels and 128 or 256 filters. k goes tap by tap in steps of 32 or 64 channels, so that channels are filled up to
+// a multiple of that with zeros; in groups they are one, as a box would reach into the next group.
 //
-// The image gradient is a forward pass over dy with the filters transposed, [c][r][s][k/groups], which transpose_filters
-// makes: of tf32, wgmma reads only operands whose k runs fastest. The gradient of the filters, whose k are the images' places, which
-// run slowest in both operands, stays with mma.sync for that reason. Its phases (windows.cuh) share one bounding box: that of
-// the most cells, from the lowest corner any of them has; a phase's own corner lies some offset further, and cells past its
-// last are computed and thrown away.
+// The image gradient is a forward pass over dy whose filters have the channels for columns. In bf16 wgmma reads them as they lie,
+// columns fastest. In tf32 it reads only operands whose k runs fastest: transpose_filters makes [c][r][s][k/groups] of them first.
+// The gradient of the filters, whose k are the images' places, which run slowest in both operands, stays with mma.sync. The
+// phases of the image gradient (windows.cuh) share one bounding box: that of the most cells, from the lowest corner any of
+// them has; a phase's own corner lies some offset further, and cells past its last are computed and thrown away.
 //
 // FLOPs and bytes as in conv_mma.cu. A tile of 128 × 256 (128 × 128) does 43 (32) FLOPs a byte that it brings from the
 // second-level cache; an H100's multiprocessor does 2048 FLOPs a cycle.
@@ -18,46 +18,55 @@
 #include "hopper.cuh"
 #include "windows.cuh"
 
-// Boxes of windows and filters along k = (tap row, tap column, 32 channels).
+// Boxes of windows and filters along k = (tap row, tap column, 128 bytes of channels).
+template <class T, Operands O>
 struct Boxes {
     const TensorMap *windows, *filters;
     int channel, column, row, image;           // of the first pixel; the group's first channel
     int offset_h, offset_w, step_h, step_w;    // of the first tap, and from tap to tap
-    int tap, tap_step_h, tap_step_w, filter;   // of the filters
+    int tap, tap_step_h, tap_step_w;           // of the filters
+    int filter, column0;                       // the group's first filter, if k counts them, and the tile's first column
     Counter k;
 
     __device__ void copy(unsigned to_a, unsigned to_b, unsigned barrier) {
-        const int first = k.low * 32;
+        const int first = k.low * depth_of(O), at = tap + k.high * tap_step_h + k.middle * tap_step_w;
         copy_windows(to_a, windows, barrier, channel + first, column, row, image, offset_w + k.middle * step_w,
                      offset_h + k.high * step_h);
-        copy_filters(to_b, filters, barrier, first, tap + k.high * tap_step_h + k.middle * tap_step_w, filter);
+        if constexpr (O == BF16_COLUMNS) {
+#pragma unroll
+            for (int i = 0; i < T::N / BOX_COLUMNS; ++i)
+                copy_filters(to_b + i * COLUMNS_BOX, filters, barrier, column0 + i * BOX_COLUMNS, at, filter + first);
+        } else {
+            copy_filters(to_b, filters, barrier, first, at, column0);
+        }
         k.advance();
     }
 };
 
-// Where the bounding box begins: a corner of the tensor's, on which pixels are counted from.
-struct Corner {
-    int h, w;
+// How windows lie: where the bounding box begins, from the tensor's first cell, and the channels of a group in memory.
+struct Lie {
+    int h, w, depth;
 };
-static_assert(sizeof(Corner) == 8, "as in src/device/cuda/conv_hopper.rs");
+static_assert(sizeof(Lie) == 12, "as in src/device/cuda/conv_hopper.rs");
 
 // y ← finish(x ∗ w + bias), or y += ….
-template <class T>
-__device__ __forceinline__ void forward(const ConvGeometry& g, const TensorMap* x, const TensorMap* w, Corner corner,
-                                        const Output& y, int part_steps) {
+template <class T, Operands O>
+__device__ __forceinline__ void forward(const ConvGeometry& g, const TensorMap* x, const TensorMap* w, Lie lie, const Output& y,
+                                        int part_steps) {
     const int places = g.p * g.q, rows = g.n * places;
-    const int channels = g.c / g.groups, filters = g.k / g.groups, chunks = (channels + T::K - 1) / T::K;
+    const int filters = g.k / g.groups, chunks = (lie.depth + depth_of(O) - 1) / depth_of(O);
     const int row0 = blockIdx.x * T::M, filter0 = blockIdx.y * T::N, group = blockIdx.z % g.groups;
     const Part part(blockIdx.z / g.groups, part_steps, g.r * g.s * chunks, 1);
 
     const int first = row0 % places;
-    Boxes boxes = {x, w,
-                   group * channels, corner.w + first % g.q * g.stride_w, corner.h + first / g.q * g.stride_h, row0 / places,
-                   0, 0, g.dilation_h, g.dilation_w,
-                   0, g.s, 1, group * filters + filter0,
-                   Counter(part.begin, 1, g.s, chunks)};
+    Boxes<T, O> boxes = {x, w,
+                         group * lie.depth, lie.w + first % g.q * g.stride_w, lie.h + first / g.q * g.stride_h, row0 / places,
+                         0, 0, g.dilation_h, g.dilation_w,
+                         0, g.s, 1,
+                         0, group * filters + filter0,
+                         Counter(part.begin, 1, g.s, chunks)};
     float sum[T::SUMS];
-    if (!multiply<T>(boxes, part.steps, sum)) return;
+    if (!multiply<T, O>(boxes, part.steps, sum)) return;
 
     const int m = row0 + row_of_thread<T>();
     float* const out = y.data + ((long long)part.number * rows + m) * g.k;
@@ -73,11 +82,11 @@ __device__ __forceinline__ void forward(const ConvGeometry& g, const TensorMap* 
 }
 
 // dx ← dy ∗ᵀ w, or dx += …. Grid: tiles of rows of the largest phase, tiles of channels, groups · phases · parts.
-template <class T>
-__device__ __forceinline__ void backward_image(const ConvGeometry& g, const TensorMap* dy, const TensorMap* w, Corner corner,
+template <class T, Operands O>
+__device__ __forceinline__ void backward_image(const ConvGeometry& g, const TensorMap* dy, const TensorMap* w, Lie lie,
                                                const Output& dx, int part_steps) {
     const int channels = g.c / g.groups, filters = g.k / g.groups, phases = g.stride_h * g.stride_w;
-    const int chunks = (filters + T::K - 1) / T::K;
+    const int chunks = (lie.depth + depth_of(O) - 1) / depth_of(O);
     const int group = blockIdx.z % g.groups, phase = blockIdx.z / g.groups % phases;
     const Phase h(phase / g.stride_w, g.h, g.r, g.stride_h, g.padding_h, g.dilation_h);
     const Phase v(phase % g.stride_w, g.w, g.s, g.stride_w, g.padding_w, g.dilation_w);
@@ -88,14 +97,14 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const Tens
 
     const int first = row0 % places;
     // The last tap sees the lowest outputs, and comes first.
-    Boxes boxes = {dy, w,
-                   group * filters, corner.w + first % cells_w, corner.h + first / cells_w, row0 / places,
-                   h.origin - (h.taps - 1) * h.back - corner.h, v.origin - (v.taps - 1) * v.back - corner.w, h.back, v.back,
-                   (h.tap + (h.taps - 1) * h.tap_step) * g.s + v.tap + (v.taps - 1) * v.tap_step, -h.tap_step * g.s, -v.tap_step,
-                   group * channels + channel0,
-                   Counter(part.begin, 1, max(v.taps, 1), chunks)};
+    Boxes<T, O> boxes = {dy, w,
+                         group * lie.depth, lie.w + first % cells_w, lie.h + first / cells_w, row0 / places,
+                         h.origin - (h.taps - 1) * h.back - lie.h, v.origin - (v.taps - 1) * v.back - lie.w, h.back, v.back,
+                         (h.tap + (h.taps - 1) * h.tap_step) * g.s + v.tap + (v.taps - 1) * v.tap_step, -h.tap_step * g.s, -v.tap_step,
+                         group * filters, (O == BF16_COLUMNS ? 0 : group * channels) + channel0,
+                         Counter(part.begin, 1, max(v.taps, 1), chunks)};
     float sum[T::SUMS];
-    if (!multiply<T>(boxes, part.steps, sum)) return;
+    if (!multiply<T, O>(boxes, part.steps, sum)) return;
 
     const int m = row0 + row_of_thread<T>(), place = m % places;
     const bool inside = m < rows && place / cells_w < h.cells && place % cells_w < v.cells;
@@ -109,17 +118,21 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const Tens
     });
 }
 
-// `left` and `right` are what the pass multiplies: x and w, or dy and the transposed filters.
-#define KERNEL(pass, TILE, tile)                                                                                            \
-    extern "C" __global__ void __launch_bounds__(TILE::THREADS, 1) conv_##pass##_##tile##_wgmma(                           \
-        ConvGeometry g, const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right, Corner corner,    \
+// `left` and `right` are what the pass multiplies: x and w, or dy and the filters, in tf32 transposed.
+#define KERNEL(pass, TILE, tile, OPERANDS, rounding)                                                                        \
+    extern "C" __global__ void __launch_bounds__(TILE::THREADS, 1) conv_##pass##_##tile##_##rounding(                      \
+        ConvGeometry g, const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right, Lie lie,          \
         const float* __restrict__ bias, int bias_pitch, Finish finish, float* __restrict__ out, int part_steps, int add) { \
-        pass<TILE>(g, &left, &right, corner, {bias, bias_pitch, finish, out, add}, part_steps);                            \
+        pass<TILE, OPERANDS>(g, &left, &right, lie, {bias, bias_pitch, finish, out, add}, part_steps);                     \
     }
-KERNEL(forward, Wide, wide)
-KERNEL(forward, Narrow, narrow)
-KERNEL(backward_image, Wide, wide)
-KERNEL(backward_image, Narrow, narrow)
+KERNEL(forward, Wide, wide, TF32, tf32)
+KERNEL(forward, Wide, wide, BF16, bf16)
+KERNEL(forward, Narrow, narrow, TF32, tf32)
+KERNEL(forward, Narrow, narrow, BF16, bf16)
+KERNEL(backward_image, Wide, wide, TF32, tf32)
+KERNEL(backward_image, Wide, wide, BF16_COLUMNS, bf16)
+KERNEL(backward_image, Narrow, narrow, TF32, tf32)
+KERNEL(backward_image, Narrow, narrow, BF16_COLUMNS, bf16)
 
 // out[group][c][tap][k] = w[group][k][tap][c], `taps` of them. A block turns 32 × 32 elements of one tap around in shared
 // memory. Grid: tiles of k, tiles of c, groups · taps. Bytes: each element is read and written once, whole sectors.

@@ -1,16 +1,17 @@
 // The inner product of mma.cuh for sm_90a: a block's tile of C[m][n] = Σ_k A[m][k]·B[n][k], multiplied by wgmma from shared
-// memory, where bulk tensor copies bring both operands. They are f32 in memory, and tf32 once there: a tensor map of that
-// type rounds what it copies to the nearest, ties to even, so that the bound is mma.cuh's. wgmma itself would cut the lower
-// 13 bits off, twice as far.
+// memory, where bulk tensor copies bring both operands. Those of tf32 are f32 in memory: a tensor map of tf32 rounds what it
+// copies to the nearest, ties to even, so that the bound is mma.cuh's. wgmma itself would cut the lower 13 bits off, twice as
+// far. Those of bf16 are so in memory.
 //
-// Three groups of 128 threads. The first brings: one thread of it walks along k in steps of 32 through a ring of stages, waits
-// until a stage is empty and starts the copies of A's box and B's. The others multiply, each 64 rows by all columns: they
-// wait until a stage is full, issue four products of k = 8, and say that the stage before is empty as soon as its products are
-// done, so that one step's products are always under way. A stage has two mbarriers: `full` ends a phase by the bytes of both
-// boxes, `empty` by an arrival of each of the eight warps that multiply. The groups share registers as they need them.
+// Three groups of 128 threads. The first brings: one thread of it walks along k in steps of 128 bytes (32 tf32, 64 bf16) through a
+// ring of stages, waits until a stage is empty and starts the copies of A's box and B's. The others multiply, each 64 rows by all
+// columns: they wait until a stage is full, issue four products of 32 bytes, and say that the stage before is empty as soon as its
+// products are done, so that one step's products are always under way. A stage has two mbarriers: `full` ends a phase by the bytes
+// of all boxes, `empty` by an arrival of each of the eight warps that multiply. The groups share registers as they need them.
 //
-// Shared memory: a box has rows of 32 floats, 128 bytes, whose eight chunks of 16 are turned by the row's number modulo 8, by
-// the copies and by wgmma alike. Such a pattern begins on 1024 bytes. There is one block a multiprocessor.
+// Shared memory: a box has rows of 128 bytes, whose eight chunks of 16 are turned by the row's number modulo 8, by the copies and
+// by wgmma alike. Such a pattern begins on 1024 bytes. A row is 128 bytes of k; of B in bf16 it may be 64 columns instead, where
+// those run fastest in memory: a box has the step's 64 k then, and one box follows the other. There is one block a multiprocessor.
 #pragma once
 #include "common.cuh"
 
@@ -19,19 +20,27 @@ struct alignas(64) TensorMap {
     unsigned long long opaque[16];
 };
 
+// What operands are, and what runs fastest in B's boxes: k, or columns.
+enum Operands { TF32, BF16, BF16_COLUMNS };
+
 template <int N_, int STAGES_>
 struct WarpgroupTile {
-    static constexpr int M = 128, N = N_, K = 32, STAGES = STAGES_;
+    static constexpr int M = 128, N = N_, STAGES = STAGES_;
     static constexpr int GROUP = 128, THREADS = 3 * GROUP, MULTIPLYING_WARPS = 2 * GROUP / WARP;
     static constexpr int SUMS = N / 2;  // of a thread
     // Bytes: of boxes, of a stage, of all with its barriers and what it may take to begin on 1024.
-    static constexpr int A_BOX = M * K * 4, B_BOX = N * K * 4, STAGE = A_BOX + B_BOX, SHARED = STAGES * (STAGE + 16) + 1024;
+    static constexpr int ROW = 128, A_BOX = M * ROW, B_BOX = N * ROW, STAGE = A_BOX + B_BOX, SHARED = STAGES * (STAGE + 16) + 1024;
 };
 
 // 128 × 256 for many filters, 128 × 128 for fewer.
 using Wide = WarpgroupTile<256, 4>;
 using Narrow = WarpgroupTile<128, 6>;
 static_assert(Wide::SHARED == 197696 && Narrow::SHARED == 197728, "as in src/device/cuda/conv_hopper.rs");
+
+// Terms of the sum that a step takes.
+__device__ __forceinline__ constexpr int depth_of(Operands operands) { return operands == TF32 ? 32 : 64; }
+// Columns and bytes of a box of B whose columns run fastest.
+constexpr int BOX_COLUMNS = 64, COLUMNS_BOX = 64 * 128;
 
 __device__ __forceinline__ void init_barrier(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
@@ -82,10 +91,10 @@ __device__ __forceinline__ void copy_filters(unsigned to, const TensorMap* map, 
         : "memory");
 }
 
-// What wgmma is told of an operand: where it begins; groups of eight rows lie 1024 bytes apart; the swizzle of 128 bytes. (The
-// other offset, in bits 16 to 29, is not looked at where k runs fastest in a swizzle's rows.)
+// What wgmma is told of an operand: where it begins; groups of eight rows lie 1024 bytes apart; the swizzle of 128 bytes. The
+// other offset, in bits 16 to 29, is from box to box where columns run fastest, and not looked at where k does.
 __device__ __forceinline__ unsigned long long describe(unsigned address) {
-    return address >> 4 | 1ull << 16 | (1024ull >> 4) << 32 | 1ull << 62;
+    return address >> 4 | static_cast<unsigned long long>(COLUMNS_BOX >> 4) << 16 | (1024ull >> 4) << 32 | 1ull << 62;
 }
 
 // The registers of the sums as asm operands, and their numbers.
@@ -102,20 +111,30 @@ __device__ __forceinline__ unsigned long long describe(unsigned address) {
     "%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125," \
     "%126,%127"
 
-// sum += a·b of 64 × 128 or 64 × 256 over k of 8, by the group; done when its wgmma group is.
+// sum += a·b of 64 × 128 or 64 × 256 over k of 8 (tf32) or 16 (bf16), by the group; done when its wgmma group is.
+#define WGMMA(shape, numbers, a, b, last) \
+    "{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\nwgmma.mma_async.sync.aligned." shape " {" numbers "}, " a ", " b ", add, 1, 1" last ";\n}"
+template <Operands O>
 __device__ __forceinline__ void multiply_boxes(float (&sum)[64], unsigned long long a, unsigned long long b) {
-    asm volatile(
-        "{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 {" NUMBERS_64 "}, %64, %65, add, 1, 1;\n}"
-        : SUMS_64(0)
-        : "l"(a), "l"(b));
+    if constexpr (O == TF32) {
+        asm volatile(WGMMA("m64n128k8.f32.tf32.tf32", NUMBERS_64, "%64", "%65", "") : SUMS_64(0) : "l"(a), "l"(b));
+    } else {
+        asm volatile(WGMMA("m64n128k16.f32.bf16.bf16", NUMBERS_64, "%64", "%65", ", 0, %66")
+                     : SUMS_64(0)
+                     : "l"(a), "l"(b), "n"(O == BF16_COLUMNS));
+    }
 }
+template <Operands O>
 __device__ __forceinline__ void multiply_boxes(float (&sum)[128], unsigned long long a, unsigned long long b) {
-    asm volatile(
-        "{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n256k8.f32.tf32.tf32 {" NUMBERS_128 "}, %128, %129, add, 1, 1;\n}"
-        : SUMS_64(0), SUMS_64(64)
-        : "l"(a), "l"(b));
+    if constexpr (O == TF32) {
+        asm volatile(WGMMA("m64n256k8.f32.tf32.tf32", NUMBERS_128, "%128", "%129", "")
+                     : SUMS_64(0), SUMS_64(64)
+                     : "l"(a), "l"(b));
+    } else {
+        asm volatile(WGMMA("m64n256k16.f32.bf16.bf16", NUMBERS_128, "%128", "%129", ", 0, %130")
+                     : SUMS_64(0), SUMS_64(64)
+                     : "l"(a), "l"(b), "n"(O == BF16_COLUMNS));
+    }
 }
 
 // Before the first product of a step: what was written to its sums is seen.
@@ -138,7 +157,7 @@ __device__ __forceinline__ void pin(float (&sum)[SUMS]) {
 
 // Answers whether this thread has sums of the tile: those of the groups that multiply do, after `steps` steps, which may be
 // none or less. A source's copy(a, b, barrier) starts the copies of the current step and goes one step on.
-template <class T, class Source>
+template <class T, Operands O, class Source>
 __device__ __forceinline__ bool multiply(Source& source, int steps, float (&sum)[T::SUMS]) {
     extern __shared__ unsigned char dynamic[];
     const unsigned stages = (shared_address(dynamic) + 1023) & ~1023u, barriers = stages + T::STAGES * T::STAGE;
@@ -181,11 +200,12 @@ __device__ __forceinline__ bool multiply(Source& source, int steps, float (&sum)
     const auto issue = [&] {
         wait_for(full(stage), parity);
         const unsigned a = stages + stage * T::STAGE;
-        // Eight k are 32 bytes of a row.
+        // A product's k are 32 bytes of a row, or 16 rows.
         const unsigned long long rows = describe(a + (group - 1) * (T::A_BOX / 2)), columns = describe(a + T::A_BOX);
         begin_products();
 #pragma unroll
-        for (int k = 0; k < T::K / 8; ++k) multiply_boxes(sum, rows + k * (32 >> 4), columns + k * (32 >> 4));
+        for (int k = 0; k < 4; ++k)
+            multiply_boxes<O>(sum, rows + k * (32 >> 4), columns + k * ((O == BF16_COLUMNS ? 16 * T::ROW : 32) >> 4));
         end_products();
     };
     // The first step apart: in the loop, ptxas is to see nobody but wgmma write the sums.

@@ -117,7 +117,7 @@ for path in sorted(glob.glob(f"{work}/*.log")):
         elif (match := re.search(r"Used (\d+) registers", line)) and arch in LIMITS:
             shared = re.search(r"(\d+) bytes smem", line)
             shared = int(shared[1]) if shared else 0
-            shared += sum(bytes for tile, bytes in dynamic.items() if name.endswith(f"_{tile}_wgmma"))
+            shared += sum(bytes for tile, bytes in dynamic.items() if f"_{tile}_" in name)
             threads = known.get(name) or threads_of_tile(file, name)
             row = (int(match[1]), stack[1] + stack[2], stack[0], shared, threads)
             rows.setdefault((file, name), {})[arch] = (row, occupancy(arch, row[0], shared, threads))
@@ -218,13 +218,14 @@ for name, arches in sorted(measured.items()):
             if not update and before and sign * s[key] > sign * before[key] + 0.03 * before[key]:
                 wrong.append(f"{name} ({arch}): {key} {before[key]} → {s[key]}")
 
-# wgmma: one warp's instructions of a step of 32 k, those of the thread that brings it, and what the second-level cache allows of
-# 2048 FLOPs a cycle, as above. Each product must be of 64×128 at least and read both operands from shared memory.
-PEAK_CYCLES_A_COLUMN = 2 * 128 * 32 / 2048
+# wgmma: one warp's instructions of a step of 128 bytes of k, the copies of the thread that brings it, and what the second-level
+# cache allows of 2048 FLOPs a cycle (bf16: 4096), as above. Each product must be of 64×128 at least and read both operands from
+# shared memory.
+PEAK_CYCLES_A_COLUMN = 2 * 128 * 32 / 2048  # bf16: of twice the terms at twice the rate
 hopper = {}
 for part in open(f"{work}/conv_hopper.90a.sass").read().split("Function : ")[1:]:
     name = part.split()[0]
-    if not name.endswith("_wgmma"):
+    if not name.startswith("conv_"):
         continue
     body = [re.sub(r"^@!?U?P\w+\s+", "", line) for line in main_loop(part, "HGMMA") if not line.startswith("@!PT ")]
     products = [line for line in body if line.startswith("HGMMA")]
@@ -252,10 +253,10 @@ for part in open(f"{work}/conv_hopper.90a.sass").read().split("Function : ")[1:]
         if not update and before and sign * hopper[name][key] > sign * before[key] + 0.03 * before[key]:
             wrong.append(f"{name}: {key} {before[key]} → {hopper[name][key]}")
 
-print(f"\n{'wgmma, a step of 32 k':36} {'on':>6} {'instr.':>6} {'HGMMA':>6} {'of':>10} {'copies':>6} | {'at most, of peak, by L2':>23}")
+print(f"\n{'wgmma, a step of 128 bytes':36} {'on':>6} {'instr.':>6} {'HGMMA':>6} {'of':>10} {'copies':>6} | {'at most, of peak, by L2':>23}")
 for name, s in sorted(hopper.items()):
     share = s["columns"] * PEAK_CYCLES_A_COLUMN / ((128 + s["columns"]) * 32 * 4 / CARDS["90a"][3])
-    print(f"{name:36} {'H100':>6} {s['instructions']:6} {s['products']:6} {'64×%d×8' % s['columns']:>10} {s['copies']:6} | {share:23.0%}")
+    print(f"{name:36} {'H100':>6} {s['instructions']:6} {s['products']:6} {'64×%d' % s['columns']:>10} {s['copies']:6} | {share:23.0%}")
 
 if update:
     for name, s in hopper.items():

@@ -3,21 +3,29 @@
 
 use super::CudaDevice;
 use super::conv_mma::Pass;
-use super::driver::{Address, Argument, Grid, TensorMap};
-use crate::device::{ConvGeometry, Precision, Result};
+use super::driver::{Address, Argument, Brought, Grid, TensorMap};
+use super::operands::Element;
+use crate::device::{ConvGeometry, Result};
 
 pub(super) const KERNELS: &[&str] = &[
-    "conv_forward_wide_wgmma",
-    "conv_forward_narrow_wgmma",
-    "conv_backward_image_wide_wgmma",
-    "conv_backward_image_narrow_wgmma",
+    "conv_forward_wide_tf32",
+    "conv_forward_wide_bf16",
+    "conv_forward_narrow_tf32",
+    "conv_forward_narrow_bf16",
+    "conv_backward_image_wide_tf32",
+    "conv_backward_image_wide_bf16",
+    "conv_backward_image_narrow_tf32",
+    "conv_backward_image_narrow_bf16",
     "transpose_filters",
 ];
 
 /// Rows of a tile: pixels of a box.
 pub(super) const ROWS: usize = 128;
-/// Elements of the sum that a step takes: channels of a box.
-pub(super) const DEPTH: usize = 32;
+
+/// Elements of the sum that a step takes, and channels of a box: 128 bytes.
+pub(super) fn depth(element: Element) -> usize {
+    8 * element.chunk()
+}
 
 /// Shared memory of a block that its launch asks for: `SHARED` of kernels/hopper.cuh.
 pub(super) fn shared(kernel: &str) -> u32 {
@@ -28,16 +36,17 @@ pub(super) fn shared(kernel: &str) -> u32 {
     }
 }
 
-/// Where bounding boxes begin: `Corner` of kernels/conv_hopper.cu.
+/// How windows lie: `Lie` of kernels/conv_hopper.cu.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(super) struct Corner {
+pub(super) struct Lie {
     h: i32,
     w: i32,
+    depth: i32,
 }
-const _: () = assert!(size_of::<Corner>() == 8);
-// SAFETY: #[repr(C)] of two ints, as in kernels/conv_hopper.cu, which checks the size too.
-unsafe impl Argument for Corner {}
+const _: () = assert!(size_of::<Lie>() == 12);
+// SAFETY: #[repr(C)] of three ints, as in kernels/conv_hopper.cu, which checks the size too.
+unsafe impl Argument for Lie {}
 
 /// One axis of the bounding box that windows are picked from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,58 +100,72 @@ fn seen_by(phase: i32, filter: i32, stride: i32, padding: i32, dilation: i32) ->
 }
 
 /// Whether the device has these kernels, and bulk copies take the geometry. Widths of access are for the caller to check.
-pub(super) fn takes(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> bool {
-    let depth = match pass {
+pub(super) fn takes(d: &CudaDevice, g: &ConvGeometry, pass: Pass, element: Element) -> bool {
+    let channels = match pass {
         Pass::Forward => g.c / g.groups,
         Pass::Image => g.k / g.groups,
         Pass::Filters => return false,
     };
     // A box of channels must not reach into the next group.
-    let apart = g.groups == 1 || depth % DEPTH as i32 == 0;
-    d.has_wgmma() && d.precision == Precision::Tf32 && apart && [true, false].iter().all(|&h| Axis::of(g, pass, h).fits())
+    let apart = g.groups == 1 || channels % depth(element) as i32 == 0;
+    d.has_wgmma() && apart && [true, false].iter().all(|&height| Axis::of(g, pass, height).fits())
 }
 
 /// Bytes of the filters that a pass transposes.
-pub(super) fn transposed(g: &ConvGeometry, pass: Pass) -> usize {
-    if pass == Pass::Image { g.filters().elements() * size_of::<f32>() } else { 0 }
+pub(super) fn transposed(g: &ConvGeometry, pass: Pass, element: Element) -> usize {
+    match (pass, element) {
+        (Pass::Image, Element::F32) => g.filters().elements() * size_of::<f32>(),
+        _ => 0,
+    }
 }
 
-/// The tensor maps of a pass's operands, and the corner that its pixels are counted from. Filters of the image gradient are
-/// transposed into scratch first.
+/// The tensor maps of a pass's operands, and how its windows lie. A group has so many channels and filters in the operands. Filters
+/// of the image gradient are transposed into scratch first where they are f32.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn operands(
     d: &CudaDevice,
     g: &ConvGeometry,
     pass: Pass,
+    element: Element,
     [windows, filters]: [Address; 2],
+    [channels, outputs]: [i32; 2],
     columns: usize,
     scratch: Address,
-) -> Result<(TensorMap, TensorMap, Corner)> {
-    let (channels, outputs, taps) = (g.c / g.groups, g.k / g.groups, g.r * g.s);
-    let (pitch, depth, all, filters) = match pass {
-        Pass::Image => {
+) -> Result<(TensorMap, TensorMap, Lie)> {
+    let taps = g.r * g.s;
+    let (elements, bytes, boxed) = match element {
+        Element::F32 => (Brought::Tf32, 4, depth(element) as u32),
+        Element::Bf16 => (Brought::Bf16, 2, depth(element) as u32),
+    };
+    // Filters: where they lie, elements of a line, lines of a box.
+    let (depth, filters, line, lines, box_lines) = match (pass, element) {
+        (Pass::Image, Element::F32) => {
             let tiles = |n: i32| n.unsigned_abs().div_ceil(32);
             let grid = Grid { blocks: [tiles(outputs), tiles(channels), (g.groups * taps) as u32], threads: 256 };
             d.launch("transpose_filters", grid, &[&outputs, &channels, &taps, &filters, &scratch])?;
-            (g.k, outputs, g.c, scratch)
+            (outputs, scratch, outputs, g.c, columns as u32)
         }
-        _ => (g.c, channels, g.k, filters),
+        // The columns run fastest, 64 a box, and the lines are k.
+        (Pass::Image, Element::Bf16) => (outputs, filters, channels, g.k, boxed),
+        _ => (channels, filters, channels, g.k, columns as u32),
     };
     let [h, w] = [true, false].map(|height| Axis::of(g, pass, height));
     let wide = |n: i32| n as u64;
-    let row = wide(pitch) * size_of::<f32>() as u64;
+    let pitch = g.groups * depth;
+    let row = wide(pitch) * bytes;
     let windows = TensorMap::im2col(
+        elements,
         windows,
         [pitch, w.size, h.size, g.n].map(wide),
         [row, row * wide(w.size), row * wide(w.size) * wide(h.size)],
         [w.lower, h.lower],
         [w.upper(), h.upper()],
-        [DEPTH as u32, ROWS as u32],
+        [boxed, ROWS as u32],
         [w.step as u32, h.step as u32],
     );
-    let line = wide(depth) * size_of::<f32>() as u64;
-    let filters =
-        TensorMap::tiled(filters, [depth, taps, all].map(wide), [line, line * wide(taps)], [DEPTH as u32, 1, columns as u32]);
+    let (sizes, pitch) = ([line, taps, lines].map(wide), wide(line) * bytes);
+    let filters = TensorMap::tiled(elements, filters, sizes, [pitch, pitch * wide(taps)], [boxed, 1, box_lines]);
     let maps = windows.and_then(|windows| Ok((windows, filters?)));
     let (windows, filters) = d.answer("tensor maps", maps)?;
-    Ok((windows, filters, Corner { h: h.lower, w: w.lower }))
+    Ok((windows, filters, Lie { h: h.lower, w: w.lower, depth }))
 }

@@ -79,6 +79,7 @@ unsafe impl Argument for Padded {}
 /// How a pass is made: of which operands copies are, and how it is cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Plan {
+    element: Element,
     copies: [Option<Copy>; 2],
     padded: Padded,
     tile: Tile,
@@ -112,20 +113,21 @@ pub(super) fn plan(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> Option<Plan>
         return None;
     }
     let copies = copies(g, pass, element);
-    let in_place = copies.iter().all(Option::is_none);
+    // The filters that wgmma has transposed in tf32 are read in place.
+    let taken = element == Element::Bf16 || copies.iter().all(Option::is_none);
     let steps = |tile: Tile| match tile.engine {
         Engine::MmaSync => size.sum().div_ceil(STEP_CHUNKS * element.chunk()),
-        Engine::Wgmma => size.taps * size.depth.div_ceil(conv_hopper::DEPTH),
+        Engine::Wgmma => size.taps * size.depth.div_ceil(conv_hopper::depth(element)),
     };
     // A part has at least four steps, all parts take at most 256 MiB, and a grid has at most 65535 layers.
     let most = |tile| (steps(tile) / 4).min((1 << 26) / elements.max(1)).min(65535 / size.layers).clamp(1, 64);
-    let tiles: &[Tile] = match in_place && conv_hopper::takes(d, g, pass) {
+    let tiles: &[Tile] = match taken && conv_hopper::takes(d, g, pass, element) {
         true if d.always_wgmma => &[WIDE, NARROW],
         true => &[WIDE, NARROW, LARGE, SMALL],
         false => &[LARGE, SMALL],
     };
     let cuts = tiles.iter().flat_map(|&tile| (1..=most(tile)).map(move |parts| (tile, parts)));
-    let transposed = |tile: Tile| if tile.engine == Engine::Wgmma { conv_hopper::transposed(g, pass) } else { 0 };
+    let transposed = |tile: Tile| if tile.engine == Engine::Wgmma { conv_hopper::transposed(g, pass, element) } else { 0 };
     let cost =
         |&(tile, parts): &(Tile, usize)| cost(d, tile, &size, steps(tile), parts, elements) + copy_cost(d, 2 * transposed(tile));
     let (tile, parts) = cuts.min_by_key(cost)?;
@@ -141,6 +143,7 @@ pub(super) fn plan(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> Option<Plan>
     let parts = steps.div_ceil(steps_each);
     let [x, y, z] = [size.rows.div_ceil(tile.rows), size.columns.div_ceil(tile.columns), size.layers * parts];
     (y <= 65535 && z <= 65535).then(|| Plan {
+        element,
         copies,
         padded: Padded { channels: padded_channels as i32, filters: padded_filters as i32 },
         tile,
@@ -275,21 +278,25 @@ impl Plan {
             }
         }
         let small = usize::from(matches!(self.tile, SMALL | NARROW));
+        let which = pass as usize * 4 + small * 2 + usize::from(self.element == Element::Bf16);
         let steps = self.steps_each as i32;
         let boxes = match self.tile.engine {
             Engine::MmaSync => None,
-            Engine::Wgmma => Some(conv_hopper::operands(d, g, pass, operands, self.tile.columns, free)?),
+            Engine::Wgmma => {
+                let padded = [self.padded.channels, self.padded.filters];
+                Some(conv_hopper::operands(d, g, pass, self.element, operands, padded, self.tile.columns, free)?)
+            }
         };
         let launch = |bias: Address, finish: &Finish, out: Address, into| match &boxes {
             None => {
-                let kernel = KERNELS[pass as usize * 4 + small * 2 + usize::from(d.precision == Precision::Bf16)];
+                let kernel = KERNELS[which];
                 let ([left, right], padded) = (operands, &self.padded);
                 let arguments: &[&dyn Argument] = &[g, padded, &left, &right, &bias, &pitch, finish, &out, &steps, &add(into)];
                 d.launch(kernel, self.grid, arguments)
             }
-            Some((windows, filters, corner)) => {
-                let kernel = conv_hopper::KERNELS[pass as usize * 2 + small];
-                let arguments: &[&dyn Argument] = &[g, windows, filters, corner, &bias, &pitch, finish, &out, &steps, &add(into)];
+            Some((windows, filters, lie)) => {
+                let kernel = conv_hopper::KERNELS[which];
+                let arguments: &[&dyn Argument] = &[g, windows, filters, lie, &bias, &pitch, finish, &out, &steps, &add(into)];
                 d.launch(kernel, self.grid, arguments)
             }
         };

@@ -379,22 +379,37 @@ impl Drop for Event {
     }
 }
 
-/// How bulk tensor copies find boxes of f32 in the card's memory, and lay them out in shared memory: rounded to tf32, rows of
-/// 128 bytes, swizzled. A kernel takes it by value.
+/// What bulk tensor copies bring.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Brought {
+    /// f32, rounded to the nearest tf32.
+    Tf32,
+    /// bf16, as they are.
+    Bf16,
+}
+
+/// How bulk tensor copies find boxes in the card's memory, and lay them out in shared memory: rows of 128 bytes, swizzled. A
+/// kernel takes it by value.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub struct TensorMap(sys::CUtensorMap);
 
 impl TensorMap {
-    const KIND: sys::CUtensorMapDataType = sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
     const INTERLEAVE: sys::CUtensorMapInterleave = sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE;
     const SWIZZLE: sys::CUtensorMapSwizzle = sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B;
     const FETCH: sys::CUtensorMapL2promotion = sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
     const OUTSIDE: sys::CUtensorMapFloatOOBfill = sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
 
+    fn kind(elements: Brought) -> sys::CUtensorMapDataType {
+        match elements {
+            Brought::Tf32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
+            Brought::Bf16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        }
+    }
+
     /// Boxes of a tensor of three dimensions, the fastest first: its elements along each, bytes between those along the last
     /// two, elements of the box.
-    pub fn tiled(at: Address, sizes: [u64; 3], strides: [u64; 2], shape: [u32; 3]) -> Answer<Self> {
+    pub fn tiled(elements: Brought, at: Address, sizes: [u64; 3], strides: [u64; 2], shape: [u32; 3]) -> Answer<Self> {
         let mut map = sys::CUtensorMap { opaque: [0; 16] };
         let steps = [1; 3];
         // SAFETY: `map` is a place for the answer, aligned as its type is; the arrays have as many elements as a tensor of three
@@ -402,7 +417,7 @@ impl TensorMap {
         unsafe {
             call!(cuTensorMapEncodeTiled(
                 &mut map,
-                Self::KIND,
+                Self::kind(elements),
                 3,
                 at.0 as *mut c_void,
                 sizes.as_ptr(),
@@ -421,7 +436,9 @@ impl TensorMap {
     /// Windows of images: sizes are of channels, width, height, images, and strides of all but the channels. Boxes of so many
     /// channels and pixels, which lie `steps` cells apart between the corners (of width and height), the upper one from the
     /// image's far end.
+    #[allow(clippy::too_many_arguments)]
     pub fn im2col(
+        elements: Brought,
         at: Address,
         sizes: [u64; 4],
         strides: [u64; 3],
@@ -436,7 +453,7 @@ impl TensorMap {
         unsafe {
             call!(cuTensorMapEncodeIm2col(
                 &mut map,
-                Self::KIND,
+                Self::kind(elements),
                 4,
                 at.0 as *mut c_void,
                 sizes.as_ptr(),
