@@ -125,3 +125,24 @@ name = "probabilities""#;
     assert_eq!(launches(&["b", "c"]), [1, 0, 0, 1, 0, 1, 1, 2], "{counted:?}, two frozen behind one that learns");
     assert_eq!(launches(&["a", "b"]), [0, 0, 0, 0, 1, 0, 1, 2], "{counted:?}, two frozen before one that learns");
 }
+
+/// The peaks that a net is compared with are those of the precision that it runs in.
+#[test]
+fn peaks_are_of_the_nets_precision() {
+    if on_a_card() {
+        return; // only the emulator counts
+    }
+    let folder = Folder::new(SMALL);
+    for precision in ["tf32", "bf16"] {
+        let set = format!("train.precision={precision}");
+        let arguments = ["bench", "net.toml", "--batch", "2", "--repeats", "1", "--warm-up", "0", "--json", "--set", &set];
+        let profile = folder.path(precision);
+        let ended = run(&folder, &arguments, &[("CONVNET_EMULATOR_PROFILE", profile.to_str().unwrap())]).ended(0);
+        let times: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(times["peaks"]["precision"], precision, "{}", times["peaks"]);
+        let kernels: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&std::fs::read(&profile).unwrap()).unwrap();
+        let ran: Vec<&String> = kernels.keys().filter(|name| name.ends_with("tf32") || name.ends_with("bf16")).collect();
+        assert!(!ran.is_empty() && ran.iter().all(|name| name.ends_with(precision)), "in {precision}: {ran:?}");
+    }
+}
