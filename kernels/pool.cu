@@ -215,7 +215,8 @@ __device__ __forceinline__ void backward_owned(const PoolGeometry& g, const floa
     });
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+// Two blocks a multiprocessor are asked for, or three, as more make ptxas spill on some architectures.
+extern "C" __global__ void __launch_bounds__(256, 3)
 pool_max_forward(PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {
     if (vector) {
         forward<MAX, 4>(g, x, y);
@@ -223,7 +224,7 @@ pool_max_forward(PoolGeometry g, int vector, const float* __restrict__ x, float*
         forward<MAX, 1>(g, x, y);
     }
 }
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 pool_avg_forward(PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {
     if (vector) {
         forward<AVG, 4>(g, x, y);
@@ -231,7 +232,7 @@ pool_avg_forward(PoolGeometry g, int vector, const float* __restrict__ x, float*
         forward<AVG, 1>(g, x, y);
     }
 }
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 pool_l2_forward(PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {
     if (vector) {
         forward<L2, 4>(g, x, y);
@@ -248,7 +249,7 @@ pool_max_backward(PoolGeometry g, int vector, const float* __restrict__ x, const
         vector ? backward_owned<4>(g, x, dy, dx, add) : backward_owned<1>(g, x, dy, dx, add);
     }
 }
-extern "C" __global__ void __launch_bounds__(256, 4)
+extern "C" __global__ void __launch_bounds__(256, 2)
 pool_avg_backward(PoolGeometry g, int vector, const float* __restrict__ dy, float* __restrict__ dx, int add) {
     if (vector) {
         backward<AVG, 4>(g, nullptr, nullptr, dy, dx, add);
@@ -256,7 +257,7 @@ pool_avg_backward(PoolGeometry g, int vector, const float* __restrict__ dy, floa
         backward<AVG, 1>(g, nullptr, nullptr, dy, dx, add);
     }
 }
-extern "C" __global__ void __launch_bounds__(256, 4)
+extern "C" __global__ void __launch_bounds__(256, 2)
 pool_l2_backward(PoolGeometry g, int vector, const float* __restrict__ x, const float* __restrict__ y,
                  const float* __restrict__ dy, float* __restrict__ dx, int add) {
     if (vector) {
