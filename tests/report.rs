@@ -8,7 +8,7 @@ use convnet::config::NetSpec;
 use convnet::device::Shape;
 use convnet::net::Graph;
 use convnet::report::{diagram, study};
-use convnet::train::{Split, read_lines};
+use convnet::train::{Line, Split, read_lines};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -307,4 +307,35 @@ fn events_have_what_the_metrics_have() {
     let plain = Folder::new(SMALL);
     plain.train(&["--epochs", "0.1"]).ended(0);
     assert!(!plain.path("run/tensorboard").exists());
+}
+
+/// TensorBoard's own reader finds the same curves. `scripts/test.sh` brings it into a folder that CONVNET_TENSORBOARD names;
+/// elsewhere this test does nothing without one.
+#[test]
+fn tensorboard_reads_the_events() {
+    let Some(packages) = std::env::var_os("CONVNET_TENSORBOARD") else { return };
+    let folder = Folder::new(SMALL);
+    folder.train(&["--epochs", "1", "--tensorboard"]).ended(0);
+    let read = "import json, sys\n\
+                from tensorboard.backend.event_processing.event_accumulator import EventAccumulator\n\
+                events = EventAccumulator(sys.argv[1], size_guidance={'scalars': 0}).Reload()\n\
+                print(json.dumps({tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}))";
+    let output = std::process::Command::new("python3")
+        .args(["-c", read])
+        .arg(folder.path("run/tensorboard"))
+        .env("PYTHONPATH", packages)
+        .output()
+        .expect("python3 runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines = read_lines(&folder.path("run/metrics.jsonl")).unwrap();
+    for (split, name) in [(Split::Train, "train"), (Split::Test, "test")] {
+        let of_split: Vec<&Line> = lines.iter().filter(|line| line.split == split).collect();
+        assert!(!of_split.is_empty());
+        for (tag, value) in [("loss", (|line| line.loss) as fn(&Line) -> f64), ("error", |line| line.error)] {
+            let curve = found[format!("{tag}/{name}")].as_array().unwrap();
+            let curve = curve.iter().map(|point| (point[0].as_u64().unwrap(), point[1].as_f64().unwrap() as f32));
+            assert!(curve.eq(of_split.iter().map(|line| (line.step, value(line) as f32))), "{tag}/{name}: {found}");
+        }
+    }
 }
