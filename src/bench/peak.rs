@@ -1,6 +1,6 @@
 //! What a device can do, measured: its fastest product of square matrices and its fastest copy, in the types that nets use
-//! there, in the precision that a net asks for. They are the roof that layers are compared with (Williams et al. 2009, "Roofline"): a pass of F operations and B
-//! bytes takes at least the longer of F/product and B/copy.
+//! there, in the precision that a net asks for. They are the roof that layers are compared with (Williams et al. 2009,
+//! "Roofline"): a pass of F operations and B bytes takes at least the longer of F/product and B/copy.
 //!
 //! Matrices double in size until a product takes long enough that nothing but the product matters, and so does the copy, whose
 //! last size no cache holds. The fastest of all repeats counts. Products are this program's own, so a pass may go beyond the
