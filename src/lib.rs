@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod device;
+mod format;
 pub mod layer;
 pub mod net;
 pub mod port;

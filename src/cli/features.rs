@@ -4,10 +4,11 @@ use super::test::Which;
 use super::{DeviceArguments, Failure, Result, predict};
 use crate::data::Loader;
 use crate::device::Shape;
+use crate::format::{npy, safetensors};
 use crate::testing::{Predictor, subnet};
 use crate::train::{self, Error, Run, files};
+use ::safetensors::tensor::Dtype;
 use clap::{Args, ValueEnum};
-use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,28 +51,15 @@ enum Format {
 
 impl Format {
     /// What goes before the values: `shape` is theirs, and of data there is a label for each image.
-    fn header(self, shape: &[usize], labelled: bool) -> Vec<u8> {
-        let extents: Vec<String> = shape.iter().map(|n| format!("{n}, ")).collect();
+    fn header(self, shape: &[usize], labelled: bool) -> Result<Vec<u8>, String> {
         match self {
-            Self::Npy => {
-                let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", extents.concat());
-                // The values begin on a multiple of 64 bytes.
-                let spaces = 64 - (10 + text.len() + 1) % 64;
-                text.extend(std::iter::repeat_n(' ', spaces % 64));
-                text.push('\n');
-                let length = (text.len() as u16).to_le_bytes();
-                [b"\x93NUMPY\x01\x00".as_slice(), &length, text.as_bytes()].concat()
-            }
+            Self::Npy => Ok(npy::header(shape)),
             Self::Safetensors => {
-                let bytes = 4 * shape.iter().product::<usize>();
-                let mut tensors = json!({ "features": { "dtype": "F32", "shape": shape, "data_offsets": [0, bytes] } });
+                let mut tensors = vec![("features", Dtype::F32, shape)];
                 if labelled {
-                    let end = bytes + 4 * shape[0];
-                    tensors["labels"] = json!({ "dtype": "I32", "shape": [shape[0]], "data_offsets": [bytes, end] });
+                    tensors.push(("labels", Dtype::I32, &shape[..1]));
                 }
-                let mut text = tensors.to_string();
-                text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
-                [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+                safetensors::header(&tensors)
             }
         }
     }
@@ -99,7 +87,8 @@ pub(super) fn run(a: Arguments) -> Result {
     let mut bar = super::progress::bar("features");
     files::replace_with(&a.out, |to| {
         let failed = |e: std::io::Error| Error::file("write", &a.out)(e);
-        to.write_all(&format.header(&shape, source.is_some())).map_err(failed)?;
+        let header = format.header(&shape, source.is_some()).map_err(|e| failed(std::io::Error::other(e)))?;
+        to.write_all(&header).map_err(failed)?;
         let mut pixels = Vec::with_capacity(images.elements());
         let mut labels: Vec<i32> = Vec::new();
         if let Some(files) = &files {
@@ -145,19 +134,4 @@ fn read(file: &Path, images: Shape, size: Option<usize>) -> train::Result<Vec<u8
 fn write(values: &[f64], to: &mut dyn Write) -> std::io::Result<()> {
     let bytes: Vec<u8> = values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
     to.write_all(&bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Format;
-
-    /// numpy's format, version 1.0: the values begin on a multiple of 64, behind a line's end.
-    #[test]
-    fn npy_headers_are_whole_lines_of_64_bytes() {
-        for shape in [[3, 5].as_slice(), &[1000, 12, 12, 50], &[1]] {
-            let header = Format::Npy.header(shape, false);
-            assert!(header.len().is_multiple_of(64) && header.ends_with(b"\n"), "{}", header.len());
-            assert_eq!(usize::from(u16::from_le_bytes([header[8], header[9]])), header.len() - 10);
-        }
-    }
 }

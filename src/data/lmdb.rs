@@ -10,6 +10,7 @@
 use super::index::{Index, Numbering, Place, Split};
 use super::pictures::Found;
 use super::{Error, Result};
+use crate::format::protobuf::{key, varint};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ const DEPTH: usize = 32;
 const HEAD: usize = 128;
 /// Bytes that may follow `data` in a value.
 const TAIL: u64 = 4096;
+
+/// What a value is that is not what it should be.
+const NO_DATUM: &str = "a value is cut off, or no Datum of Caffe's";
 
 /// The databases of a folder, or beside each other in it.
 pub(super) fn find(folder: &Path) -> Result<Option<Found>> {
@@ -153,19 +157,19 @@ impl Database {
         let mut here = at;
         let mut buffer = vec![0; HEAD.min(size as usize)];
         self.read(at, &mut buffer)?;
-        let mut rest = Wire(&buffer);
+        let mut rest = buffer.as_slice();
         while here < end {
-            let before = rest.0.len();
-            let (field, kind) = rest.key()?;
+            let before = rest.len();
+            let (field, kind) = key(&mut rest).ok_or(NO_DATUM)?;
             match (field, kind) {
-                (1, 0) => channels = rest.varint()?,
-                (2, 0) => height = rest.varint()?,
-                (3, 0) => width = rest.varint()?,
-                (5, 0) => label = rest.varint()?,
-                (7, 0) => encoded = rest.varint()? != 0,
+                (1, 0) => channels = number(&mut rest)?,
+                (2, 0) => height = number(&mut rest)?,
+                (3, 0) => width = number(&mut rest)?,
+                (5, 0) => label = number(&mut rest)?,
+                (7, 0) => encoded = number(&mut rest)? != 0,
                 (4, 2) => {
-                    let length = rest.varint()?;
-                    let from = here + (before - rest.0.len()) as u64;
+                    let length = number(&mut rest)?;
+                    let from = here + (before - rest.len()) as u64;
                     here = from.checked_add(length).filter(|&to| to <= end).ok_or("an image lies behind its value")?;
                     data = Some((from, length));
                     if end - here > TAIL {
@@ -173,14 +177,14 @@ impl Database {
                     }
                     buffer = vec![0; (end - here) as usize];
                     self.read(here, &mut buffer)?;
-                    rest = Wire(&buffer);
+                    rest = buffer.as_slice();
                     continue;
                 }
                 (6, _) => return Err("its images are floats (float_data), not bytes".to_owned()),
-                (_, 0) => drop(rest.varint()?),
-                _ => return Err("a value is no Datum of Caffe's".to_owned()),
+                (_, 0) => drop(number(&mut rest)?),
+                _ => return Err(NO_DATUM.to_owned()),
             }
-            here += (before - rest.0.len()) as u64;
+            here += (before - rest.len()) as u64;
         }
         let (from, length) = data.ok_or("a value has no image")?;
         if encoded {
@@ -203,26 +207,9 @@ impl Database {
     }
 }
 
-/// The fields of a protobuf message.
-struct Wire<'a>(&'a [u8]);
-
-impl Wire<'_> {
-    fn key(&mut self) -> Result<(u64, u64), String> {
-        self.varint().map(|key| (key >> 3, key & 7))
-    }
-
-    fn varint(&mut self) -> Result<u64, String> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first().ok_or("a value is cut off, or no Datum of Caffe's")?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err("a value is no Datum of Caffe's".to_owned())
-    }
+/// Takes a number of a `Datum`.
+fn number(rest: &mut &[u8]) -> Result<u64, String> {
+    varint(rest).ok_or_else(|| NO_DATUM.to_owned())
 }
 
 fn part<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], String> {

@@ -1,7 +1,6 @@
 //! Initial parameters, drawn on the host so that they are the same on every device, or read from files.
 
 mod file;
-pub(crate) mod npy;
 
 use super::Parameter;
 use crate::config::InitKind;

@@ -7,7 +7,6 @@ mod plan;
 mod recording;
 
 pub use graph::{Graph, Input, Labels, Node, Parameter};
-pub(crate) use init::npy;
 pub use init::{InitError, values as initial_values};
 pub use plan::{Clip, Feed, Plan, Purpose};
 

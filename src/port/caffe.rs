@@ -3,8 +3,8 @@
 //! as Caffe's, fits. A BatchNorm has the sums of its moments and what they are divided by; the Scale behind it is our
 //! normalisation's gamma and beta.
 
-use super::wire::{Field, Message, fields};
 use super::{Parameters, Tensor, Weights, shown, some};
+use crate::format::protobuf::{Field, Message, fields};
 use crate::layer::Form;
 use crate::net::Graph;
 use std::collections::HashMap;

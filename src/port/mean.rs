@@ -3,7 +3,7 @@
 
 use super::images::Channels;
 use super::{Tensor, caffe};
-use crate::net::npy;
+use crate::format::npy;
 
 /// The mean that a file holds, for images of height, width, channels: a number a channel, or one a pixel and channel, the
 /// channel fastest and red first.
@@ -11,7 +11,7 @@ use crate::net::npy;
 /// # Errors
 /// What is wrong with the file, or does not fit the images.
 pub fn read(file: &[u8], [h, w, c]: [usize; 3], order: Channels) -> Result<Vec<f32>, String> {
-    let Tensor { shape, values, .. } = if file.starts_with(b"\x93NUMPY") {
+    let Tensor { shape, values, .. } = if file.starts_with(npy::MAGIC) {
         let (shape, values) = npy::array(file)?;
         Tensor { name: String::new(), shape, values: values.into_iter().map(|v| v as f32).collect() }
     } else {

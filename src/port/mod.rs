@@ -11,7 +11,6 @@ pub mod mean;
 pub mod onnx;
 mod torch;
 mod torchvision;
-mod wire;
 
 pub use images::{Channels as ChannelOrder, adapt};
 

@@ -3,9 +3,9 @@
 //! torchvision's AlexNet, VGG, ResNet and SqueezeNet run, which their names tell, and numbers in names count.
 
 use super::{Parameters, Tensor, Weights, shown, some, torchvision};
+use crate::format::safetensors;
 use crate::net::Graph;
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ::safetensors::tensor::{SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashSet};
 
 /// Our names of parameters and theirs.
@@ -88,28 +88,15 @@ pub(super) fn write(graph: &Graph, values: &[Vec<f32>]) -> Result<Vec<u8>, Strin
             let spec = &graph.parameters[k].spec;
             let Some(t) = parameters.take(i, &spec.name, values).filter(|_| spec.is_saved()) else { continue };
             let theirs = NAMES.iter().find(|(ours, _)| *ours == spec.name).map_or(spec.name.as_ref(), |(_, name)| name);
-            let bytes: Vec<u8> = t.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.entry(format!("{module}.{theirs}")).or_insert((t.shape, bytes));
+            tensors.entry(format!("{module}.{theirs}")).or_insert((t.shape, t.values));
         }
     }
-    let views = tensors.iter().map(|(name, (shape, bytes))| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a tensor has as many values as its shape");
-        (name.as_str(), view)
-    });
-    safetensors::serialize(views, None).map_err(|e| e.to_string())
+    safetensors::write(tensors.iter().map(|(name, (shape, values))| (name.as_str(), &shape[..], &values[..])))
 }
 
 fn tensor(name: &str, view: &TensorView) -> Result<Tensor, String> {
-    fn all<const N: usize>(view: &TensorView, one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        view.data().as_chunks::<N>().0.iter().map(|&bytes| one(bytes)).collect()
-    }
-    let values = match view.dtype() {
-        Dtype::F16 => all(view, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => all(view, |b| bf16::from_le_bytes(b).to_f32()),
-        Dtype::F32 => all(view, f32::from_le_bytes),
-        Dtype::F64 => all(view, |b| f64::from_le_bytes(b) as f32),
-        other => return Err(format!("'{}' is of type {other:?}; floats are read: F16, BF16, F32, F64", shown(name))),
-    };
+    let other = || format!("'{}' is of type {:?}; floats are read: F16, BF16, F32, F64", shown(name), view.dtype());
+    let values = safetensors::floats(view, |v| v as f32).ok_or_else(other)?;
     Ok(Tensor { name: shown(name), shape: view.shape().to_vec(), values })
 }
 

@@ -3,8 +3,9 @@
 //! and the others' checksums; its own is over its text with that field empty). A checkpoint appears whole, by a rename.
 
 use super::{Error, Result, files};
+use crate::format::safetensors;
 use crate::net::Labels;
-use safetensors::tensor::{Dtype as StDtype, SafeTensors, TensorView};
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -248,12 +249,8 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 fn serialise(tensors: &[HostTensor]) -> Vec<u8> {
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let views = tensors.iter().zip(&bytes).map(|(t, b)| {
-        let view = TensorView::new(StDtype::F32, t.shape.clone(), b).expect("a tensor has as many values as its shape");
-        (t.name.as_str(), view)
-    });
-    safetensors::serialize(views, None).expect("the header of a checkpoint fits")
+    let all = tensors.iter().map(|t| (t.name.as_str(), &t.shape[..], &t.values[..]));
+    safetensors::write(all).expect("the header of a checkpoint fits")
 }
 
 /// The tensors of a checkpoint's file, whose checksum has been looked at before.
@@ -263,11 +260,10 @@ fn serialise(tensors: &[HostTensor]) -> Vec<u8> {
 pub fn tensors_of(bytes: &[u8]) -> Result<Vec<HostTensor>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let tensor = |(name, view): (String, TensorView)| {
-        if view.dtype() != StDtype::F32 {
+        if view.dtype() != Dtype::F32 {
             return Err(format!("{name} is {:?}, not F32", view.dtype()));
         }
-        let four = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-        let values = view.data().chunks_exact(4).map(four).collect();
+        let values = safetensors::floats(&view, |v| v as f32).unwrap_or_default();
         Ok(HostTensor { name, shape: view.shape().to_vec(), values })
     };
     file.tensors().into_iter().map(tensor).collect()

@@ -6,6 +6,7 @@
 //! what they have, whatever happened in between.
 
 use super::{Error, Line, Result, Split, files};
+use crate::format::protobuf::Message;
 use crc::{CRC_32_ISCSI, Crc};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -36,9 +37,7 @@ impl Events {
         let path = folder.join(NAME);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64());
         let began = now - lines.last().map_or(0.0, |l| l.seconds);
-        let mut first = double(1, began);
-        first.extend(block(3, b"brain.Event:2"));
-        let mut bytes = record(&first);
+        let mut bytes = record(&Message::default().double(1, began).text(3, "brain.Event:2").0);
         lines.iter().for_each(|l| bytes.extend(record(&event(l, began))));
         files::replace(&path, &bytes)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(Error::file("open", &path))?;
@@ -79,37 +78,13 @@ fn event(line: &Line, began: f64) -> Vec<u8> {
         values.push((format!("mean_update/{name}"), w.update));
         values.push((format!("update_ratio/{name}"), w.ratio));
     }
-    let value = |(tag, v): &(String, f64)| block(1, &[block(1, tag.as_bytes()), float(2, *v as f32)].concat());
-    let summary: Vec<u8> = values.iter().flat_map(value).collect();
-    [double(1, began + line.seconds), integer(2, line.step), block(5, &summary)].concat()
-}
-
-/// The fields of a protobuf message, each its number and how long it is, and its value.
-fn varint(mut v: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while v > 127 {
-        bytes.push(v as u8 | 128);
-        v >>= 7;
+    let mut summary = Message::default();
+    for (tag, v) in &values {
+        summary.message(1, Message::default().text(1, tag).float(2, *v as f32));
     }
-    bytes.push(v as u8);
-    bytes
-}
-
-fn integer(field: u8, v: u64) -> Vec<u8> {
-    [vec![field << 3], varint(v)].concat()
-}
-
-fn double(field: u8, v: f64) -> Vec<u8> {
-    [&[field << 3 | 1], &v.to_le_bytes()[..]].concat()
-}
-
-fn float(field: u8, v: f32) -> Vec<u8> {
-    [&[field << 3 | 5], &v.to_le_bytes()[..]].concat()
-}
-
-/// A string, or a message.
-fn block(field: u8, bytes: &[u8]) -> Vec<u8> {
-    [&[field << 3 | 2], &varint(bytes.len() as u64)[..], bytes].concat()
+    let mut event = Message::default();
+    event.double(1, began + line.seconds).int(2, line.step as i64).message(5, &summary);
+    event.0
 }
 
 /// An event as a record.

@@ -1,6 +1,6 @@
 //! Initial values from files: a .npy array, or one tensor of a .safetensors file.
 
-use super::npy;
+use crate::format::npy;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;

@@ -8,8 +8,8 @@ mod write;
 pub use read::{Imported, read, read_weights};
 pub use write::{Model as Written, write};
 
-use super::wire::{Value, fields};
 use super::{Tensor, shown};
+use crate::format::protobuf::{Value, fields};
 use half::{bf16, f16};
 use std::collections::HashMap;
 

@@ -3,9 +3,9 @@
 //! done to the pixels is part of the model.
 
 use super::super::layout::{Channels, Layout};
-use super::super::wire::Message;
 use super::{FLOAT, INT64, unlike};
 use crate::device::{ConvGeometry, CopyGeometry, LrnGeometry, Neuron, PoolGeometry, PoolKind, Response};
+use crate::format::protobuf::Message;
 use crate::layer::{Form, Part};
 use crate::net::{Graph, Input};
 use std::collections::HashMap;

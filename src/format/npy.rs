@@ -1,9 +1,24 @@
 //! NumPy's .npy files, versions 1 to 3 of the format (NEP 1; numpy/lib/format.py): a magic number, the header's length, the
 //! header, which is a Python dictionary such as `{'descr': '<f4', 'fortran_order': False, 'shape': (20, 25), }`, and the
 //! array. Floating-point arrays are read, of 16, 32 and 64 bits, of either order of bytes and of indices. No expression nests
-//! in such a header, so nothing here recurses, whatever the file holds.
+//! in such a header, so nothing here recurses, whatever the file holds. Arrays of f32 are written, of version 1.
 
 use half::f16;
+
+/// What every file begins with.
+pub const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// What goes before the values of an array of f32 with these extents, the last index fastest.
+pub fn header(shape: &[usize]) -> Vec<u8> {
+    let extents: Vec<String> = shape.iter().map(|n| format!("{n}, ")).collect();
+    let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", extents.concat());
+    // The values begin on a multiple of 64 bytes.
+    let spaces = 64 - (10 + text.len() + 1) % 64;
+    text.extend(std::iter::repeat_n(' ', spaces % 64));
+    text.push('\n');
+    let length = u16::try_from(text.len()).expect("an array has few extents");
+    [MAGIC, &[1, 0], &length.to_le_bytes(), text.as_bytes()].concat()
+}
 
 /// The values of an array in the order of its indices, the last one fastest. The error says what is wrong with the file.
 pub fn values(file: &[u8]) -> Result<Vec<f64>, String> {
@@ -12,7 +27,7 @@ pub fn values(file: &[u8]) -> Result<Vec<f64>, String> {
 
 /// As [`values`], with the array's shape.
 pub fn array(file: &[u8]) -> Result<(Vec<usize>, Vec<f64>), String> {
-    let rest = file.strip_prefix(b"\x93NUMPY").ok_or("it is no .npy file")?;
+    let rest = file.strip_prefix(MAGIC).ok_or("it is no .npy file")?;
     let (length, start) = match rest {
         [1, _, a, b, ..] => (u16::from_le_bytes([*a, *b]) as usize, 4),
         [2 | 3, _, a, b, c, d, ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, 6),
@@ -167,11 +182,11 @@ impl<'a> Tokens<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::values;
+    use super::{MAGIC, array, header, values};
 
     /// A file as NumPy writes it, from the header's text.
     fn file(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
-        let mut out = b"\x93NUMPY".to_vec();
+        let mut out = MAGIC.to_vec();
         out.extend([version, 0]);
         match version {
             1 => out.extend((header.len() as u16).to_le_bytes()),
@@ -184,6 +199,18 @@ mod tests {
 
     fn bytes<const N: usize>(values: impl IntoIterator<Item = [u8; N]>) -> Vec<u8> {
         values.into_iter().flatten().collect()
+    }
+
+    /// numpy's format, version 1.0: the values begin on a multiple of 64, behind a line's end.
+    #[test]
+    fn headers_are_whole_lines_of_64_bytes_and_read_back() {
+        for shape in [&[3, 5][..], &[4, 3, 2, 5], &[1]] {
+            let mut file = header(shape);
+            assert!(file.len().is_multiple_of(64) && file.ends_with(b"\n"), "{}", file.len());
+            let numbers: Vec<f64> = (0..shape.iter().product()).map(|i: usize| i as f64).collect();
+            file.extend(numbers.iter().flat_map(|&v| (v as f32).to_le_bytes()));
+            assert_eq!(array(&file).unwrap(), (shape.to_vec(), numbers));
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The wire format of protocol buffers (protobuf.dev, "Encoding"), as far as nets in files need it: a message is a list of
+//! The wire format of protocol buffers (protobuf.dev, "Encoding"), as far as nets, images and events in files need it: a message is a list of
 //! fields, each a number, one of four types and a value. Reading borrows from the file and copies nothing, so that a file of
 //! hundreds of megabytes needs no second place in memory and one of empty messages makes none. What a field holds is for the
 //! caller, who descends as deep as the format that it reads and no deeper.
 
 /// A field of a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Field<'a> {
+pub struct Field<'a> {
     /// Its number.
     pub number: u64,
     /// Its value.
@@ -14,7 +14,7 @@ pub(super) struct Field<'a> {
 
 /// What a field holds, by its type on the wire.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub enum Value<'a> {
     /// A whole number, 7 bits a byte.
     Varint(u64),
     /// Eight bytes.
@@ -26,10 +26,10 @@ pub(super) enum Value<'a> {
 }
 
 /// What is left of a message.
-pub(super) struct Fields<'a>(&'a [u8]);
+pub struct Fields<'a>(&'a [u8]);
 
 /// The fields of a message, in their order; the last is an error where the message is cut short or damaged.
-pub(super) fn fields(message: &[u8]) -> Fields<'_> {
+pub fn fields(message: &[u8]) -> Fields<'_> {
     Fields(message)
 }
 
@@ -50,8 +50,8 @@ impl<'a> Iterator for Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn field(&mut self) -> Option<Field<'a>> {
-        let key = varint(&mut self.0)?;
-        let value = match key & 7 {
+        let (number, wire) = key(&mut self.0)?;
+        let value = match wire {
             0 => Value::Varint(varint(&mut self.0)?),
             1 => Value::Fixed64(*self.array()?),
             2 => {
@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
             5 => Value::Fixed32(*self.array()?),
             _ => return None,
         };
-        Some(Field { number: key >> 3, value })
+        Some(Field { number, value })
     }
 
     fn array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
@@ -73,8 +73,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Takes a number of 7 bits a byte, the lowest first.
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
+/// Takes a field's number and its type on the wire: 0 for a varint, 1 for eight bytes, 2 for a length and that many, 5 for four.
+pub fn key(bytes: &mut &[u8]) -> Option<(u64, u64)> {
+    varint(bytes).map(|key| (key >> 3, key & 7))
+}
+
+/// Takes a number of 7 bits a byte, the lowest first; nothing where it is cut short or has more than 64 bits.
+pub fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;
@@ -161,7 +166,7 @@ impl<'a> Field<'a> {
 
 /// A message that is being written.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Message(pub Vec<u8>);
+pub struct Message(pub Vec<u8>);
 
 impl Message {
     fn put_varint(&mut self, mut value: u64) {
@@ -186,6 +191,13 @@ impl Message {
     /// A real number.
     pub fn float(&mut self, number: u64, value: f32) -> &mut Self {
         self.key(number, 5);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    /// A real number of 64 bits.
+    pub fn double(&mut self, number: u64, value: f64) -> &mut Self {
+        self.key(number, 1);
         self.0.extend(value.to_le_bytes());
         self
     }
@@ -245,11 +257,11 @@ mod tests {
     #[test]
     fn what_is_cut_short_or_no_message_is_an_error() {
         let mut m = Message::default();
-        m.int(1, -1).float(2, 0.5).text(3, "text").floats(4, &[1.0, 2.0]);
-        assert_eq!(fields(&m.0).filter(Result::is_ok).count(), 4);
+        m.int(1, -1).float(2, 0.5).text(3, "text").floats(4, &[1.0, 2.0]).double(5, 0.25);
+        assert_eq!(fields(&m.0).filter(Result::is_ok).count(), 5);
         for end in 1..m.0.len() {
             let read: Vec<_> = fields(&m.0[..end]).collect();
-            assert!(read.len() <= 4 && (read.iter().any(Result::is_err) || [11, 16, 22].contains(&end)), "{end}: {read:?}");
+            assert!(read.len() <= 5 && (read.iter().any(Result::is_err) || [11, 16, 22, 32].contains(&end)), "{end}: {read:?}");
         }
         // Groups, which nothing uses; a length beyond the end; a number of more than 64 bits.
         for bad in [&[0x0b][..], &[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], &[0x08; 1], &[0xff; 11]] {
