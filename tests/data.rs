@@ -478,7 +478,7 @@ fn what_cannot_be_asked_is_refused() {
     assert_eq!(
         message,
         format!(
-            "{} is a file; give the folder that holds the data set's files, a .tar file, a list (.txt) or a .csv file",
+            "{} is a file; give the folder that holds the data set's files, a .tar file, a .csv file or a list (.txt)",
             file.display()
         )
     );

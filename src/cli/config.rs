@@ -79,7 +79,7 @@ pub fn load_run(path: &Path, sets: &[String]) -> Result<NetSpec> {
 /// Makes a path to the data one that means the same from any folder, for a run's config.
 pub fn make_absolute(spec: &mut NetSpec) {
     if let Ok(path) = Path::new(&spec.data.source).canonicalize()
-        && !crate::data::BUILT_IN.contains(&spec.data.source.as_str())
+        && !crate::data::built_in().any(|name| name == spec.data.source)
         && spec.data.source != DataSpec::NONE
     {
         spec.data.source = path.to_string_lossy().into_owned();

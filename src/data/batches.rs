@@ -6,7 +6,8 @@
 use super::index::{Classes, Index, Numbering, Place};
 use super::pickle::{self, Id, Pickle};
 use super::pictures::{self, Found};
-use super::{DataSet, Error, ImageShape, Images, Options, Result, numbered};
+use super::sources::{Find, Folder, Kind};
+use super::{DataSet, Error, ImageShape, Images, Result, numbered};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +15,14 @@ use std::sync::Arc;
 /// The largest batch that is read.
 const LARGEST: u64 = 1 << 31;
 
+/// Folders of them.
+pub(super) const KIND: Kind = Kind { name: "Python's batches", looks: "data_batch_1", find: Find::Set(open), file: None };
+
 /// The names of a set's batches, the training ones and then the one to test on: where there is no test batch it is the last one, as
 /// cuda-convnet's users had it.
-fn names(files: &[String]) -> Option<(Vec<String>, String)> {
-    let mut batches: Vec<(u32, &String)> = files
+fn names(folder: &Folder) -> Option<(Vec<String>, String)> {
+    let mut batches: Vec<(u32, &String)> = folder
+        .files
         .iter()
         .filter_map(|name| {
             let number = name.strip_prefix("data_batch_")?;
@@ -26,26 +31,25 @@ fn names(files: &[String]) -> Option<(Vec<String>, String)> {
         .collect();
     batches.sort();
     let mut batches: Vec<String> = batches.into_iter().map(|(_, name)| name.clone()).collect();
-    let has = |name: &str| files.iter().any(|file| file == name);
-    if has("test_batch") && !batches.is_empty() {
+    if folder.has("test_batch") && !batches.is_empty() {
         return Some((batches, "test_batch".to_owned()));
     }
     if batches.len() > 1 {
         return batches.pop().map(|test| (batches, test));
     }
-    (has("meta") && has("train") && has("test")).then(|| (vec!["train".to_owned()], "test".to_owned()))
+    ["meta", "train", "test"].iter().all(|name| folder.has(name)).then(|| (vec!["train".to_owned()], "test".to_owned()))
 }
 
 /// Opens the batches of a folder, if there are any.
-pub(super) fn open(folder: &Path, files: &[String], path: &str, options: &Options) -> Result<Option<DataSet>> {
-    let Some((train, test)) = names(files) else { return Ok(None) };
-    let class_names = meta(folder, files)?;
+fn open(folder: &Folder) -> Result<Option<DataSet>> {
+    let Some((train, test)) = names(folder) else { return Ok(None) };
+    let (class_names, options) = (meta(folder)?, folder.options);
     let mut read = Reader { images: None, index: Index::default(), classes: Classes::default() };
     for name in &train {
-        read.batch(&folder.join(name))?;
+        read.batch(&folder.path().join(name))?;
     }
     let mut tests = Reader { images: None, index: Index::default(), classes: std::mem::take(&mut read.classes) };
-    tests.batch(&folder.join(test))?;
+    tests.batch(&folder.path().join(test))?;
     match (read.images, tests.images) {
         (Some(train), Some(test)) => {
             let most = train.labels().iter().chain(test.labels()).copied().max().unwrap_or(0);
@@ -69,7 +73,7 @@ pub(super) fn open(folder: &Path, files: &[String], path: &str, options: &Option
                 numbering: Numbering::Labels,
                 ..Found::default()
             };
-            let mut set = pictures::assemble(found, path, options)?;
+            let mut set = pictures::assemble(found, folder.name, options)?;
             if let Some(names) = class_names.filter(|names| names.len() >= set.classes) {
                 set.classes = names.len();
                 set.class_names = names;
@@ -78,17 +82,17 @@ pub(super) fn open(folder: &Path, files: &[String], path: &str, options: &Option
         }
         _ => {
             let why = "some batches hold pixels, and others JPEGs".to_owned();
-            Err(Error::Pickle { path: folder.to_owned(), why })
+            Err(Error::Pickle { path: folder.path().to_owned(), why })
         }
     }
 }
 
 /// The classes' names in `batches.meta` or `meta`.
-fn meta(folder: &Path, files: &[String]) -> Result<Option<Vec<String>>> {
-    let Some(name) = ["batches.meta", "meta"].into_iter().find(|name| files.iter().any(|file| file == name)) else {
+fn meta(folder: &Folder) -> Result<Option<Vec<String>>> {
+    let Some(name) = ["batches.meta", "meta"].into_iter().find(|name| folder.has(name)) else {
         return Ok(None);
     };
-    let path = folder.join(name);
+    let path = folder.path().join(name);
     let bytes = load(&path)?;
     let pickle = pickle::read(&bytes).map_err(|why| Error::Pickle { path: path.clone(), why })?;
     let names = ["label_names", "fine_label_names"].into_iter().find_map(|key| pickle.get(pickle.root, key));

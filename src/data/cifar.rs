@@ -1,7 +1,8 @@
 //! CIFAR-10 and CIFAR-100 in their binary versions: records of the label (CIFAR-100: coarse, then fine; the fine one is
 //! taken) and 3072 bytes, the red, green and blue planes of 32×32 pixels. They are interleaved here.
 
-use super::{DataSet, Error, ImageShape, Images, Options, Result, Source, numbered};
+use super::sources::{Find, Folder, Kind};
+use super::{DataSet, Error, ImageShape, Images, Result, Source, numbered};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -10,19 +11,17 @@ use std::sync::Arc;
 const SHAPE: ImageShape = ImageShape::new(32, 32, 3);
 const PLANE: usize = 32 * 32;
 
-/// Whether these files are CIFAR-10.
-pub(super) fn recognise_10(files: &[String]) -> bool {
-    files.iter().any(|name| batch_number(name).is_some())
-}
+/// Folders of CIFAR-10.
+pub(super) const KIND_10: Kind =
+    Kind { name: "CIFAR-10's binary version", looks: "data_batch_1.bin", find: Find::Set(open_10), file: None };
 
-/// Whether these files are CIFAR-100.
-pub(super) fn recognise_100(files: &[String]) -> bool {
-    files.iter().any(|name| name == "train.bin")
-}
+/// Folders of CIFAR-100.
+pub(super) const KIND_100: Kind =
+    Kind { name: "CIFAR-100's binary version", looks: "train.bin", find: Find::Set(open_100), file: None };
 
 /// Opens CIFAR-10: as many training batches as there are, from 1 on without a gap.
-pub(super) fn open_10(folder: &Path, files: &[String], options: &Options) -> Result<DataSet> {
-    let last = files.iter().filter_map(|name| batch_number(name)).max().unwrap_or(1);
+fn open_10(folder: &Folder) -> Result<Option<DataSet>> {
+    let Some(last) = folder.files.iter().filter_map(|name| batch_number(name)).max() else { return Ok(None) };
     let train: Vec<_> = (1..=last).map(|number| format!("data_batch_{number}.bin")).collect();
     let format = Format {
         kind: "CIFAR-10",
@@ -31,14 +30,17 @@ pub(super) fn open_10(folder: &Path, files: &[String], options: &Options) -> Res
         classes: 10,
         names: "batches.meta.txt",
     };
-    format.open(folder, files, &train, "test_batch.bin", options)
+    format.open(folder, &train, "test_batch.bin").map(Some)
 }
 
 /// Opens CIFAR-100.
-pub(super) fn open_100(folder: &Path, files: &[String], options: &Options) -> Result<DataSet> {
+fn open_100(folder: &Folder) -> Result<Option<DataSet>> {
+    if !folder.has("train.bin") {
+        return Ok(None);
+    }
     let format =
         Format { kind: "CIFAR-100", needs: "train.bin and test.bin", labels: 2, classes: 100, names: "fine_label_names.txt" };
-    format.open(folder, files, &["train.bin".to_owned()], "test.bin", options)
+    format.open(folder, &["train.bin".to_owned()], "test.bin").map(Some)
 }
 
 /// N of data_batch_N.bin.
@@ -58,27 +60,28 @@ struct Format {
 }
 
 impl Format {
-    fn open(&self, folder: &Path, files: &[String], train: &[String], test: &str, options: &Options) -> Result<DataSet> {
+    fn open(&self, folder: &Folder, train: &[String], test: &str) -> Result<DataSet> {
+        let (path, options) = (folder.path(), folder.options);
         for name in train.iter().map(String::as_str).chain([test]) {
-            if !files.iter().any(|file| file == name) {
-                return Err(Error::Missing { path: folder.join(name), kind: self.kind, needs: self.needs });
+            if !folder.has(name) {
+                return Err(Error::Missing { path: path.join(name), kind: self.kind, needs: self.needs });
             }
         }
-        let mut images = self.read(&folder.join(&train[0]), options.train)?;
+        let mut images = self.read(&path.join(&train[0]), options.train)?;
         for name in &train[1..] {
             let left = options.train.map(|limit| limit - images.len());
             if left == Some(0) {
                 break;
             }
-            images.append(self.read(&folder.join(name), left)?)?;
+            images.append(self.read(&path.join(name), left)?)?;
         }
-        let test = self.read(&folder.join(test), options.test)?;
+        let test = self.read(&path.join(test), options.test)?;
         Ok(DataSet {
             name: String::new(),
             train: Arc::new(images),
             test: Arc::new(test),
             classes: self.classes,
-            class_names: self.names(folder, files)?,
+            class_names: self.names(folder)?,
             warnings: Vec::new(),
         })
     }
@@ -122,11 +125,11 @@ impl Format {
         Images::new(path.display().to_string(), SHAPE, pixels, labels)
     }
 
-    fn names(&self, folder: &Path, files: &[String]) -> Result<Vec<String>> {
-        if !files.iter().any(|name| name == self.names) {
+    fn names(&self, folder: &Folder) -> Result<Vec<String>> {
+        if !folder.has(self.names) {
             return Ok(numbered(self.classes));
         }
-        let path = folder.join(self.names);
+        let path = folder.path().join(self.names);
         let text = fs::read(&path).map_err(|e| Error::io(&path, e))?;
         let text = String::from_utf8_lossy(&text);
         let names: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();

@@ -1,6 +1,6 @@
 //! What can be wrong with data: each error says what, in which file, and what to do.
 
-use super::{BUILT_IN, ImageShape};
+use super::{ImageShape, sources};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub enum Error {
     /// A source that is neither built in nor there.
     #[error(
         "no data set '{name}': it is neither built in ({known}) nor a folder that exists{hint}",
-        known = BUILT_IN.join(", "),
+        known = sources::built_in().collect::<Vec<_>>().join(", "),
         hint = nearest.map_or_else(String::new, |name| format!("; did you mean '{name}'?")),
     )]
     Unknown {
@@ -23,18 +23,20 @@ pub enum Error {
         nearest: Option<&'static str>,
     },
     /// A path to a file where a folder is read.
-    #[error("{path} is a file; give the folder that holds the data set's files, a .tar file, a list (.txt) or a .csv file", path = path.display())]
+    #[error(
+        "{path} is a file; give the folder that holds the data set's files, {files}",
+        path = path.display(),
+        files = sources::single_files()
+    )]
     NotAFolder {
         /// The path.
         path: PathBuf,
     },
     /// A folder with nothing we know.
     #[error(
-        "{path} holds no data set that is known; looked for idx files (train-images-idx3-ubyte, plain or .gz), \
-         CIFAR-10's binary version (data_batch_1.bin) and CIFAR-100's (train.bin), tar shards (train-0.tar), \
-         Python's batches (data_batch_1), LMDBs (x_train_lmdb/data.mdb), class folders (train/CLASS/NAME.jpg, or CLASS/NAME.jpg), \
-         lists (train.txt) and tables of targets (train.csv)",
-        path = path.display()
+        "{path} holds no data set that is known; looked for {kinds}",
+        path = path.display(),
+        kinds = sources::looked_for()
     )]
     Unrecognised {
         /// The folder.
@@ -228,7 +230,7 @@ pub enum Error {
 impl Error {
     pub(super) fn unknown(name: &str) -> Self {
         let near = |known: &&'static str| strsim::jaro_winkler(name, known);
-        let nearest = BUILT_IN.into_iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|known| near(known) > 0.75);
+        let nearest = sources::built_in().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|known| near(known) > 0.75);
         Self::Unknown { name: name.to_owned(), nearest }
     }
 

@@ -3,6 +3,7 @@
 
 use super::index::{Classes, Index, Place, Split};
 use super::pictures::Found;
+use super::sources::{Find, Folder, Kind};
 use super::{Error, Result, decode};
 use std::ffi::OsString;
 use std::fs;
@@ -11,8 +12,17 @@ use std::path::Path;
 /// Folders within a class folder, at most: a link to a folder above it would be followed for ever.
 const DEPTH: usize = 16;
 
+/// Folders of class folders by what they are for.
+pub(super) const SPLITS: Kind =
+    Kind { name: "class folders", looks: "train/CLASS/NAME.jpg", find: Find::Pictures(find_splits), file: None };
+
+/// Folders of class folders. Any folder with image files in folders is one, so that it must be looked for last.
+pub(super) const CLASSES: Kind =
+    Kind { name: "class folders without a test set", looks: "CLASS/NAME.jpg", find: Find::Pictures(find_classes), file: None };
+
 /// The images of a folder with a folder `train`.
-pub(super) fn find_splits(folder: &Path) -> Result<Option<Found>> {
+fn find_splits(folder: &Folder) -> Result<Option<Found>> {
+    let folder = folder.path();
     let folders: Vec<String> = entries(folder)?.into_iter().filter_map(|(name, is_folder)| is_folder.then_some(name)).collect();
     let of = |split| folders.iter().find(|name| Split::of(name) == Some(split) && name.chars().all(|c| c.is_ascii_alphabetic()));
     let Some(train) = of(Split::Train) else { return Ok(None) };
@@ -30,9 +40,9 @@ pub(super) fn find_splits(folder: &Path) -> Result<Option<Found>> {
 }
 
 /// The images of a folder of class folders.
-pub(super) fn find_classes(folder: &Path) -> Result<Option<Found>> {
+fn find_classes(folder: &Folder) -> Result<Option<Found>> {
     let mut found = Found::default();
-    class_folders(folder, "", &mut found.train, &mut found.classes, &mut found.warnings)?;
+    class_folders(folder.path(), "", &mut found.train, &mut found.classes, &mut found.warnings)?;
     Ok((found.train.len() > 0).then_some(found))
 }
 

@@ -5,36 +5,42 @@
 //! A header is not believed before the file's length has been held against it; gzip, which does not tell its length, packs
 //! at most 1032 to 1, so what a file can hold is known there too.
 
+use super::sources::{Find, Folder, Kind};
 use super::{DataSet, Error, ImageShape, Images, Options, Result, numbered};
 use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-const KIND: &str = "a data set of idx files";
+const SET: &str = "a data set of idx files";
 const NEEDS: &str =
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or .gz";
 
 /// The most that a byte of deflate unpacks to.
 const GZIP_RATIO: u64 = 1032;
 
-/// Whether these files are a data set of idx files.
-pub(super) fn recognise(files: &[String]) -> bool {
-    ["images", "labels"].iter().any(|part| ["train", "t10k", "test"].iter().any(|set| find(files, &[set], part).is_some()))
-}
+/// Folders of them.
+pub(super) const KIND: Kind =
+    Kind { name: "idx files", looks: "train-images-idx3-ubyte, plain or .gz", find: Find::Set(open), file: None };
 
 /// Opens a folder of idx files.
-pub(super) fn open(folder: &Path, files: &[String], options: &Options) -> Result<DataSet> {
+fn open(folder: &Folder) -> Result<Option<DataSet>> {
+    let Folder { files, options, .. } = folder;
+    if !["images", "labels"].iter().any(|part| ["train", "t10k", "test"].iter().any(|set| find(files, &[set], part).is_some())) {
+        return Ok(None);
+    }
+    let folder = folder.path();
     let part = |sets: &[&str], part: &str| match find(files, sets, part) {
         Some(name) => Input::file(folder.join(name)),
         None => {
             let path = folder.join(format!("{}-{part}-idx{}-ubyte", sets[0], if part == "images" { 3 } else { 1 }));
-            Err(Error::Missing { path, kind: KIND, needs: NEEDS })
+            Err(Error::Missing { path, kind: SET, needs: NEEDS })
         }
     };
     let (train, test) = (["train"], ["t10k", "test"]);
-    assemble((part(&train, "images")?, part(&train, "labels")?), (part(&test, "images")?, part(&test, "labels")?), options)
+    let (train, test) = ((part(&train, "images")?, part(&train, "labels")?), (part(&test, "images")?, part(&test, "labels")?));
+    assemble(train, test, options).map(Some)
 }
 
 /// The built-in set: the first 10,000 training digits of MNIST (`data/mnist-10k/README.md`).

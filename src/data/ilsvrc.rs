@@ -9,6 +9,7 @@
 use super::index::{Index, Numbering};
 use super::pictures::Found;
 use super::shards::{self, Scan};
+use super::sources::{Find, Folder, Kind};
 use super::{Error, Result, matlab};
 use flate2::read::GzDecoder;
 use std::collections::HashMap;
@@ -25,14 +26,17 @@ const LABELS: &str = "ILSVRC2012_validation_ground_truth.txt";
 /// Bytes of a file of the devkit, at most.
 const LARGEST: u64 = 1 << 26;
 
+/// Folders of the downloaded files.
+pub(super) const KIND: Kind = Kind { name: "ILSVRC2012", looks: TRAIN, find: Find::Pictures(find), file: None };
+
 /// The images of a folder with these files.
-pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
-    let has = |name: &str| files.iter().any(|file| file == name);
-    if !has(TRAIN) {
+fn find(folder: &Folder) -> Result<Option<Found>> {
+    if !folder.has(TRAIN) {
         return Ok(None);
     }
+    let path = folder.path();
     let mut found = Found::default();
-    let devkit = if has(DEVKIT) { Some(Devkit::read(&folder.join(DEVKIT))?) } else { None };
+    let devkit = if folder.has(DEVKIT) { Some(Devkit::read(&path.join(DEVKIT))?) } else { None };
     if let Some(devkit) = &devkit {
         let mut classes: Vec<&String> = devkit.classes.values().collect();
         classes.sort();
@@ -41,13 +45,13 @@ pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
         });
         found.numbering = Numbering::Given;
     }
-    Scan::new(&mut found.train, &mut found.classes, &mut found.numbering).tar(&folder.join(TRAIN))?;
-    if !has(VALIDATION) {
+    Scan::new(&mut found.train, &mut found.classes, &mut found.numbering).tar(&path.join(TRAIN))?;
+    if !folder.has(VALIDATION) {
         return Ok(Some(found));
     }
     let Some(devkit) = devkit else {
         return Err(Error::Missing {
-            path: folder.join(DEVKIT),
+            path: path.join(DEVKIT),
             kind: "ILSVRC2012",
             needs: "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, which tells the classes of \
                     the validation images",
@@ -57,7 +61,7 @@ pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
     let mut index = Index::default();
     let mut scan = Scan::new(&mut index, &mut found.classes, &mut found.numbering);
     scan.class_of = &class_of;
-    scan.tar(&folder.join(VALIDATION))?;
+    scan.tar(&path.join(VALIDATION))?;
     found.test = Some(index);
     found.names = devkit.names;
     Ok(Some(found))

@@ -1,8 +1,9 @@
 //! List files: a line an image, its path and its label, apart by spaces or a tab; `train.txt` with `val.txt` or `test.txt`
 //! beside it, or one file. Paths are relative to the list's folder. A label is a class's number or its name.
 
-use super::index::{Classes, Index, Numbering, Place, Split, file_name};
+use super::index::{Classes, Index, Numbering, Place, Split};
 use super::pictures::Found;
+use super::sources::{Find, Folder, Kind, SingleFile};
 use super::{Error, Result};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -13,20 +14,19 @@ const LONGEST: u64 = 1 << 16;
 /// How lists are named.
 const ENDS: [&str; 3] = [".txt", ".lst", ".tsv"];
 
-/// Whether a path is named as a list.
-pub(super) fn is_named_as_one(path: &Path) -> bool {
-    file_name(path).is_some_and(|name| ENDS.iter().any(|end| name.ends_with(end)))
-}
+/// Lists, and folders of them.
+pub(super) const KIND: Kind = Kind {
+    name: "lists",
+    looks: "train.txt",
+    find: Find::Pictures(find),
+    file: Some(SingleFile { name: "a list (.txt)", ends: &ENDS, open: open_one }),
+};
 
 /// The lists of a folder, from its files' names.
-pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
-    let of = |split| {
-        let named = |name: &&String| {
-            ENDS.iter().any(|end| name.strip_suffix(end).is_some_and(|stem| stem.chars().all(|c| c.is_ascii_alphabetic())))
-        };
-        files.iter().filter(named).find(|name| Split::of(name) == Some(split))
-    };
+fn find(folder: &Folder) -> Result<Option<Found>> {
+    let of = |split| folder.part(split, &ENDS);
     let Some(train) = of(Split::Train) else { return Ok(None) };
+    let folder = folder.path();
     let mut found = open_one(&folder.join(train))?;
     if let Some(test) = of(Split::Validation).or(of(Split::Test)) {
         let mut index = Index::default();
@@ -37,7 +37,7 @@ pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
 }
 
 /// One list.
-pub(super) fn open_one(path: &Path) -> Result<Found> {
+fn open_one(path: &Path) -> Result<Found> {
     let mut found = Found { numbering: Numbering::Labels, ..Found::default() };
     read(path, &mut found.train, &mut found.classes)?;
     Ok(found)

@@ -9,6 +9,7 @@
 
 use super::index::{Index, Numbering, Place, Split};
 use super::pictures::Found;
+use super::sources::{Find, Folder, Kind};
 use super::{Error, Result};
 use crate::format::protobuf::{key, varint};
 use std::fs::{self, File};
@@ -32,8 +33,12 @@ const TAIL: u64 = 4096;
 /// What a value is that is not what it should be.
 const NO_DATUM: &str = "a value is cut off, or no Datum of Caffe's";
 
+/// Folders of them.
+pub(super) const KIND: Kind = Kind { name: "LMDBs", looks: "x_train_lmdb/data.mdb", find: Find::Pictures(find), file: None };
+
 /// The databases of a folder, or beside each other in it.
-pub(super) fn find(folder: &Path) -> Result<Option<Found>> {
+fn find(folder: &Folder) -> Result<Option<Found>> {
+    let folder = folder.path();
     if folder.join(FILE).is_file() {
         return open_one(&folder.join(FILE)).map(Some);
     }
@@ -58,7 +63,7 @@ pub(super) fn find(folder: &Path) -> Result<Option<Found>> {
 }
 
 /// One database file.
-pub(super) fn open_one(path: &Path) -> Result<Found> {
+fn open_one(path: &Path) -> Result<Found> {
     let mut found = Found { numbering: Numbering::Labels, ..Found::default() };
     scan(path, &mut found.train, &mut |label| found.classes.number(&label.to_string()))?;
     Ok(found)

@@ -13,8 +13,9 @@
 //!    several threads at once.
 //! 2. Say what is wrong with a file as a variant of [`Error`]: what, in which file, what to do. Check a header's sizes
 //!    against the file's length before allocating what it asks for.
-//! 3. Let `open_folder` below recognise it by the files in the folder, or, if it is built in, add its name to [`BUILT_IN`]
-//!    and a line to [`open`].
+//! 3. Give it a `KIND` there: its name, what its folder looks like, and the function that opens one and returns nothing where the
+//!    folder is of another kind. Name it in `KINDS` of `sources.rs`, in the order in which folders are looked at; a built-in set is
+//!    a line of `BUILT_IN` there.
 //!    Files of images of any size need no source of their own: fill an `Index` with where they lie, as `folder.rs`, `shards.rs` and
 //!    `list.rs` do, and `Pictures` reads, decodes and cuts them.
 //! 4. Add it to `tests/data.rs`, or `tests/sources.rs`: one set that is read whole, and each error with its message.
@@ -41,6 +42,7 @@ mod pairs;
 pub mod pickle;
 mod pictures;
 mod shards;
+mod sources;
 mod synthetic;
 mod targets;
 
@@ -52,16 +54,12 @@ pub use loader::{Batch, Loader, Reading};
 pub use normalise::{Colours, Mean, Normalisation};
 pub use order::shuffle;
 pub use pairs::Pairs;
+pub use sources::built_in;
 pub use synthetic::Synthetic;
 
 use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-
-/// The data sets that need no files. They go before a folder of the same name; `./NAME` is the folder.
-pub const BUILT_IN: [&str; 2] = ["mnist-10k", "synthetic"];
 
 /// The extents of one image: `h` rows of `w` columns of `c` channels, channel fastest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -244,19 +242,15 @@ pub struct Options {
     pub on_error: OnError,
 }
 
-/// Opens a built-in data set ([`BUILT_IN`]) or what is at a path: a folder of idx files, CIFAR-10 or CIFAR-100 binary batches, tar
-/// shards, class folders, lists or tables of targets, recognised by what is in it; a tar file; a list; a CSV file.
+/// Opens a built-in data set ([`built_in`]) or what is at a path: a folder, recognised by what is in it, or a single file that is a
+/// set. `sources.rs` lists the kinds.
 pub fn open(source: &str, options: &Options) -> Result<DataSet> {
     for (limit, set) in [(options.train, "training"), (options.test, "test")] {
         if limit == Some(0) {
             return Err(Error::Empty { what: format!("the {set} set, limited to 0 images,") });
         }
     }
-    let mut set = match source {
-        "mnist-10k" => idx::mnist_10k(options)?,
-        "synthetic" => synthetic::open(options)?,
-        path => open_folder(path, options)?,
-    };
+    let mut set = sources::open(source, options)?;
     set.name = source.to_owned();
     let (train, test) = (set.train.shape(), set.test.shape());
     if train != test {
@@ -289,74 +283,6 @@ pub fn open(source: &str, options: &Options) -> Result<DataSet> {
         set.class_names = pairs::NAMES.map(str::to_owned).to_vec();
     }
     Ok(set)
-}
-
-/// Opens a folder by what is in it.
-fn open_folder(path: &str, options: &Options) -> Result<DataSet> {
-    let folder = Path::new(path);
-    match fs::metadata(folder) {
-        Ok(about) if about.is_dir() => {}
-        Ok(_) if shards::is_named_as_one(folder) => return pictures::assemble(shards::open_one(folder)?, path, options),
-        Ok(_) if list::is_named_as_one(folder) => return pictures::assemble(list::open_one(folder)?, path, options),
-        Ok(_) if targets::is_named_as_one(folder) => return pictures::assemble(targets::open_one(folder)?, path, options),
-        Ok(_) => return Err(Error::NotAFolder { path: folder.to_owned() }),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || path.contains('\0') => {
-            return Err(Error::unknown(path));
-        }
-        Err(e) => return Err(Error::io(folder, e)),
-    }
-    let files = files(folder)?;
-    if idx::recognise(&files) {
-        idx::open(folder, &files, options)
-    } else if cifar::recognise_10(&files) {
-        cifar::open_10(folder, &files, options)
-    } else if cifar::recognise_100(&files) {
-        cifar::open_100(folder, &files, options)
-    } else {
-        if let Some(set) = batches::open(folder, &files, path, options)? {
-            return Ok(set);
-        }
-        let found = match ilsvrc::find(folder, &files)? {
-            None => shards::find(folder, &files)?,
-            found => found,
-        };
-        let found = match found {
-            None => lmdb::find(folder)?,
-            found => found,
-        };
-        let found = match found {
-            None => folder::find_splits(folder)?,
-            found => found,
-        };
-        let found = match found {
-            None => targets::find(folder, &files)?,
-            found => found,
-        };
-        let found = match found {
-            None => list::find(folder, &files)?,
-            found => found,
-        };
-        let found = match found {
-            None => folder::find_classes(folder)?,
-            found => found,
-        };
-        pictures::assemble(found.ok_or_else(|| Error::Unrecognised { path: folder.to_owned() })?, path, options)
-    }
-}
-
-/// The names of the files in a folder, sorted; names that are not UTF-8 are none that we look for.
-fn files(folder: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let entry = entry.map_err(|e| Error::io(folder, e))?;
-        if let (Ok(name), Ok(about)) = (entry.file_name().into_string(), fs::metadata(entry.path()))
-            && about.is_file()
-        {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// The names of classes that nothing names.

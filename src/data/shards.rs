@@ -6,8 +6,9 @@
 //! Opening reads the headers alone, one seek a member; an image is read where it lies, and nothing is unpacked, so that a member's
 //! name is but a name, wherever it points.
 
-use super::index::{Classes, Index, Numbering, Place, Split, file_name};
+use super::index::{Classes, Index, Numbering, Place, Split};
 use super::pictures::Found;
+use super::sources::{Find, Folder, Kind, SingleFile};
 use super::{Error, Result, decode};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -24,9 +25,19 @@ const LONGEST_NAME: usize = 4096;
 /// Bytes of the longest `.cls` or `.json` that is read.
 const LONGEST_LABEL: u64 = 1 << 16;
 
+/// Tar files, and folders of them.
+pub(super) const KIND: Kind = Kind {
+    name: "tar shards",
+    looks: "train-0.tar",
+    find: Find::Pictures(find),
+    file: Some(SingleFile { name: "a .tar file", ends: &[END], open: open_one }),
+};
+/// How they are named.
+const END: &str = ".tar";
+
 /// The tar files of a folder by what they are for, from its files' names.
-pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
-    let tars: Vec<&String> = files.iter().filter(|name| name.ends_with(".tar")).collect();
+fn find(folder: &Folder) -> Result<Option<Found>> {
+    let tars: Vec<&String> = folder.files.iter().filter(|name| name.ends_with(END)).collect();
     let of = |split: Option<Split>| tars.iter().filter(|name| Split::of(name) == split).copied().collect::<Vec<_>>();
     let (mut train, validation, test) = (of(Some(Split::Train)), of(Some(Split::Validation)), of(Some(Split::Test)));
     if train.is_empty() && validation.is_empty() && test.is_empty() {
@@ -35,7 +46,7 @@ pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
     if train.is_empty() {
         return Ok(None);
     }
-    let mut found = Found::default();
+    let (mut found, folder) = (Found::default(), folder.path());
     if let Some(classes) = named_classes(&folder.join(INDEX)) {
         classes.iter().for_each(|class| {
             found.classes.number(class);
@@ -67,7 +78,7 @@ fn named_classes(path: &Path) -> Option<Vec<String>> {
 }
 
 /// One tar file.
-pub(super) fn open_one(path: &Path) -> Result<Found> {
+fn open_one(path: &Path) -> Result<Found> {
     let mut found = Found::default();
     Scan::new(&mut found.train, &mut found.classes, &mut found.numbering).tar(path)?;
     Ok(found)
@@ -258,9 +269,4 @@ fn json_label(text: &[u8]) -> Option<String> {
         serde_json::Value::String(s) => Some(s.clone()),
         _ => None,
     }
-}
-
-/// Whether a path is named as a tar file.
-pub(super) fn is_named_as_one(path: &Path) -> bool {
-    file_name(path).is_some_and(|name| name.ends_with(".tar"))
 }

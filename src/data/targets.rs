@@ -2,8 +2,9 @@
 //! (regression), or 0 and 1 for each thing that is to be seen in it or not (several labels). `train.csv` with `val.csv` or `test.csv`
 //! beside it, or one file. Paths are relative to the file's folder. Fields may be quoted, as RFC 4180 has it, but have no line's end.
 
-use super::index::{Index, Place, Split, file_name};
+use super::index::{Index, Place, Split};
 use super::pictures::Found;
+use super::sources::{Find, Folder, Kind, SingleFile};
 use super::{Error, Result};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -14,18 +15,19 @@ const LONGEST: u64 = 1 << 20;
 /// How files of targets are named.
 const END: &str = ".csv";
 
-/// Whether a path is named as a file of targets.
-pub(super) fn is_named_as_one(path: &Path) -> bool {
-    file_name(path).is_some_and(|name| name.ends_with(END))
-}
+/// Files of targets, and folders of them.
+pub(super) const KIND: Kind = Kind {
+    name: "tables of targets",
+    looks: "train.csv",
+    find: Find::Pictures(find),
+    file: Some(SingleFile { name: "a .csv file", ends: &[END], open: open_one }),
+};
 
 /// The files of targets of a folder, from its files' names.
-pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
-    let of = |split| {
-        let named = |name: &&String| name.strip_suffix(END).is_some_and(|stem| stem.chars().all(|c| c.is_ascii_alphabetic()));
-        files.iter().filter(named).find(|name| Split::of(name) == Some(split))
-    };
+fn find(folder: &Folder) -> Result<Option<Found>> {
+    let of = |split| folder.part(split, &[END]);
     let Some(train) = of(Split::Train) else { return Ok(None) };
+    let folder = folder.path();
     let mut found = open_one(&folder.join(train))?;
     if let Some(test) = of(Split::Validation).or(of(Split::Test)) {
         let path = folder.join(test);
@@ -41,7 +43,7 @@ pub(super) fn find(folder: &Path, files: &[String]) -> Result<Option<Found>> {
 }
 
 /// One file.
-pub(super) fn open_one(path: &Path) -> Result<Found> {
+fn open_one(path: &Path) -> Result<Found> {
     let mut found = Found::default();
     found.columns = read(path, &mut found.train)?;
     Ok(found)
