@@ -138,10 +138,62 @@ impl Made {
 const DATA: &str = "data";
 /// Cells along an axis, and channels, at most: so that products fit.
 const MOST: i64 = 1 << 20;
-/// Operators with layers of their own here, for messages.
-const KNOWN: &str = "Abs, Add, AveragePool, BatchNormalization, Clip, Concat, Constant, Conv, ConvTranspose, Div, Dropout, Elu, \
-                     Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, Identity, LRN, LeakyRelu, LpPool, MatMul, Max, MaxPool, Mul, \
-                     PRelu, Pad, ReduceMean, Relu, Reshape, Sigmoid, Slice, Softmax, Softplus, Sqrt, Squeeze, Sub, Sum, Tanh";
+/// What an operator becomes.
+type Translate = for<'a> fn(&mut Translator<'a>, &'a Operator) -> Result<(), String>;
+
+/// The operators that are read.
+const OPERATORS: [(&str, Translate); 38] = [
+    ("Abs", |t, node| t.neuron(node, "abs".into())),
+    ("Add", |t, node| t.arithmetic(node, Arithmetic::Add)),
+    ("AveragePool", |t, node| t.pool(node, "avg")),
+    ("BatchNormalization", |t, node| t.batch_norm(node)),
+    ("Clip", |t, node| t.clip(node)),
+    ("Concat", |t, node| t.concat(node)),
+    ("Constant", |t, node| t.constant_operator(node)),
+    ("Conv", |t, node| t.conv(node)),
+    ("ConvTranspose", |t, node| t.deconv(node)),
+    ("Div", |t, node| t.arithmetic(node, Arithmetic::Div)),
+    ("Dropout", |t, node| t.dropout(node)),
+    ("Elu", |t, node| t.neuron(node, format!("elu[{}]", float(node, "alpha", 1.0)))),
+    ("Flatten", |t, node| t.flatten(node)),
+    ("Gemm", |t, node| t.product(node)),
+    ("GlobalAveragePool", |t, node| t.global_pool(node, "avg", false)),
+    ("GlobalMaxPool", |t, node| t.global_pool(node, "max", false)),
+    ("Identity", |t, node| t.identity(node)),
+    ("LRN", |t, node| t.lrn(node)),
+    ("LeakyRelu", |t, node| t.neuron(node, format!("leaky[{}]", float(node, "alpha", 0.01)))),
+    ("LpPool", |t, node| t.norm_pool(node)),
+    ("MatMul", |t, node| t.product(node)),
+    ("Max", |t, node| t.arithmetic(node, Arithmetic::Max)),
+    ("MaxPool", |t, node| t.pool(node, "max")),
+    ("Mul", |t, node| t.arithmetic(node, Arithmetic::Mul)),
+    ("PRelu", |t, node| t.prelu(node)),
+    ("Pad", |t, node| t.pad(node)),
+    ("ReduceMean", |t, node| t.reduce_mean(node)),
+    ("Relu", |t, node| t.neuron(node, "relu".into())),
+    ("Reshape", |t, node| t.reshape(node)),
+    ("Sigmoid", |t, node| t.neuron(node, "logistic".into())),
+    ("Slice", |t, node| t.slice(node)),
+    ("Softmax", |t, node| t.softmax(node)),
+    ("Softplus", |t, node| t.neuron(node, "softrelu".into())),
+    ("Sqrt", |t, node| t.neuron(node, "sqrt".into())),
+    ("Squeeze", |t, node| t.squeeze(node)),
+    ("Sub", |t, node| t.arithmetic(node, Arithmetic::Sub)),
+    ("Sum", |t, node| t.arithmetic(node, Arithmetic::Sum)),
+    ("Tanh", |t, node| t.neuron(node, "tanh[1, 1]".into())),
+];
+
+/// What is done to layers of one shape, or to a layer and a constant.
+#[derive(Clone, Copy, PartialEq)]
+enum Arithmetic {
+    Add,
+    Div,
+    Max,
+    Mul,
+    Sub,
+    /// As `Add`, of any number of layers and of no constant.
+    Sum,
+}
 
 struct Translator<'a> {
     model: &'a Model,
@@ -248,16 +300,6 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn int(node: &Operator, attribute: &str, default: i64) -> i64 {
-        if let Some(Attribute::Int(v)) = node.attributes.get(attribute) { *v } else { default }
-    }
-
-    fn float(node: &Operator, attribute: &str, default: f32) -> f64 {
-        let value = if let Some(Attribute::Float(v)) = node.attributes.get(attribute) { *v } else { default };
-        // The decimal number that the 32 bits stand for.
-        value.to_string().parse().unwrap_or(f64::from(value))
-    }
-
     /// Adds a layer; its name is like the wanted one.
     fn push(&mut self, kind: &str, wanted: &str, inputs: &[&str], keys: Table) -> String {
         let clean: String = wanted.chars().filter(|c| !c.is_control()).take(100).collect();
@@ -298,33 +340,12 @@ impl<'a> Translator<'a> {
         if !matches!(node.domain.as_str(), "" | "ai.onnx") {
             return Err(format!("it is of '{}', not of ONNX itself", shown(&node.domain)));
         }
-        match node.kind.as_str() {
-            "Constant" => self.constant_operator(node),
-            "Identity" | "Dropout" => self.pass(node),
-            "Conv" => self.conv(node),
-            "ConvTranspose" => self.deconv(node),
-            "Gemm" | "MatMul" => self.product(node),
-            "MaxPool" | "AveragePool" | "LpPool" => self.pool(node),
-            "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" => self.global_pool(node),
-            "BatchNormalization" => self.batch_norm(node),
-            "LRN" => self.lrn(node),
-            "PRelu" => self.prelu(node),
-            "Flatten" | "Reshape" | "Squeeze" => self.reshape(node),
-            "Concat" => self.concat(node),
-            "Add" | "Sub" | "Mul" | "Div" | "Sum" | "Max" => self.arithmetic(node),
-            "Slice" => self.slice(node),
-            "Pad" => self.pad(node),
-            "Softmax" => self.softmax(node),
-            "Relu" => self.neuron(node, "relu".into()),
-            "Sigmoid" => self.neuron(node, "logistic".into()),
-            "Tanh" => self.neuron(node, "tanh[1, 1]".into()),
-            "Softplus" => self.neuron(node, "softrelu".into()),
-            "Abs" => self.neuron(node, "abs".into()),
-            "Sqrt" => self.neuron(node, "sqrt".into()),
-            "LeakyRelu" => self.neuron(node, format!("leaky[{}]", Self::float(node, "alpha", 0.01))),
-            "Elu" => self.neuron(node, format!("elu[{}]", Self::float(node, "alpha", 1.0))),
-            "Clip" => self.clip(node),
-            _ => Err(format!("it has no layer here; those that have: {KNOWN}")),
+        match OPERATORS.iter().find(|(kind, _)| *kind == node.kind) {
+            Some((_, translate)) => translate(self, node),
+            None => {
+                let known = OPERATORS.map(|(kind, _)| kind).join(", ");
+                Err(format!("it has no layer here; those that have: {known}"))
+            }
         }
     }
 
@@ -344,24 +365,35 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
+    fn identity(&mut self, node: &'a Operator) -> Result<(), String> {
+        if self.passes_constant(node)? {
+            return Ok(());
+        }
+        let x = self.value(node, 0)?;
+        self.makes(node, x)
+    }
+
     /// Dropout does nothing in testing; it is kept for training.
-    fn pass(&mut self, node: &'a Operator) -> Result<(), String> {
-        if let Some(constant) = Self::name(node, 0).and_then(|n| self.constant(n)).cloned() {
-            let name = node.outputs.first().ok_or("it makes nothing")?;
-            self.constants.insert(name, constant);
+    fn dropout(&mut self, node: &'a Operator) -> Result<(), String> {
+        if self.passes_constant(node)? {
             return Ok(());
         }
         let mut x = self.value(node, 0)?;
-        if node.kind == "Dropout" {
-            let ratio =
-                Self::name(node, 1).and_then(|n| self.constant(n)).and_then(Constant::reals).and_then(|v| v.first().copied());
-            let ratio = ratio.map_or_else(|| Self::float(node, "ratio", 0.5), f64::from);
-            if !(0.0..1.0).contains(&ratio) {
-                return Err(format!("its ratio is {ratio}"));
-            }
-            x.layer = self.push("dropout", &node.name, &[&x.layer], table([("keep", (1.0 - ratio).into())]));
+        let ratio = Self::name(node, 1).and_then(|n| self.constant(n)).and_then(Constant::reals).and_then(|v| v.first().copied());
+        let ratio = ratio.map_or_else(|| float(node, "ratio", 0.5), f64::from);
+        if !(0.0..1.0).contains(&ratio) {
+            return Err(format!("its ratio is {ratio}"));
         }
+        x.layer = self.push("dropout", &node.name, &[&x.layer], table([("keep", (1.0 - ratio).into())]));
         self.makes(node, x)
+    }
+
+    /// Passes input 0 on if it is a constant; whether it was.
+    fn passes_constant(&mut self, node: &'a Operator) -> Result<bool, String> {
+        let Some(constant) = Self::name(node, 0).and_then(|n| self.constant(n)).cloned() else { return Ok(false) };
+        let name = node.outputs.first().ok_or("it makes nothing")?;
+        self.constants.insert(name, constant);
+        Ok(true)
     }
 
     fn conv(&mut self, node: &'a Operator) -> Result<(), String> {
@@ -377,7 +409,7 @@ impl<'a> Translator<'a> {
         }
         keys.insert("stride".into(), pair(win.strides));
         keys.insert("dilation".into(), pair(win.dilations));
-        keys.insert("groups".into(), Self::int(node, "group", 1).into());
+        keys.insert("groups".into(), int(node, "group", 1).into());
         let biased = Self::name(node, 2).is_some();
         keys.insert("bias".into(), if biased { "shared" } else { "none" }.into());
         let [p, q] = win.outputs;
@@ -393,7 +425,7 @@ impl<'a> Translator<'a> {
     fn deconv(&mut self, node: &'a Operator) -> Result<(), String> {
         let (x, w) = (self.image(node)?, self.weights(node, 1)?);
         let &[_, c, r, s] = w.shape.as_slice() else { return Err(format!("its filters are {}", Tensor::extents(&w.shape))) };
-        let groups = Self::int(node, "group", 1);
+        let groups = int(node, "group", 1);
         let all = |name: &str, default: i64| self.ints(node, name, None).map(|v| v.unwrap_or_default()).map(|v| two(&v, default));
         let (strides, dilations) = (all("strides", 1)?, all("dilations", 1)?);
         let more = all("output_padding", 0)?;
@@ -478,12 +510,12 @@ impl<'a> Translator<'a> {
                 (pads[axis], pads[axis + 2]) = (0, 0);
             }
             let room = cells + pads[axis] + pads[axis + 2] - span;
-            if room < 0 && (Self::int(node, "ceil_mode", 0) == 0 || cells + pads[axis] < 1) {
+            if room < 0 && (int(node, "ceil_mode", 0) == 0 || cells + pads[axis] < 1) {
                 return Err(format!("its window of {span} cells does not fit {cells}"));
             }
             let mut count = if room < 0 { 1 } else { room / stride + 1 };
             // A window behind the image and what is before it is none.
-            if Self::int(node, "ceil_mode", 0) != 0 && room > 0 && room % stride != 0 && count * stride < cells + pads[axis] {
+            if int(node, "ceil_mode", 0) != 0 && room > 0 && room % stride != 0 && count * stride < cells + pads[axis] {
                 count += 1;
             }
             outputs[axis] = extent(count)?;
@@ -495,11 +527,11 @@ impl<'a> Translator<'a> {
         let x = self.value(node, 0)?;
         let mut w = self.weights(node, 1)?;
         let &[rows, columns] = w.shape.as_slice() else { return Err(format!("its weights are {}", Tensor::extents(&w.shape))) };
-        if Self::float(node, "alpha", 1.0) != 1.0 || Self::float(node, "beta", 1.0) != 1.0 || Self::int(node, "transA", 0) != 0 {
+        if float(node, "alpha", 1.0) != 1.0 || float(node, "beta", 1.0) != 1.0 || int(node, "transA", 0) != 0 {
             return Err("its alpha and beta must be 1, and transA 0".into());
         }
         let whole = x.flat || x.shape[0] * x.shape[1] == 1;
-        if Self::int(node, "transB", 0) == 0 {
+        if int(node, "transB", 0) == 0 {
             w.values = (0..columns).flat_map(|o| (0..rows).map(move |i| i * columns + o)).map(|at| w.values[at]).collect();
             w.shape = vec![columns, rows];
         }
@@ -518,7 +550,14 @@ impl<'a> Translator<'a> {
         self.makes(node, Made { layer, shape: [1, 1, outputs], flat: true })
     }
 
-    fn pool(&mut self, node: &'a Operator) -> Result<(), String> {
+    fn norm_pool(&mut self, node: &'a Operator) -> Result<(), String> {
+        match int(node, "p", 2) {
+            2 => self.pool(node, "l2"),
+            p => Err(format!("its norm is of p = {p}, not of p = 2")),
+        }
+    }
+
+    fn pool(&mut self, node: &'a Operator, kind: &str) -> Result<(), String> {
         let mut x = self.image(node)?;
         let size = self.ints(node, "kernel_shape", None)?.unwrap_or_default();
         let size: [i64; 2] = size.try_into().map_err(|_| "its kernel_shape is not two numbers")?;
@@ -526,14 +565,8 @@ impl<'a> Translator<'a> {
         if win.dilations != [1, 1] {
             return Err("its dilations are not 1".into());
         }
-        let kind = match node.kind.as_str() {
-            "MaxPool" => "max",
-            "AveragePool" => "avg",
-            _ if Self::int(node, "p", 2) == 2 => "l2",
-            p => return Err(format!("the norm of {p} is not of p = 2")),
-        };
         // Averages that count the padding are those of an image with a frame of zeros.
-        if kind == "avg" && Self::int(node, "count_include_pad", 0) != 0 && win.pads != [0; 4] {
+        if kind == "avg" && int(node, "count_include_pad", 0) != 0 && win.pads != [0; 4] {
             x = self.padded(&x, win.pads, &node.name)?;
             win.pads = [0; 4];
         }
@@ -549,19 +582,18 @@ impl<'a> Translator<'a> {
         self.makes(node, Made { layer, shape: [p, q, x.shape[2]], flat: false })
     }
 
-    fn global_pool(&mut self, node: &'a Operator) -> Result<(), String> {
-        let x = self.image(node)?;
-        let mut flat = false;
-        if node.kind == "ReduceMean" {
-            let mut axes = self.ints(node, "axes", Some(1))?.unwrap_or_default();
-            axes.iter_mut().filter(|a| **a < 0).for_each(|a| *a += 4);
-            axes.sort_unstable();
-            if axes != [2, 3] {
-                return Err("its axes are not rows and columns".into());
-            }
-            flat = Self::int(node, "keepdims", 1) == 0;
+    fn reduce_mean(&mut self, node: &'a Operator) -> Result<(), String> {
+        let mut axes = self.ints(node, "axes", Some(1))?.unwrap_or_default();
+        axes.iter_mut().filter(|a| **a < 0).for_each(|a| *a += 4);
+        axes.sort_unstable();
+        if axes != [2, 3] {
+            return Err("its axes are not rows and columns".into());
         }
-        let kind = if node.kind == "GlobalMaxPool" { "max" } else { "avg" };
+        self.global_pool(node, "avg", int(node, "keepdims", 1) == 0)
+    }
+
+    fn global_pool(&mut self, node: &'a Operator, kind: &str, flat: bool) -> Result<(), String> {
+        let x = self.image(node)?;
         let layer = self.push("pool", &node.name, &[&x.layer], table([("pool", kind.into()), ("global", true.into())]));
         self.makes(node, Made { layer, shape: [1, 1, x.shape[2]], flat })
     }
@@ -569,7 +601,7 @@ impl<'a> Translator<'a> {
     fn batch_norm(&mut self, node: &'a Operator) -> Result<(), String> {
         let x = self.value(node, 0)?;
         let x = self.in_order(x);
-        let keys = table([("epsilon", Self::float(node, "epsilon", 1e-5).into())]);
+        let keys = table([("epsilon", float(node, "epsilon", 1e-5).into())]);
         let layer = self.push("batch-norm", &node.name, &[&x.layer], keys);
         for (i, parameter) in (1..).zip(["weights", "bias", "mean", "variance"]) {
             let tensor = self.weights(node, i)?;
@@ -579,16 +611,16 @@ impl<'a> Translator<'a> {
     }
 
     fn lrn(&mut self, node: &'a Operator) -> Result<(), String> {
-        let (x, size) = (self.image(node)?, Self::int(node, "size", 1));
+        let (x, size) = (self.image(node)?, int(node, "size", 1));
         if size % 2 == 0 {
             return Err("its size is even".into());
         }
-        let float = |name: &str, default: f32| Toml::Float(Self::float(node, name, default));
+        let real = |name: &str, default: f32| Toml::Float(float(node, name, default));
         let keys = table([
             ("size", size.into()),
-            ("alpha", float("alpha", 1e-4)),
-            ("beta", float("beta", 0.75)),
-            ("k", float("bias", 1.0)),
+            ("alpha", real("alpha", 1e-4)),
+            ("beta", real("beta", 0.75)),
+            ("k", real("bias", 1.0)),
         ]);
         let layer = self.push("lrn", &node.name, &[&x.layer], keys);
         self.makes(node, Made { layer, ..x })
@@ -604,24 +636,32 @@ impl<'a> Translator<'a> {
         self.makes(node, Made { layer, ..x })
     }
 
-    /// To images × elements, or from there to images × channels × 1 × 1.
+    fn flatten(&mut self, node: &'a Operator) -> Result<(), String> {
+        let x = self.value(node, 0)?;
+        self.reshaped(node, x, (int(node, "axis", 1) == 1).then_some(true))
+    }
+
+    fn squeeze(&mut self, node: &'a Operator) -> Result<(), String> {
+        let x = self.value(node, 0)?;
+        let axes = self.ints(node, "axes", Some(1))?.unwrap_or_default();
+        let cell = x.shape[0] * x.shape[1] == 1;
+        self.reshaped(node, x, (cell && (axes == [2, 3] || axes == [-1, -2] || axes == [-2, -1])).then_some(true))
+    }
+
     fn reshape(&mut self, node: &'a Operator) -> Result<(), String> {
         let x = self.value(node, 0)?;
-        let (elements, cell) = (x.elements() as i64, x.shape[0] * x.shape[1] == 1);
-        let fault = || "only an image can be flattened, and channels made cells of one row and column".to_owned();
-        let flat = match node.kind.as_str() {
-            "Flatten" => (Self::int(node, "axis", 1) == 1).then_some(true),
-            "Squeeze" => {
-                let axes = self.ints(node, "axes", Some(1))?.unwrap_or_default();
-                (cell && (axes == [2, 3] || axes == [-1, -2] || axes == [-2, -1])).then_some(true)
-            }
-            _ => match self.ints(node, "shape", Some(1))?.unwrap_or_default().as_slice() {
-                [_, to] => (*to == -1 || *to == elements).then_some(true),
-                [_, to, 1, 1] => (*to == -1 || *to == elements).then_some(false),
-                _ => None,
-            },
+        let is_all = |to: i64| to == -1 || to == x.elements() as i64;
+        let flat = match *self.ints(node, "shape", Some(1))?.unwrap_or_default() {
+            [_, to] if is_all(to) => Some(true),
+            [_, to, 1, 1] if is_all(to) => Some(false),
+            _ => None,
         };
-        let flat = flat.ok_or_else(fault)?;
+        self.reshaped(node, x, flat)
+    }
+
+    /// To images × elements, or from there to images × channels × 1 × 1.
+    fn reshaped(&mut self, node: &'a Operator, x: Made, flat: Option<bool>) -> Result<(), String> {
+        let flat = flat.ok_or("only an image can be flattened, and channels made cells of one row and column")?;
         let x = if flat { Made { flat, ..x } } else { Made { flat, ..self.in_order(Made { flat: true, ..x }) } };
         self.makes(node, x)
     }
@@ -631,7 +671,7 @@ impl<'a> Translator<'a> {
         all = all.into_iter().map(|x| self.in_order(x)).collect();
         let first = all.first().cloned().ok_or("it has no inputs")?;
         let rank = if first.flat { 2 } else { 4 };
-        let axis = Self::int(node, "axis", 1);
+        let axis = int(node, "axis", 1);
         if axis != 1 && axis != 1 - rank {
             return Err("its axis is not the channels'".into());
         }
@@ -648,7 +688,7 @@ impl<'a> Translator<'a> {
     fn softmax(&mut self, node: &'a Operator) -> Result<(), String> {
         let x = self.value(node, 0)?;
         let whole = x.flat || x.shape[0] * x.shape[1] == 1;
-        let axis = Self::int(node, "axis", -1);
+        let axis = int(node, "axis", -1);
         if !whole || axis != 1 && !(axis == -1 && x.flat) {
             return Err("it is not over all channels of one cell".into());
         }
@@ -678,7 +718,7 @@ impl<'a> Translator<'a> {
     fn clip(&mut self, node: &'a Operator) -> Result<(), String> {
         let bound = |name: &str, i: usize, none: f64| -> Result<f64, String> {
             if node.attributes.contains_key(name) {
-                return Ok(Self::float(node, name, 0.0));
+                return Ok(float(node, name, 0.0));
             }
             match Self::name(node, i) {
                 None => Ok(none),
@@ -698,20 +738,20 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn arithmetic(&mut self, node: &'a Operator) -> Result<(), String> {
+    fn arithmetic(&mut self, node: &'a Operator, what: Arithmetic) -> Result<(), String> {
         let constants: Vec<Option<Constant>> = (0..node.inputs.len()).map(|i| self.constant(&node.inputs[i]).cloned()).collect();
         match (constants.iter().position(Option::is_some), constants.as_slice()) {
-            (None, _) => self.elementwise(node),
+            (None, _) => self.elementwise(node, what),
             (Some(at), [_, _]) if constants.iter().flatten().count() == 1 => {
                 let constant = constants[at].clone().expect("it was just found");
-                self.with_constant(node, at, &constant)
+                self.with_constant(node, what, at, &constant)
             }
             _ => Err("it is of constants".into()),
         }
     }
 
     /// Layers of one shape.
-    fn elementwise(&mut self, node: &'a Operator) -> Result<(), String> {
+    fn elementwise(&mut self, node: &'a Operator, what: Arithmetic) -> Result<(), String> {
         let mut all: Vec<Made> = (0..node.inputs.len()).map(|i| self.value(node, i)).collect::<Result<_, _>>()?;
         let first = all.first().cloned().ok_or("it has no inputs")?;
         if all.iter().any(|x| x.shape != first.shape || x.flat != first.flat) {
@@ -721,15 +761,15 @@ impl<'a> Translator<'a> {
             return Err("its inputs have different extents".into());
         }
         let mut keys = Table::new();
-        let kind = match node.kind.as_str() {
-            "Add" | "Sum" => "eltsum",
-            "Sub" => {
+        let kind = match what {
+            Arithmetic::Add | Arithmetic::Sum => "eltsum",
+            Arithmetic::Sub => {
                 keys.insert("coefficients".into(), Toml::Array(vec![1.0.into(), (-1.0).into()]));
                 "eltsum"
             }
-            "Mul" => "eltproduct",
-            "Max" => "eltmax",
-            _ => return Err("a layer divided by another has no layer here".into()),
+            Arithmetic::Mul => "eltproduct",
+            Arithmetic::Max => "eltmax",
+            Arithmetic::Div => return Err("a layer divided by another has no layer here".into()),
         };
         let names: Vec<&str> = all.iter().map(|x| x.layer.as_str()).collect();
         let layer = self.push(kind, &node.name, &names, keys);
@@ -737,18 +777,17 @@ impl<'a> Translator<'a> {
     }
 
     /// A layer, or the images, and a constant, which is input `at`.
-    fn with_constant(&mut self, node: &'a Operator, at: usize, constant: &Constant) -> Result<(), String> {
+    fn with_constant(&mut self, node: &'a Operator, what: Arithmetic, at: usize, constant: &Constant) -> Result<(), String> {
         let x = self.value(node, 1 - at)?;
         let values = constant.reals().ok_or("its constant has whole numbers")?.to_vec();
-        let kind = node.kind.as_str();
-        if !matches!(kind, "Add" | "Sub" | "Mul" | "Div") || at == 0 && kind == "Div" {
+        if matches!(what, Arithmetic::Sum | Arithmetic::Max) || at == 0 && what == Arithmetic::Div {
             return Err("a constant does not go with it here".into());
         }
-        if values.iter().any(|v| !v.is_finite()) || kind == "Div" && values.contains(&0.0) {
+        if values.iter().any(|v| !v.is_finite()) || what == Arithmetic::Div && values.contains(&0.0) {
             return Err("a number of its constant is none that can be worked with".into());
         }
         let alone = self.uses.get(node.inputs[1 - at].as_str()) == Some(&1);
-        if x.layer == DATA && alone && at == 1 && self.normalise(kind, is_per_channel(&constant.shape, x.flat), &values) {
+        if x.layer == DATA && alone && at == 1 && self.normalise(what, is_per_channel(&constant.shape, x.flat), &values) {
             return self.makes(node, x);
         }
         // A bias of the layer that nothing else reads: a number a channel, or one a place.
@@ -756,7 +795,7 @@ impl<'a> Translator<'a> {
         let (each, wide) = (values.len() == c, constant.shape.iter().any(|&e| e != 1) || constant.shape.len() > 1);
         let shared = each && wide && is_per_channel(&constant.shape, x.flat);
         let untied = !x.flat && h * w > 1 && constant.shape.ends_with(&[c, h, w]) && values.len() == x.elements();
-        if kind == "Add" && alone && (shared || untied) {
+        if what == Arithmetic::Add && alone && (shared || untied) {
             let last = self.layers.last_mut().filter(|t| t["name"].as_str() == Some(&x.layer) && !t.contains_key("neuron"));
             let free = |t: &&mut Table| t.get("bias") == Some(&"none".into()) || t.get("bias") == Some(&false.into());
             let of_conv = |t: &Table| t["type"].as_str() == Some("conv");
@@ -776,30 +815,30 @@ impl<'a> Translator<'a> {
             return Err("its constant is not one number, and no bias of the layer before".into());
         };
         let v = f64::from(v);
-        let [a, b] = match (kind, at) {
-            ("Add", _) => [1.0, v],
-            ("Sub", 1) => [1.0, -v],
-            ("Sub", _) => [-1.0, v],
-            ("Mul", _) => [v, 0.0],
+        let [a, b] = match (what, at) {
+            (Arithmetic::Add, _) => [1.0, v],
+            (Arithmetic::Sub, 1) => [1.0, -v],
+            (Arithmetic::Sub, _) => [-1.0, v],
+            (Arithmetic::Mul, _) => [v, 0.0],
             _ => [1.0 / v, 0.0],
         };
         self.neuron(node, format!("linear[{a}, {b}]"))
     }
 
     /// Takes what is done to the images into their normalisation, if it can.
-    fn normalise(&mut self, kind: &str, is_per_channel: bool, values: &[f32]) -> bool {
+    fn normalise(&mut self, what: Arithmetic, is_per_channel: bool, values: &[f32]) -> bool {
         let [h, w, c] = self.images;
         let per_channel = values.len() == 1 || values.len() == c && is_per_channel;
         let factors = self.normalised.factors.clone();
-        match kind {
-            "Mul" | "Div" if per_channel => {
+        match what {
+            Arithmetic::Mul | Arithmetic::Div if per_channel => {
                 for (i, factor) in self.normalised.factors.iter_mut().enumerate() {
                     let v = f64::from(values[i % values.len()]);
-                    *factor *= if kind == "Mul" { v } else { 1.0 / v };
+                    *factor *= if what == Arithmetic::Mul { v } else { 1.0 / v };
                 }
                 true
             }
-            "Add" | "Sub" if per_channel || values.len() == c * h * w => {
+            Arithmetic::Add | Arithmetic::Sub if per_channel || values.len() == c * h * w => {
                 if !per_channel && self.normalised.mean.len() == c {
                     let mean = self.normalised.mean.clone();
                     self.normalised.mean = (0..c * h * w).map(|i| mean[i / (h * w)]).collect();
@@ -812,7 +851,7 @@ impl<'a> Translator<'a> {
                         _ => values[i],
                     };
                     let v = (f64::from(v) / factors[i / cells]) as f32;
-                    *mean += if kind == "Sub" { v } else { -v };
+                    *mean += if what == Arithmetic::Sub { v } else { -v };
                 }
                 true
             }
@@ -902,6 +941,18 @@ fn two(v: &[i64], default: i64) -> [i64; 2] {
     [v.first().copied().unwrap_or(default), v.get(1).copied().unwrap_or(default)]
 }
 
+/// A whole number of an attribute.
+fn int(node: &Operator, attribute: &str, default: i64) -> i64 {
+    if let Some(Attribute::Int(v)) = node.attributes.get(attribute) { *v } else { default }
+}
+
+/// A real number of an attribute.
+fn float(node: &Operator, attribute: &str, default: f32) -> f64 {
+    let value = if let Some(Attribute::Float(v)) = node.attributes.get(attribute) { *v } else { default };
+    // The decimal number that the 32 bits stand for.
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
 /// A size that a layer may have.
 fn extent(v: i64) -> Result<usize, String> {
     if (1..=MOST).contains(&v) { Ok(v as usize) } else { Err(format!("an extent of {v} is out of range")) }
@@ -917,5 +968,15 @@ fn spread(bias: Tensor, outputs: usize) -> Tensor {
     match bias.values.as_slice() {
         &[v] if outputs != 1 => Tensor { shape: vec![outputs], values: vec![v; outputs], ..bias },
         _ => bias,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OPERATORS;
+
+    #[test]
+    fn each_operator_stands_once_and_in_order() {
+        assert!(OPERATORS.is_sorted_by(|(a, _), (b, _)| a < b));
     }
 }
