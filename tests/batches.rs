@@ -2,7 +2,9 @@
 //! wrong with damaged and hostile ones.
 
 use convnet::data::{DataSet, ImageShape, Options, Source, open, pickle};
-use convnet::device::philox::{Purpose, Stream};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -120,7 +122,7 @@ fn read_all(folder: &Path) {
 /// Files with bytes changed, cut or repeated never panic, and never take memory for what they claim.
 #[test]
 fn damaged_files_never_panic() {
-    let mut random = Stream::new(1, Purpose::Data, 0, 0);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     let cases = [
         ("rows", "data_batch_1"),
         ("rows", "data_batch_3"),
@@ -137,13 +139,13 @@ fn damaged_files_never_panic() {
         for _ in 0..150 {
             let mut bytes = sound.clone();
             // Of a database, mostly the pages that hold its tree.
-            let most = if file.ends_with("mdb") && random.below(2) == 0 { 200 } else { bytes.len() as u32 };
-            for _ in 0..1 + random.below(6) {
-                let at = random.below(most) as usize;
-                bytes[at] = [random.next_u32() as u8, 0xff, 0, bytes[at].wrapping_add(1)][random.below(4) as usize];
+            let most = if file.ends_with("mdb") && random.random() { 200 } else { bytes.len() };
+            for _ in 0..random.random_range(1..7) {
+                let at = random.random_range(0..most);
+                bytes[at] = *[random.random(), 0xff, 0, bytes[at].wrapping_add(1)].choose(&mut random).unwrap();
             }
-            if random.below(5) == 0 {
-                bytes.truncate(random.below(bytes.len() as u32) as usize);
+            if random.random_ratio(1, 5) {
+                bytes.truncate(random.random_range(0..bytes.len()));
             }
             fs::write(folder.path().join(file), bytes).unwrap();
             read_all(folder.path());

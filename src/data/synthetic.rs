@@ -2,7 +2,8 @@
 //! as long as ImageNet takes megabytes; an image always has the same label, so that a net can learn them by heart.
 
 use super::{DataSet, Error, ImageShape, Options, Result, Source, numbered};
-use crate::device::philox::{Purpose, block};
+use crate::device::philox::{Purpose, Stream};
+use rand_core::Rng;
 use std::sync::Arc;
 
 /// Bytes of images that are made, at most, unless one image is larger.
@@ -46,12 +47,7 @@ impl Synthetic {
         }
         pixels.resize(distinct * bytes, 0);
         for (i, image) in pixels.chunks_exact_mut(bytes).enumerate() {
-            for (j, some) in image.chunks_mut(16).enumerate() {
-                let numbers = block(seed, Purpose::Data, set, i as u64, j as u64);
-                for (byte, random) in some.iter_mut().zip(numbers.into_iter().flat_map(u32::to_le_bytes)) {
-                    *byte = random;
-                }
-            }
+            Stream::new(seed, Purpose::Data, set, i as u64).fill_bytes(image);
         }
         Ok(Self { shape, count, classes, distinct, pixels })
     }

@@ -2,6 +2,8 @@
 //! function of a counter and a key, so that they depend on what they are for (seed, step, layer, image, element) and never
 //! on the order of calls, the number of threads or the device. `kernels/philox.cuh` is the same function.
 
+use rand_core::{Infallible, TryRng, utils};
+
 /// Philox4x32-10 of a counter and a key.
 pub fn philox([mut c0, mut c1, mut c2, mut c3]: [u32; 4], [mut k0, mut k1]: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
@@ -56,7 +58,9 @@ pub fn gaussians(block: [u32; 4]) -> [f64; 4] {
     [a, b, c, d]
 }
 
-/// A sequential reader of one stream, for work on the host.
+/// A sequential reader of one stream, for work on the host. It is a generator of rand's as well, whose distributions and shuffles may
+/// draw other numbers from one version to the next: what a run is made of (order, augmentation, initial parameters) comes from the
+/// methods here, which do not.
 #[derive(Clone, Debug)]
 pub struct Stream {
     seed: u64,
@@ -109,9 +113,37 @@ impl Stream {
     }
 }
 
+impl TryRng for Stream {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.next_u32())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        utils::next_u64_via_u32(self)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        utils::fill_bytes_via_next_word(bytes, || self.try_next_u32())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::philox;
+    use super::{Purpose, Stream, block, philox};
+    use rand_core::Rng;
+
+    /// Bytes and 64-bit numbers are the stream's 32-bit numbers in turn, lowest byte first; so are those of its blocks.
+    #[test]
+    fn a_generator_of_bytes_has_the_bits_of_the_blocks() {
+        let stream = || Stream::new(5, Purpose::Data, 1, 9);
+        let mut bytes = [0; 32];
+        stream().fill_bytes(&mut bytes);
+        let blocks = [0, 1].map(|at| block(5, Purpose::Data, 1, 9, at)).concat();
+        assert_eq!(bytes.to_vec(), blocks.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
+        assert_eq!(Rng::next_u64(&mut stream()), u64::from(blocks[1]) << 32 | u64::from(blocks[0]));
+    }
 
     /// The known answers of the authors' Random123 library (kat_vectors, philox4x32 10).
     #[test]

@@ -1,6 +1,9 @@
 //! Random changes to the files of a fuzz target's corpus: what the fuzzer does, in-process, of one seed and on the stable
 //! compiler. `CONVNET_MUTATIONS=1000000 cargo test --release --test readers` makes more of them.
 
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -20,14 +23,14 @@ pub fn mutate(name: &str, check: impl Fn(&str) -> bool) {
     words.extend(seeds.iter().flat_map(|s| s.split_inclusive(|&b| b == b'\n')));
     words.extend(EXTREMES.iter().map(|w| w.as_bytes()));
     let mut read = 0;
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     for i in 0..seeds.len() as u64 + count {
         let mut text = match seeds.get(i as usize) {
             Some(seed) => seed.clone(),
-            None => random.of(&seeds).clone(),
+            None => seeds.choose(&mut random).unwrap().clone(),
         };
         if i >= seeds.len() as u64 {
-            for _ in 0..1 + random.below(6) {
+            for _ in 0..random.random_range(1..7) {
                 change(&mut text, &words, &seeds, &mut random);
             }
         }
@@ -72,13 +75,13 @@ const EXTREMES: [&str; 24] = [
     "%(a)s",
 ];
 
-fn change(text: &mut Vec<u8>, words: &[&[u8]], seeds: &[Vec<u8>], random: &mut Random) {
-    let at = random.below(text.len() as u64 + 1) as usize;
-    let longest = 2 << random.below(7);
-    let end = text.len().min(at + random.below(longest) as usize);
-    match random.below(8) {
+fn change(text: &mut Vec<u8>, words: &[&[u8]], seeds: &[Vec<u8>], random: &mut Xoshiro256PlusPlus) {
+    let at = random.random_range(0..=text.len());
+    let longest = 2 << random.random_range(0..7);
+    let end = text.len().min(at + random.random_range(0..longest));
+    match random.random_range(0..8) {
         // A byte is another.
-        0 if at < text.len() => text[at] ^= 1 << random.below(8),
+        0 if at < text.len() => text[at] ^= 1 << random.random_range(0..8),
         // A part goes, comes twice, or moves.
         1 => drop(text.drain(at..end)),
         2 => {
@@ -87,7 +90,7 @@ fn change(text: &mut Vec<u8>, words: &[&[u8]], seeds: &[Vec<u8>], random: &mut R
         }
         3 => {
             let part: Vec<u8> = text.drain(at..end).collect();
-            let to = random.below(text.len() as u64 + 1) as usize;
+            let to = random.random_range(0..=text.len());
             text.splice(to..to, part);
         }
         // A word of the corpus in place of another, or between two.
@@ -95,34 +98,18 @@ fn change(text: &mut Vec<u8>, words: &[&[u8]], seeds: &[Vec<u8>], random: &mut R
             let stop = |b: &u8| b"\n=,;[]: ".contains(b);
             let to = at + text[at..].iter().position(stop).unwrap_or(text.len() - at);
             let from = text[..at].iter().rposition(stop).map_or(0, |p| p + 1);
-            let from = if random.below(4) == 0 { to } else { from };
-            text.splice(from..to, random.of(words).to_vec());
+            let from = if random.random_ratio(1, 4) { to } else { from };
+            text.splice(from..to, words.choose(random).unwrap().to_vec());
         }
         // The tail of another text.
         6 => {
-            let other = random.of(seeds);
+            let other = seeds.choose(random).unwrap();
             text.truncate(at);
-            text.extend(&other[random.below(other.len() as u64 + 1) as usize..]);
+            text.extend(&other[random.random_range(0..=other.len())..]);
         }
         _ => {
-            let word = random.of(words).to_vec();
+            let word = words.choose(random).unwrap().to_vec();
             text.splice(at..at, word);
         }
-    }
-}
-
-/// xorshift64* (Vigna 2016).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % bound
-    }
-
-    fn of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[self.below(list.len() as u64) as usize]
     }
 }

@@ -4,6 +4,7 @@ use super::super::{Failure, Result};
 use crate::device::philox::{Purpose, Stream};
 use crate::train::files;
 use clap::Args;
+use rand::seq::SliceRandom;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -71,10 +72,7 @@ pub(super) fn run(a: &Arguments) -> Result {
     let (mut train, mut test, mut counts) = (header.clone(), header, [0; 2]);
     for (number, mut files) in classes.into_iter().enumerate() {
         files.sort();
-        let mut random = Stream::new(a.seed, Purpose::Shuffle, number as u32, 0);
-        for i in (1..files.len()).rev() {
-            files.swap(i, random.below(i as u32 + 1) as usize);
-        }
+        files.shuffle(&mut Stream::new(a.seed, Purpose::Shuffle, number as u32, 0));
         // A class of two or more has an image in each.
         let least = usize::from(files.len() > 1);
         let tested = ((a.test * files.len() as f64).round() as usize).clamp(least, files.len().saturating_sub(1));
