@@ -2,12 +2,13 @@
 
 mod common;
 
-use common::{Ended, Folder};
+use common::{Ended, Folder, classifier};
 use serde_json::Value;
 use std::fs;
 
 /// A net of one of each: a convolution with a neuron, a pool, a batch normalisation, a fully connected layer, and a cost.
-const NET: &str = r#"
+const NET: &str = classifier!(
+    r#"
 name = "tiny"
 [data]
 source = "synthetic"
@@ -39,13 +40,8 @@ stride = 2
 name = "fc1"
 type = "fc"
 outputs = 4
-[[layer]]
-name = "probabilities"
-type = "softmax"
-[[layer]]
-name = "cost"
-type = "logistic-regression"
-"#;
+"#
+);
 
 fn folder() -> Folder {
     Folder::new(NET)

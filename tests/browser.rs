@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::Folder;
+use common::{Folder, classifier};
 use convnet::device::philox::{Purpose, Stream};
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A net that learns to tell the shapes of [`shapes`].
-const NET: &str = r#"
+const NET: &str = classifier!(
+    r#"
 name = "small <net> & \"all\""
 [data]
 source = "shapes"
@@ -57,13 +58,8 @@ name = "fc1"
 type = "fc"
 outputs = 5
 init = "xavier"
-[[layer]]
-name = "probabilities"
-type = "softmax"
-[[layer]]
-name = "cost"
-type = "logistic-regression"
-"#;
+"#
+);
 
 const SHAPES: [&str; 5] = ["disc", "ring", "square", "cross", "stripes"];
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ended, Folder, RESUME, TRAIN, command, on_a_disk};
+use common::{Ended, Folder, RESUME, TRAIN, classifier, command, on_a_disk};
 use convnet::data::{DataSet, ImageShape, Options, Source, open};
 use convnet::train::checkpoint;
 use image::{ImageFormat, Rgb, RgbImage};
@@ -228,7 +228,8 @@ fn hostile_tars_are_errors() {
     assert_eq!((&report["sets"][0]["images"], &report["sets"][1]["images"]), (&2.into(), &1.into()));
 }
 
-const VANISHING: &str = r#"
+const VANISHING: &str = classifier!(
+    r#"
 name = "vanishing"
 [data]
 source = "pictures"
@@ -244,13 +245,8 @@ checkpoint_every = 5
 name = "fc"
 type = "fc"
 outputs = 2
-[[layer]]
-name = "probabilities"
-type = "softmax"
-[[layer]]
-name = "cost"
-type = "logistic-regression"
-"#;
+"#
+);
 
 /// A net on 20 images, and a number of the images that are in the training set.
 fn vanishing() -> Folder {

@@ -1,16 +1,12 @@
 //! `convnet layers`: what it prints is what the configs take.
 
+mod common;
+
+use common::convnet;
 use convnet::config::NetSpec;
 use convnet::device::Shape;
 use convnet::layer::{COMMON_KEYS, KINDS};
 use convnet::net::Graph;
-use std::process::Command;
-
-fn convnet(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_convnet")).args(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
 
 /// The keys that a layer of this type takes, as the error about an unknown one lists them: its own, then the common ones.
 fn taken(kind: &str) -> Vec<String> {
@@ -43,18 +39,15 @@ fn the_documented_keys_are_those_that_are_taken() {
 
 #[test]
 fn types_are_listed_and_explained() {
-    let (status, list, _) = convnet(&["layers"]);
-    assert_eq!(status, Some(0));
+    let list = convnet(&["layers"]).ended(0).stdout;
     for kind in KINDS {
         assert!(list.lines().any(|l| l.split_whitespace().next() == Some(kind.name)), "{} is not listed", kind.name);
-        let (status, text, _) = convnet(&["layers", kind.name]);
-        assert_eq!(status, Some(0));
+        let text = convnet(&["layers", kind.name]).ended(0).stdout;
         for part in [kind.doc.about, kind.doc.shape, kind.doc.formula, kind.doc.source] {
             assert!(!part.is_empty() && text.contains(part), "{}: no '{part}' in {text}", kind.name);
         }
     }
-    let (status, _, error) = convnet(&["layers", "covn"]);
-    assert_eq!((status, error.contains("did you mean conv?")), (Some(2), true), "{error}");
+    convnet(&["layers", "covn"]).failed(2, &["did you mean conv?"]);
 }
 
 /// What a layer's keys say that cannot be is an error at the key, with a way out.

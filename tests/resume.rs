@@ -2,9 +2,11 @@
 
 mod common;
 
-use common::{Ended, Folder, RESUME, SMALL, TRAIN, command};
+use common::{Ended, Folder, RESUME, SMALL, TRAIN, classifier, command};
 use convnet::train::checkpoint::{self, Checkpoint};
 use convnet::train::{Line, Split, read_lines};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,7 @@ fn a_run_killed_at_20_random_moments_ends_as_one_left_alone() {
     alone.train(&[]).ended(0);
     let whole = start.elapsed();
     let expected = ends(&alone.path("run"));
-    let (mut kills, mut midway, mut random) = (0, 0, 42);
+    let (mut kills, mut midway, mut random) = (0, 0, Xoshiro256PlusPlus::seed_from_u64(42));
     while kills < 20 {
         // A run that is done before the last kill is compared, and another begun.
         let folder = Folder::new(SMALL);
@@ -30,7 +32,7 @@ fn a_run_killed_at_20_random_moments_ends_as_one_left_alone() {
             let arguments: &[&str] = if begun { &RESUME } else { &TRAIN };
             let mut child = command(&folder.path(""), arguments).spawn().unwrap();
             if kills < 20 {
-                std::thread::sleep(whole.mul_f64(0.1 * fraction(&mut random)));
+                std::thread::sleep(whole.mul_f64(random.random_range(0.0..0.1)));
                 kills += i32::from(child.try_wait().unwrap().is_none());
                 child.kill().unwrap();
             }
@@ -361,7 +363,8 @@ fn lost_lines_of_metrics_are_told_and_can_be_given_up() {
 const EPOCHS_OF_SHARDS: u64 = 30;
 
 /// A small net on the shards that [`shard`] makes.
-const SHARDS: &str = r#"
+const SHARDS: &str = classifier!(
+    r#"
 name = "shards"
 [data]
 source = "shards"
@@ -397,13 +400,8 @@ neuron = "relu"
 name = "fc1"
 type = "fc"
 outputs = 3
-[[layer]]
-name = "probabilities"
-type = "softmax"
-[[layer]]
-name = "cost"
-type = "logistic-regression"
-"#;
+"#
+);
 
 /// A tar file of pictures of several sizes in three classes; number 77 is broken.
 fn shard(numbers: std::ops::Range<u32>) -> Vec<u8> {
@@ -515,12 +513,4 @@ fn wait_for(process: &mut Running, condition: impl Fn() -> bool) {
         assert!(process.runs(), "it ended too early");
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-/// A number from 0 to 1 (xorshift).
-fn fraction(state: &mut u64) -> f64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    (*state >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -1,22 +1,20 @@
 //! `convnet predict` and `convnet show` on the run of a tiny net.
 
+mod common;
+
+use common::{Ended, classifier, convnet};
 use convnet::data;
 use image::{GrayImage, ImageFormat, Rgb, RgbImage, imageops};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// A run's folder: a linear net and a small convolution, three passes over 1,000 digits.
-fn run_folder() -> &'static Path {
-    static RUN: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, run) = RUN.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("tiny.toml");
-        fs::write(
-            &config,
-            r#"
+/// Three small convolutions and a fully connected layer; three passes over 1,000 digits.
+const NET: &str = classifier!(
+    r#"
 name = "tiny"
 [data]
 source = "mnist-10k"
@@ -55,29 +53,21 @@ name = "fc"
 type = "fc"
 outputs = 10
 init = "xavier"
-[[layer]]
-name = "probabilities"
-type = "softmax"
-[[layer]]
-name = "cost"
-type = "logistic-regression"
-"#,
-        )
-        .unwrap();
+"#
+);
+
+/// A run's folder.
+fn run_folder() -> &'static Path {
+    static RUN: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, run) = RUN.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("tiny.toml");
+        fs::write(&config, NET).unwrap();
         let run = folder.path().join("run");
-        let done = convnet(&["train", config.to_str().unwrap(), "--device", "cpu", "--out", run.to_str().unwrap()]);
-        assert!(done.status.success(), "{}", text(&done.stderr));
+        convnet(&["train", config.to_str().unwrap(), "--device", "cpu", "--out", run.to_str().unwrap()]).ended(0);
         (folder, run)
     });
     run
-}
-
-fn convnet(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_convnet")).args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The first `count` test digits as PNG files, and their labels.
@@ -94,11 +84,10 @@ fn digits(folder: &Path, count: usize) -> Vec<i64> {
     labels
 }
 
-fn predict(arguments: &[&str]) -> (Output, Value) {
+fn predict(arguments: &[&str]) -> (Ended, Value) {
     let run = run_folder().to_str().unwrap();
     let done = convnet(&[&["predict", run, "--device", "cpu", "--json"], arguments].concat());
-    let json =
-        serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", text(&done.stdout), text(&done.stderr)));
+    let json = serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", done.stdout, done.stderr));
     (done, json)
 }
 
@@ -110,7 +99,7 @@ fn predict_classifies_files_as_test_does() {
     let labels = digits(folder.path(), 100);
     fs::write(folder.path().join("notes.txt"), "no image").unwrap();
     let (done, json) = predict(&[folder.path().to_str().unwrap()]);
-    assert!(done.status.success(), "{}", text(&done.stderr));
+    done.ended(0);
     let images = json["images"].as_array().unwrap();
     assert_eq!(images.len(), 100);
     let mut wrong = 0;
@@ -122,7 +111,7 @@ fn predict_classifies_files_as_test_does() {
         wrong += usize::from(best[0]["class"].as_i64() != Some(*label));
     }
     let test = convnet(&["test", run_folder().to_str().unwrap(), "--device", "cpu", "--json"]);
-    let test: Value = serde_json::from_slice(&test.stdout).unwrap();
+    let test: Value = serde_json::from_str(&test.stdout).unwrap();
     let error = test["error"].as_f64().unwrap();
     assert!((error - wrong as f64 / 100.0).abs() < 1e-6, "predict has {wrong} of 100 wrong, test {error}");
     assert!(error < 0.4, "the net has learned nothing: {error}");
@@ -170,8 +159,7 @@ fn unreadable_images_are_named_and_the_others_go_on() {
     let (missing, nothing) = (at("missing.png"), at("nothing"));
     fs::create_dir(&nothing).unwrap();
     let (done, json) = predict(&[folder.path().to_str().unwrap(), &missing, &nothing]);
-    let errors = text(&done.stderr);
-    assert_eq!(done.status.code(), Some(1), "{errors}");
+    let errors = done.ended(1).stderr;
     assert_eq!(json["images"].as_array().unwrap().len(), 2, "{json:#}");
     for name in ["truncated.png", "empty.png", "text.jpg", "huge.png", "huge.bmp", "missing.png", "nothing"] {
         let named = errors.lines().filter(|l| l.starts_with("error: cannot read") && l.contains(name)).count();
@@ -191,11 +179,10 @@ fn crc(bytes: &[u8]) -> u32 {
 fn show_draws_curves_and_filters() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("pictures");
-    let done = convnet(&["show", run_folder().to_str().unwrap(), "-o", out.to_str().unwrap()]);
-    assert!(done.status.success(), "{}", text(&done.stderr));
+    let printed_lines = convnet(&["show", run_folder().to_str().unwrap(), "-o", out.to_str().unwrap()]).ended(0).stdout;
     let names = ["curves.png", "filters-conv-first.png", "filters-conv2.png", "filters-conv3.png"];
     let printed: Vec<String> = names.iter().map(|n| out.join(n).display().to_string()).collect();
-    assert_eq!(text(&done.stdout).lines().collect::<Vec<_>>(), printed);
+    assert_eq!(printed_lines.lines().collect::<Vec<_>>(), printed);
     let mut files: Vec<_> = fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
     assert_eq!(files, names, "nothing temporary stays");
@@ -212,8 +199,7 @@ fn a_folder_that_is_no_run_is_told() {
     for arguments in [&["show", "here"] as &[&str], &["predict", "here", "x.png"]] {
         let run = folder.path().to_str().unwrap();
         let done = convnet(&arguments.iter().map(|a| if *a == "here" { run } else { a }).collect::<Vec<_>>());
-        let error = text(&done.stderr);
-        assert!(done.status.code() == Some(1) && error.contains("no run"), "{error}");
+        done.failed(1, &["no run"]);
     }
 }
 
@@ -223,16 +209,12 @@ fn a_folder_that_is_no_run_is_told() {
 fn files_are_cut_as_the_test_set_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let mut state = 1u32;
-    let mut noise = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     for (set, class, count) in [("train", "a", 4), ("train", "b", 4), ("val", "a", 3), ("val", "b", 2)] {
         fs::create_dir_all(path(&format!("data/{set}/{class}"))).unwrap();
         for i in 0..count {
             let (w, h) = if i % 2 == 0 { (40, 24) } else { (20, 33) };
-            let picture = RgbImage::from_fn(w, h, |_, _| Rgb([noise(), noise(), noise()]));
+            let picture = RgbImage::from_fn(w, h, |_, _| Rgb(random.random()));
             picture.save(path(&format!("data/{set}/{class}/{i}.png"))).unwrap();
         }
     }
@@ -260,12 +242,10 @@ type = "logistic-regression"
         path("data")
     );
     fs::write(path("net.toml"), config).unwrap();
-    let done = convnet(&["train", &path("net.toml"), "--device", "cpu", "--out", &path("run")]);
-    assert!(done.status.success(), "{}", text(&done.stderr));
+    convnet(&["train", &path("net.toml"), "--device", "cpu", "--out", &path("run")]).ended(0);
     let features = |out: &str, images: &[&str]| {
         let arguments = ["features", &path("run"), "--device", "cpu", "--layer", "probabilities", "-o", &path(out)];
-        let done = convnet(&[&arguments[..], images].concat());
-        assert!(done.status.success(), "{}", text(&done.stderr));
+        convnet(&[&arguments[..], images].concat()).ended(0);
         fs::read(path(out)).unwrap()
     };
     let (a, b) = (path("data/val/a"), path("data/val/b"));
@@ -273,7 +253,7 @@ type = "logistic-regression"
     assert!(features("files.npy", &[&a, &b]) == of_test, "the same pictures make other features as files");
 
     let done = convnet(&["predict", &path("run"), &a, &b, "--device", "cpu", "--json"]);
-    let json: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let json: Value = serde_json::from_str(&done.stdout).unwrap();
     let values: Vec<f32> =
         of_test[of_test.len() - 5 * 2 * 4..].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     for (image, values) in json["images"].as_array().unwrap().iter().zip(values.chunks(2)) {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ended, Folder, TRAIN, command, f32_device};
+use common::{Ended, Folder, TRAIN, classifier, command, f32_device};
 use convnet::config::NetSpec;
 use convnet::data::{self, DataSet};
 use convnet::device::Shape;
@@ -19,7 +19,8 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 
 /// Windows of 28 pixels lie 4 apart; two fully connected layers, the first over 5×5×6.
-const NET: &str = r#"
+const NET: &str = classifier!(
+    r#"
 name = "tiny"
 [data]
 source = "mnist-10k"
@@ -60,13 +61,8 @@ name = "fc2"
 type = "fc"
 outputs = 10
 init = "xavier"
-[[layer]]
-name = "probabilities"
-type = "softmax"
-[[layer]]
-name = "cost"
-type = "logistic-regression"
-"#;
+"#
+);
 
 fn folder() -> &'static Folder {
     static RUN: OnceLock<Folder> = OnceLock::new();

@@ -1,4 +1,4 @@
-//! What the tests of training share: the binary with its output, and small configs.
+//! What the tests share: the binary with its output, small nets, and what compares results.
 
 // Each test binary has this module to itself and uses a part of it.
 #![allow(dead_code)]
@@ -11,174 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// LeNet as in configs/lenet.toml, without the dropout.
-pub const LENET: &str = r#"
-name = "lenet-plain"
-[data]
-source = "mnist-10k"
-[train]
-batch = 64
-epochs = 1
-seed = 1
-learning_rate = 0.01
-[[layer]]
-name = "conv1"
-type = "conv"
-filters = 20
-size = 5
-[[layer]]
-name = "pool1"
-type = "pool"
-pool = "max"
-size = 2
-stride = 2
-[[layer]]
-name = "conv2"
-type = "conv"
-filters = 50
-size = 5
-[[layer]]
-name = "pool2"
-type = "pool"
-pool = "max"
-size = 2
-stride = 2
-[[layer]]
-name = "fc1"
-type = "fc"
-outputs = 500
-neuron = "relu"
-[[layer]]
-name = "fc2"
-type = "fc"
-outputs = 10
-[[layer]]
-name = "probabilities"
-type = "softmax"
-[[layer]]
-name = "cost"
-type = "logistic-regression"
-"#;
+mod small;
 
-/// A net of 1,554 parameters with everything that is random (shuffling, shifts, dropout), and 300 steps of training with
-/// lines and checkpoints at numbers of steps that have little in common.
-pub const SMALL: &str = r#"
-name = "small"
-[data]
-source = "mnist-10k"
-train_images = 640
-test_images = 100
-augment = { translate = 2 }
-[train]
-batch = 32
-epochs = 15
-seed = 3
-learning_rate = { schedule = "cosine", base = 0.05 }
-momentum = 0.9
-weight_decay = 0.0005
-log_every = 5
-test_every = 50
-checkpoint_every = 7
-[[layer]]
-name = "conv1"
-type = "conv"
-filters = 4
-size = 5
-stride = 2
-neuron = "relu"
-[[layer]]
-name = "pool1"
-type = "pool"
-pool = "max"
-size = 2
-stride = 2
-[[layer]]
-name = "drop1"
-type = "dropout"
-keep = 0.8
-[[layer]]
-name = "fc1"
-type = "fc"
-outputs = 10
-[[layer]]
-name = "probabilities"
-type = "softmax"
-[[layer]]
-name = "cost"
-type = "logistic-regression"
-"#;
-
-/// A trunk whose five ends are costs of as many kinds, with lines and checkpoints at numbers of steps that have little in
-/// common.
-pub const COSTS: &str = r#"
-name = "costs"
-[data]
-source = "mnist-10k"
-train_images = 320
-test_images = 100
-[train]
-batch = 32
-epochs = 6
-seed = 3
-learning_rate = 0.02
-log_every = 5
-test_every = 20
-checkpoint_every = 7
-keep = 100
-[[layer]]
-name = "trunk"
-type = "fc"
-outputs = 32
-neuron = "tanh[1,1]"
-[[layer]]
-name = "scores"
-type = "fc"
-outputs = 10
-[[layer]]
-name = "probabilities"
-type = "softmax"
-[[layer]]
-name = "classes"
-type = "logistic-regression"
-smoothing = 0.1
-[[layer]]
-name = "target"
-type = "one-hot"
-inputs = ["labels"]
-classes = 10
-[[layer]]
-name = "soft"
-type = "cross-entropy"
-inputs = ["probabilities", "target"]
-coefficient = 0.5
-[[layer]]
-name = "present"
-type = "fc"
-inputs = ["trunk"]
-outputs = 10
-neuron = "logistic"
-[[layer]]
-name = "detection"
-type = "detection-cross-entropy"
-inputs = ["present", "target"]
-positive_weight = 2.0
-coefficient = 0.25
-[[layer]]
-name = "margin"
-type = "hinge"
-inputs = ["scores"]
-coefficient = 0.1
-[[layer]]
-name = "rebuilt"
-type = "fc"
-inputs = ["trunk"]
-outputs = 784
-[[layer]]
-name = "likeness"
-type = "sum-of-squares"
-inputs = ["rebuilt", "data"]
-coefficient = 0.001
-"#;
+#[allow(unused_imports)]
+pub(crate) use small::classifier;
+#[allow(unused_imports)]
+pub use small::{COSTS, LENET, SMALL};
 
 /// A folder that is removed after the test, with `net.toml` in it.
 pub struct Folder {
@@ -217,6 +55,11 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_convnet"));
     command.current_dir(folder).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// Runs `convnet` where the tests run, to its end.
+pub fn convnet(arguments: &[&str]) -> Ended {
+    Ended::of(command(Path::new("."), arguments).output().unwrap())
 }
 
 /// A process that has ended.
