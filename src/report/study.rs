@@ -3,11 +3,11 @@
 
 use super::units;
 use crate::data::Loader;
-use crate::device::{Neuron, StepValues};
+use crate::device::Neuron;
 use crate::layer::Role;
 use crate::net::{Graph, Input, Net};
 use crate::testing::{is_probable, softmax};
-use crate::train::{Result, Setup, bytes_of};
+use crate::train::{Result, Setup, bytes_of, test_step};
 use image::{Rgb, RgbImage};
 use std::collections::BTreeMap;
 
@@ -96,15 +96,7 @@ impl Study {
         for i in 0..batches {
             let batch = tests.next()?;
             net.feed(bytes_of(&batch))?;
-            net.set_step(StepValues {
-                seed: setup.spec.train.seed,
-                step: 0,
-                first_image: 0,
-                images: batch.count as u32,
-                gradient_scale: 0.0,
-                learning_rate: 0.0,
-                momentum: 0.0,
-            })?;
+            net.set_step(test_step(setup.spec.train.seed, batch.count))?;
             let labels = &batch.labels[..batch.count];
             net.forward_watched(&mut |net, node| {
                 let Some(output) = net.plan.nodes[node].output else { return Ok(()) };

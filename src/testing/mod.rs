@@ -11,11 +11,11 @@ pub mod views;
 
 use crate::config::NetSpec;
 use crate::data::{ImageShape, Loader, Normalisation, Source};
-use crate::device::{Device, Neuron, Place, Shape, StepValues, Tensor};
+use crate::device::{Device, Neuron, Place, Shape, Tensor};
 use crate::layer::{Phase, Role};
 use crate::net::{BatchBytes, Graph, Net, Purpose};
 use crate::train::checkpoint::Checkpoint;
-use crate::train::{Error, Result, load_parameters, normalisation_of};
+use crate::train::{Error, Result, load_parameters, normalisation_of, test_step};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use subnet::Dense;
@@ -116,15 +116,7 @@ impl Predictor {
         pixels.resize(shape.elements(), 0);
         let (places, labels) = (vec![Place::default(); shape.n], vec![0; shape.n]);
         self.net.feed(BatchBytes { images: pixels, places: &places, labels: &labels, values: &[] })?;
-        self.net.set_step(StepValues {
-            seed: 0,
-            step: 0,
-            first_image: 0,
-            images: count as u32,
-            gradient_scale: 0.0,
-            learning_rate: 0.0,
-            momentum: 0.0,
-        })?;
+        self.net.set_step(test_step(0, count))?;
         self.net.forward(Phase::Test)?;
         let mut outputs = self.net.read(self.output)?;
         outputs.truncate(count * self.output.shape.image());

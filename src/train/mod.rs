@@ -19,5 +19,7 @@ pub use trainer::{
     parameter_values, total_steps,
 };
 
+pub(crate) use trainer::test_step;
+
 /// What training returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

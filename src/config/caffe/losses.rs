@@ -9,17 +9,18 @@ use crate::config::error::quote;
 use crate::config::tree::Builder;
 
 impl Translator<'_> {
-    /// The factor of a cost in what is minimised; none where it is 0 and the cost only watched.
-    fn loss_weight(&mut self, layer: &Layer) -> Option<f64> {
+    /// The factor of a cost in what is minimised, where that is an average as ours are; none where it is 0 and the cost only watched.
+    fn loss_weight(&mut self, layer: &Layer) -> Result<Option<f64>, ConfigError> {
         let weights: Vec<&Field> = layer.m.all("loss_weight").collect();
         let weight = weights.first().map_or(1.0, |f| f.as_float());
         if weight == 0.0 {
             layer.m.fields.iter().for_each(Field::ignore);
             let note = format!("{} has loss_weight 0 and is left out", quote(&layer.called));
             self.notes.say(self.sources, layer.kind.whole(), note);
-            return None;
+            return Ok(None);
         }
-        Some(weight)
+        self.normalization(layer)?;
+        Ok(Some(weight))
     }
 
     /// Adds a cost.
@@ -97,8 +98,7 @@ pub fn softmax(t: &mut Translator, layer: &Layer) -> Blobs {
 
 pub fn softmax_loss(t: &mut Translator, layer: &Layer) -> Blobs {
     t.arity(layer, 2..=2, 0..=2)?;
-    let Some(weight) = t.loss_weight(layer) else { return Ok(Vec::new()) };
-    t.normalization(layer)?;
+    let Some(weight) = t.loss_weight(layer)? else { return Ok(Vec::new()) };
     let keys = layer.m.message("softmax_param");
     t.engine(keys);
     one_place(t, layer, keys)?;
@@ -118,8 +118,7 @@ pub fn softmax_loss(t: &mut Translator, layer: &Layer) -> Blobs {
 /// −log of the label's probability, of which the layer before gives one a class.
 pub fn multinomial_loss(t: &mut Translator, layer: &Layer) -> Blobs {
     t.arity(layer, 2..=2, 0..=1)?;
-    let Some(weight) = t.loss_weight(layer) else { return Ok(Vec::new()) };
-    t.normalization(layer)?;
+    let Some(weight) = t.loss_weight(layer)? else { return Ok(Vec::new()) };
     t.labels(layer, 1)?;
     data::classes(t, layer);
     let input = t.input_name(layer, 0)?;
@@ -130,8 +129,7 @@ pub fn multinomial_loss(t: &mut Translator, layer: &Layer) -> Blobs {
 /// A logistic and the binary cross-entropy of what it gives, summed over an image's elements.
 pub fn sigmoid_loss(t: &mut Translator, layer: &Layer) -> Blobs {
     t.arity(layer, 2..=2, 0..=2)?;
-    let Some(weight) = t.loss_weight(layer) else { return Ok(Vec::new()) };
-    t.normalization(layer)?;
+    let Some(weight) = t.loss_weight(layer)? else { return Ok(Vec::new()) };
     let whole = layer.m.message("loss_param").and_then(|m| m.get("normalization")).filter(|f| f.as_text() != "BATCH_SIZE");
     if let Some(field) = whole {
         let help = "remove it: BATCH_SIZE is this cost's default";
@@ -153,8 +151,7 @@ pub fn sigmoid_loss(t: &mut Translator, layer: &Layer) -> Blobs {
 /// ½ Σ (a − b)² an image.
 pub fn euclidean_loss(t: &mut Translator, layer: &Layer) -> Blobs {
     t.arity(layer, 2..=2, 0..=1)?;
-    let Some(weight) = t.loss_weight(layer) else { return Ok(Vec::new()) };
-    t.normalization(layer)?;
+    let Some(weight) = t.loss_weight(layer)? else { return Ok(Vec::new()) };
     let b = t.begin(layer, "sum-of-squares")?;
     t.cost(layer, b, 0.5 * weight)
 }
@@ -162,8 +159,7 @@ pub fn euclidean_loss(t: &mut Translator, layer: &Layer) -> Blobs {
 /// Σ max(0, 1 ∓ x), or its square: − for the label's class, + for the others.
 pub fn hinge_loss(t: &mut Translator, layer: &Layer) -> Blobs {
     t.arity(layer, 2..=2, 0..=1)?;
-    let Some(weight) = t.loss_weight(layer) else { return Ok(Vec::new()) };
-    t.normalization(layer)?;
+    let Some(weight) = t.loss_weight(layer)? else { return Ok(Vec::new()) };
     t.labels(layer, 1)?;
     data::classes(t, layer);
     let input = t.input_name(layer, 0)?;
@@ -178,8 +174,7 @@ pub fn hinge_loss(t: &mut Translator, layer: &Layer) -> Blobs {
 /// ½ (y·d² + (1 − y)·max(0, margin − d)²) with d the distance of two outputs and y 1 for a pair of one class.
 pub fn contrastive_loss(t: &mut Translator, layer: &Layer) -> Blobs {
     t.arity(layer, 3..=3, 0..=1)?;
-    let Some(weight) = t.loss_weight(layer) else { return Ok(Vec::new()) };
-    t.normalization(layer)?;
+    let Some(weight) = t.loss_weight(layer)? else { return Ok(Vec::new()) };
     t.labels(layer, 2)?;
     let keys = layer.m.message("contrastive_loss_param");
     if let Some(field) =

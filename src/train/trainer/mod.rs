@@ -368,6 +368,12 @@ fn first(metrics: &[(String, CostMetrics)]) -> CostMetrics {
     metrics.first().map(|(_, m)| m.clone()).unwrap_or_default()
 }
 
+/// The values of a step that only tests: of a batch with `images` images.
+pub(crate) fn test_step(seed: u64, images: usize) -> StepValues {
+    let images = images as u32;
+    StepValues { seed, step: 0, first_image: 0, images, gradient_scale: 0.0, learning_rate: 0.0, momentum: 0.0 }
+}
+
 /// Runs a whole test set through the net; returns each cost's metrics and leaves them cleared.
 ///
 /// # Errors
@@ -383,15 +389,7 @@ pub fn evaluate(
     for i in 0..batches {
         let batch = tests.next()?;
         net.feed(bytes_of(&batch))?;
-        net.set_step(StepValues {
-            seed,
-            step: 0,
-            first_image: 0,
-            images: batch.count as u32,
-            gradient_scale: 0.0,
-            learning_rate: 0.0,
-            momentum: 0.0,
-        })?;
+        net.set_step(test_step(seed, batch.count))?;
         net.forward(Phase::Test)?;
         tests.recycle(batch);
         progress(i + 1, batches);
