@@ -1,4 +1,5 @@
-//! Compiles kernels/*.cu with nvcc into fatbins, which the library embeds (src/device/cuda/embedded.rs).
+//! Compiles kernels/*.cu with nvcc into fatbins, which the library embeds with the names of the kernels in them
+//! (src/device/cuda/embedded.rs).
 //!
 //! nvcc is run by itself, one kernel file at a time: the `cc` crate's CUDA mode makes objects to be linked with the CUDA
 //! runtime, and here nothing is linked; `cc` finds the host compiler that nvcc needs. Each fatbin holds machine code for the
@@ -243,17 +244,34 @@ fn compile(nvcc: &Path, version: &str, flags: &[String], kernel: &Kernel, out: &
     fs::write(&stamp, hash).map_err(|error| format!("{}: {error}", stamp.display()))
 }
 
+/// The names of the kernels in a fatbin: its PTX, which is not compressed, defines each by `.entry NAME(`.
+fn entries(fatbin: &Path) -> Vec<String> {
+    let bytes = fs::read(fatbin).unwrap_or_else(|error| fail(&format!("{}: {error}", fatbin.display())));
+    let text = String::from_utf8_lossy(&bytes);
+    let names: BTreeSet<String> =
+        text.split(".entry ").skip(1).filter_map(|rest| rest.split_once('(').map(|(name, _)| name.trim().to_owned())).collect();
+    if names.is_empty() {
+        fail(&format!("{}: the PTX in it defines no kernels", fatbin.display()));
+    }
+    names.into_iter().collect()
+}
+
 /// Writes the Rust file that embeds what was made.
 fn embed(out: &Path, version: Option<&str>, machine_code: &[String], ptx: &[String], kernels: &[Kernel]) {
     let mut text = format!(
         "pub const NVCC: Option<&str> = {version:?};\n\
          pub const MACHINE_CODE: &[&str] = &{machine_code:?};\n\
          pub const PTX: &[&str] = &{ptx:?};\n\
-         pub static FATBINS: &[(&str, &Fatbin<[u8]>)] = &[\n"
+         pub static FILES: &[File] = &[\n"
     );
+    let mut all = BTreeSet::new();
     for Kernel { name, .. } in kernels {
-        writeln!(text, "    ({name:?}, &Fatbin(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.fatbin\")))),")
-            .expect("strings grow");
+        let names = entries(&out.join(format!("{name}.fatbin")));
+        if let Some(twice) = names.iter().find(|&kernel| !all.insert(kernel.clone())) {
+            fail(&format!("two files in kernels define {twice}; one of them is {name}.cu"));
+        }
+        let fatbin = format!("&Fatbin(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.fatbin\")))");
+        writeln!(text, "    File {{ name: {name:?}, kernels: &{names:?}, fatbin: {fatbin} }},").expect("strings grow");
     }
     text += "];\n";
     let file = out.join("fatbins.rs");

@@ -1,13 +1,12 @@
 //! GFLOP/s of the CPU device's convolutions and products, a layer shape and pass a line, for the nets that the goals name.
 //!
 //! `cargo bench --bench conv -- [NET]… [--threads N] [--seconds S] [--best]`; without a net, all of them. Each pass is repeated
-//! for S seconds (0.3) and its median taken, or with `--best` its fastest, which a busy machine spoils less. The last line of a net is all of its passes together: the part of a training step that
-//! is multiply-adds.
+//! for S seconds (0.3) and its median taken, or with `--best` its fastest, which a busy machine spoils less. The last line of a
+//! net is all of its passes together: the part of a training step that is multiply-adds.
 
 use convnet::device::cpu::CpuDevice;
-use convnet::device::{
-    ConvGeometry, Device, Dtype, Into, Neuron, Op, Product, Rounding, Shape, Slot, Tensor, Window, output_size,
-};
+use convnet::device::{ConvGeometry, Device, Dtype, ProductGeometry, Rounding, Shape, Slot, Tensor, Window, output_size};
+use convnet::op::{ConvBackwardFilters, ConvBackwardImage, ConvForward, Neuron, Op, Product, Target};
 use std::time::Instant;
 
 /// A layer that multiplies and adds.
@@ -101,41 +100,43 @@ const NETS: &[Net] = &[
     ),
 ];
 
-/// A device and where the next tensor goes.
+/// How passes are timed.
 struct Bench {
-    device: CpuDevice<f32>,
+    threads: usize,
     seconds: f64,
     best: bool,
 }
 
 impl Bench {
-    /// A device whose memory holds these shapes and this scratch, filled with numbers.
-    fn tensors(&mut self, threads: usize, shapes: &[Shape], scratch: usize) -> (Vec<Tensor>, Tensor) {
+    /// Seconds of each of a layer's passes, on a device of its own. The tensors are those of the shapes, filled with numbers.
+    fn times(&self, shapes: [Shape; 4], passes: impl Fn([Tensor; 4]) -> [Option<Op<Tensor>>; 3]) -> [Option<f64>; 3] {
         let mut at = 0;
         let mut place = |shape: Shape, dtype: Dtype| {
-            let t = Tensor { slot: Slot(at), shape, dtype };
+            let t = Tensor::new(Slot(at), shape, dtype);
             at += t.bytes().next_multiple_of(256);
             t
         };
-        let tensors: Vec<_> = shapes.iter().map(|&s| place(s, Dtype::F32)).collect();
-        let scratch = place(Shape::new(1, 1, 1, scratch), Dtype::U8);
-        self.device = CpuDevice::new(threads);
-        self.device.allocate(at).expect("memory");
-        for t in &tensors {
+        let mut device = CpuDevice::<f32>::new(self.threads);
+        let tensors = shapes.map(|s| place(s, Dtype::F32));
+        let passes = passes(tensors);
+        let bytes = passes.iter().flatten().map(|op| device.scratch(op)).max().unwrap_or(0);
+        let scratch = place(Shape::new(1, 1, 1, bytes), Dtype::U8);
+        device.allocate(at).expect("memory");
+        for t in tensors {
             let numbers: Vec<u8> =
                 (0..t.shape.elements()).flat_map(|i| ((i * 7919 % 1009) as f32 / 504.5 - 1.0).to_le_bytes()).collect();
-            self.device.write(*t, &numbers).expect("write");
+            device.write(t, &numbers).expect("write");
         }
-        (tensors, scratch)
+        passes.map(|op| op.map(|op| self.time(|| device.run(&op, scratch).expect("the device runs"))))
     }
 
     /// Median or least seconds of a call.
-    fn time(&mut self, mut call: impl FnMut(&mut CpuDevice<f32>)) -> f64 {
-        call(&mut self.device);
+    fn time(&self, mut call: impl FnMut()) -> f64 {
+        call();
         let (start, mut times) = (Instant::now(), Vec::new());
         while times.len() < 3 || start.elapsed().as_secs_f64() < self.seconds {
             let start = Instant::now();
-            call(&mut self.device);
+            call();
             times.push(start.elapsed().as_secs_f64());
         }
         times.sort_by(f64::total_cmp);
@@ -178,8 +179,8 @@ fn main() {
             _ => names.push(argument),
         }
     }
-    let mut bench = Bench { device: CpuDevice::new(threads), seconds, best };
-    println!("{}", bench.device.name());
+    let bench = Bench { threads, seconds, best };
+    println!("{}", CpuDevice::<f32>::new(threads).name());
     for &(name, batch, layers) in NETS.iter().filter(|net| names.is_empty() || names.iter().any(|n| n == net.0)) {
         println!("{name}, batch {batch}, GFLOP/s (ms)      forward        image gradient  filter gradient");
         let (mut flops, mut time) = (0.0, 0.0);
@@ -187,39 +188,30 @@ fn main() {
             let (what, each, times) = match layer {
                 Conv(image, c, k, r, stride, padding, groups, image_gradient) => {
                     let g = geometry(batch, image, c, k, r, stride, padding, groups);
-                    let ops = [Op::ConvForward(g), Op::ConvBackwardImage(g), Op::ConvBackwardFilters(g)];
-                    let scratch = ops.iter().map(|op| bench.device.scratch(op)).max().unwrap_or(0);
                     let shapes = [g.input(), g.filters(), Shape::new(1, 1, 1, k), g.output()];
-                    let (t, scratch) = bench.tensors(threads, &shapes, scratch);
-                    let forward =
-                        bench.time(|d| d.conv_forward(&g, t[0], t[1], Some(t[2]), Neuron::Relu, t[3], scratch).expect("forward"));
-                    let filters =
-                        bench.time(|d| d.conv_backward_filters(&g, t[0], t[3], t[1], Into::Set, scratch).expect("filters"));
-                    let image_time = image_gradient
-                        .then(|| bench.time(|d| d.conv_backward_image(&g, t[3], t[1], t[0], Into::Set, scratch).expect("image")));
+                    let times = bench.times(shapes, |[x, w, b, y]| {
+                        let forward = ConvForward { geometry: g, neuron: Neuron::Relu, x, w, b: Some(b), y };
+                        let image =
+                            ConvBackwardImage { geometry: g, neuron: Neuron::NONE, dy: y, w, seen: None, dx: Target::set(x) };
+                        let filters = ConvBackwardFilters { geometry: g, x, dy: y, dw: Target::set(w) };
+                        [Some(forward.into()), image_gradient.then(|| image.into()), Some(filters.into())]
+                    });
                     let what = format!("{image}×{image}×{c} → {k}, {r}×{r}/{stride} pad {padding} groups {groups}");
-                    (what, 2.0 * g.multiply_adds() as f64 * batch as f64, [Some(forward), image_time, Some(filters)])
+                    (what, 2.0 * g.multiply_adds() as f64 * batch as f64, times)
                 }
                 Fc(inputs, outputs) => {
-                    let p = |m, n, k, transpose_a, transpose_b| {
-                        let [m, n, k] = [m, n, k].map(|x: usize| x as i32);
-                        Product { m, n, k, transpose_a, transpose_b }
-                    };
-                    let forward = p(batch, outputs, inputs, 0, 1);
-                    let image = p(batch, inputs, outputs, 0, 0);
-                    let filters = p(outputs, inputs, batch, 1, 0);
-                    let ops = [forward, image, filters].map(Op::Product);
-                    let scratch = ops.iter().map(|op| bench.device.scratch(op)).max().unwrap_or(0);
                     let vector = |n, c| Shape::new(n, 1, 1, c);
                     let shapes = [vector(batch, inputs), vector(outputs, inputs), vector(1, outputs), vector(batch, outputs)];
-                    let (t, scratch) = bench.tensors(threads, &shapes, scratch);
-                    let mut time = |p: Product, a: usize, b: usize, bias: Option<usize>, c: usize| {
-                        Some(bench.time(|d| {
-                            let bias = bias.map(|i| t[i]);
-                            d.product(&p, t[a], t[b], bias, Neuron::NONE, t[c], Into::Set, scratch).expect("product");
-                        }))
-                    };
-                    let times = [time(forward, 0, 1, Some(2), 3), time(image, 3, 1, None, 0), time(filters, 3, 0, None, 1)];
+                    let times = bench.times(shapes, |[x, w, bias, y]| {
+                        let product = |[m, n, k]: [usize; 3], [transpose_a, transpose_b]: [i32; 2], a, b, bias, c| {
+                            let [m, n, k] = [m, n, k].map(|x| x as i32);
+                            let geometry = ProductGeometry { m, n, k, transpose_a, transpose_b };
+                            Some(Product { geometry, neuron: Neuron::NONE, a, b, bias, c: Target::set(c) }.into())
+                        };
+                        let forward = product([batch, outputs, inputs], [0, 1], x, w, Some(bias), y);
+                        let image = product([batch, inputs, outputs], [0, 0], y, w, None, x);
+                        [forward, image, product([outputs, inputs, batch], [1, 0], y, x, None, w)]
+                    });
                     (format!("fc {inputs} → {outputs}"), 2.0 * (batch * inputs * outputs) as f64, times)
                 }
             };

@@ -110,25 +110,33 @@ __device__ __forceinline__ void store(float* p, const Vector<W>& x) {
     }
 }
 
-// The result's new value: the value, or the old value and it.
+// The result's new value: the value, or the old value and it; where `seen` is not null, times the derivative of the relu whose
+// output lies there. The value is rounded before it is added, in every kernel: the compiler may not contract a product with this.
 template <int W>
-__device__ __forceinline__ void put(float* p, Vector<W> x, int add) {
+__device__ __forceinline__ void put(float* p, Vector<W> x, int add, const float* seen = nullptr) {
     if (add) {
         const Vector<W> old = load<W>(p);
 #pragma unroll
-        for (int i = 0; i < W; ++i) x.v[i] += old.v[i];
+        for (int i = 0; i < W; ++i) x.v[i] = __fadd_rn(x.v[i], old.v[i]);
+    }
+    if (seen) {
+        const Vector<W> y = load<W>(seen);
+#pragma unroll
+        for (int i = 0; i < W; ++i) x.v[i] = y.v[i] > 0 ? x.v[i] : 0.0f;
     }
     store<W>(p, x);
 }
 
-// Puts four values at p … p + 3 of which the first `count` are inside: at once where `vector` says that p is on 16 bytes.
-__device__ __forceinline__ void put_fragment(float* p, const Vector<4>& x, int count, int vector, int add) {
+// Puts four values at p … p + 3 of which the first `count` are inside: at once where `vector` says that p and `seen` are on 16
+// bytes.
+__device__ __forceinline__ void put_fragment(float* p, const Vector<4>& x, int count, int vector, int add,
+                                             const float* seen = nullptr) {
     if (vector && count >= 4) {
-        put<4>(p, x, add);
+        put<4>(p, x, add, seen);
     } else {
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-            if (i < count) put<1>(p + i, {{x.v[i]}}, add);
+            if (i < count) put<1>(p + i, {{x.v[i]}}, add, seen ? seen + i : nullptr);
     }
 }
 

@@ -149,11 +149,11 @@ struct WindowsAlongRows : AlongRows<T, ROWS, W> {
 };
 
 // y ← finish(x ∗ w + bias). Grid: tiles of n·p·q, tiles of the group's filters, groups. bias may be null; bias_pitch is 0
-// for biases shared by all places, k for untied ones.
+// for biases shared by all places, k for untied ones. Places of y lie y_pitch apart, as those of dy do dy_pitch below.
 template <class T, int W>
 __device__ __forceinline__ void forward(const ConvGeometry& g, const float* __restrict__ x, const float* __restrict__ w,
                                         const float* __restrict__ bias, int bias_pitch, const Finish& finish,
-                                        float* __restrict__ y) {
+                                        float* __restrict__ y, int y_pitch) {
     const int places = g.p * g.q, rows = g.n * places;
     const int channels = g.c / g.groups, filters = g.k / g.groups, depth = g.r * g.s * channels;
     const int row0 = blockIdx.x * T::M, filter0 = blockIdx.y * T::N, group = blockIdx.z;
@@ -170,7 +170,7 @@ __device__ __forceinline__ void forward(const ConvGeometry& g, const float* __re
     float sum[T::TM][T::TN];
     multiply<T>(a, b, (depth + T::K - 1) / T::K, sum);
 
-    const int vector = filters % 4 == 0 && on_16_bytes(y);
+    const int vector = filters % 4 == 0 && y_pitch % 4 == 0 && on_16_bytes(y);
     for_each_fragment<T>(sum, [&](int row, int column, Vector<4> v) {
         const int m = row0 + row, count = filters - filter0 - column;
         if (m >= rows || count <= 0) return;
@@ -178,14 +178,16 @@ __device__ __forceinline__ void forward(const ConvGeometry& g, const float* __re
         const float* const b0 = bias + (bias_pitch ? (long long)(m % places) * bias_pitch : 0) + k;
 #pragma unroll
         for (int i = 0; i < 4; ++i) v.v[i] = finish(v.v[i] + (bias && i < count ? b0[i] : 0.0f));
-        put_fragment(y + (long long)m * g.k + k, v, count, vector, false);
+        put_fragment(y + (long long)m * y_pitch + k, v, count, vector, false);
     });
 }
 
-// dx ← dy ∗ᵀ w, or dx += …. Grid: tiles of n · a phase's places, tiles of the group's channels, groups · phases.
+// dx ← dy ∗ᵀ w, or dx += …, times the derivative of the relu whose output is `seen` where that is not null. Grid: tiles of n · a
+// phase's places, tiles of the group's channels, groups · phases.
 template <class T, int W>
-__device__ __forceinline__ void backward_image(const ConvGeometry& g, const float* __restrict__ dy,
-                                               const float* __restrict__ w, float* __restrict__ dx, int add) {
+__device__ __forceinline__ void backward_image(const ConvGeometry& g, const float* __restrict__ dy, int dy_pitch,
+                                               const float* __restrict__ w, float* __restrict__ dx, int add,
+                                               const float* __restrict__ seen) {
     const int channels = g.c / g.groups, filters = g.k / g.groups;
     const int group = blockIdx.z % g.groups, phase = blockIdx.z / g.groups;
     const Phase h(phase / g.stride_w, g.h, g.r, g.stride_h, g.padding_h, g.dilation_h);
@@ -194,7 +196,7 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const floa
     const int row0 = blockIdx.x * T::M, channel0 = blockIdx.y * T::N;
     if (row0 >= rows) return;  // the grid is made for the largest phase
 
-    const Windows windows = {g.p, g.q, g.k, filters, h.taps, max(v.taps, 1), -h.back, -v.back};
+    const Windows windows = {g.p, g.q, dy_pitch, filters, h.taps, max(v.taps, 1), -h.back, -v.back};
     const int taps = h.taps * v.taps;
     WindowsAlongK<T, T::M, W> a(dy + group * filters, windows, [&](int row, int& image, int& top, int& left) {
         const int m = row0 + row, place = m % places;
@@ -209,14 +211,14 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const floa
     float sum[T::TM][T::TN];
     multiply<T>(a, b, (taps * filters + T::K - 1) / T::K, sum);
 
-    const int vector = channels % 4 == 0 && on_16_bytes(dx);
+    const int vector = channels % 4 == 0 && on_16_bytes(dx) && on_16_bytes(seen);
     for_each_fragment<T>(sum, [&](int row, int column, const Vector<4>& x) {
         const int m = row0 + row, count = channels - channel0 - column;
         if (m >= rows || count <= 0) return;
         const int place = m % places;
         const int y = h.first + place / v.cells * g.stride_h, z = v.first + place % v.cells * g.stride_w;
-        const long long cell = ((long long)(m / places) * g.h + y) * g.w + z;
-        put_fragment(dx + cell * g.c + group * channels + channel0 + column, x, count, vector, add);
+        const long long cell = ((long long)(m / places) * g.h + y) * g.w + z, i = cell * g.c + group * channels + channel0 + column;
+        put_fragment(dx + i, x, count, vector, add, seen ? seen + i : nullptr);
     });
 }
 
@@ -224,14 +226,14 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const floa
 // tiles of r·s·c/groups, groups · parts; a part is part_steps steps long.
 template <class T, int W>
 __device__ __forceinline__ void backward_filters(const ConvGeometry& g, const float* __restrict__ x,
-                                                 const float* __restrict__ dy, float* __restrict__ dw, int part_steps,
-                                                 int add) {
+                                                 const float* __restrict__ dy, int dy_pitch, float* __restrict__ dw,
+                                                 int part_steps, int add) {
     const int channels = g.c / g.groups, filters = g.k / g.groups, depth = g.r * g.s * channels, all = g.n * g.p * g.q;
     const int filter0 = blockIdx.x * T::M, column0 = blockIdx.y * T::N;
     const int group = blockIdx.z % g.groups, part = blockIdx.z / g.groups;
     const int begin = part * part_steps * T::K, end = min(all, begin + part_steps * T::K);
 
-    MatrixAlongRows<T, T::M, W> a(dy + group * filters, g.k, filter0, filters, begin, end);
+    MatrixAlongRows<T, T::M, W> a(dy + group * filters, dy_pitch, filter0, filters, begin, end);
     WindowsAlongRows<T, T::N, W> b(g, x, column0, group, begin, end);
     float sum[T::TM][T::TN];
     multiply<T>(a, b, (end - begin + T::K - 1) / T::K, sum);
@@ -248,17 +250,18 @@ __device__ __forceinline__ void backward_filters(const ConvGeometry& g, const fl
 #define KERNELS(TILE, tile, W, access)                                                                                   \
     extern "C" __global__ void __launch_bounds__(TILE::THREADS) conv_forward_##tile##_##access(                          \
         ConvGeometry g, const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,        \
-        int bias_pitch, Finish finish, float* __restrict__ y) {                                                          \
-        forward<TILE, W>(g, x, w, bias, bias_pitch, finish, y);                                                          \
+        int bias_pitch, Finish finish, float* __restrict__ y, int y_pitch) {                                             \
+        forward<TILE, W>(g, x, w, bias, bias_pitch, finish, y, y_pitch);                                                 \
     }                                                                                                                    \
     extern "C" __global__ void __launch_bounds__(TILE::THREADS) conv_backward_image_##tile##_##access(                   \
-        ConvGeometry g, const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx, int add) {    \
-        backward_image<TILE, W>(g, dy, w, dx, add);                                                                      \
+        ConvGeometry g, const float* __restrict__ dy, int dy_pitch, const float* __restrict__ w,                         \
+        float* __restrict__ dx, int add, const float* __restrict__ seen) {                                               \
+        backward_image<TILE, W>(g, dy, dy_pitch, w, dx, add, seen);                                                      \
     }                                                                                                                    \
     extern "C" __global__ void __launch_bounds__(TILE::THREADS) conv_backward_filters_##tile##_##access(                 \
-        ConvGeometry g, const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ dw,               \
-        int part_steps, int add) {                                                                                       \
-        backward_filters<TILE, W>(g, x, dy, dw, part_steps, add);                                                        \
+        ConvGeometry g, const float* __restrict__ x, const float* __restrict__ dy, int dy_pitch,                         \
+        float* __restrict__ dw, int part_steps, int add) {                                                               \
+        backward_filters<TILE, W>(g, x, dy, dy_pitch, dw, part_steps, add);                                              \
     }
 KERNELS(Large, large, 4, vector)
 KERNELS(Large, large, 1, scalar)

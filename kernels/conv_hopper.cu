@@ -43,11 +43,12 @@ struct Boxes {
     }
 };
 
-// How windows lie: where the bounding box begins, from the tensor's first cell, and the channels of a group in memory.
+// How windows lie: where the bounding box begins, from the tensor's first cell, and the channels of a group in memory; and how the
+// output does: elements from one place to the next.
 struct Lie {
-    int h, w, depth;
+    int h, w, depth, pitch;
 };
-static_assert(sizeof(Lie) == 12, "as in src/device/cuda/conv_hopper.rs");
+static_assert(sizeof(Lie) == 16, "as in src/device/cuda/conv_hopper.rs");
 
 // y ← finish(x ∗ w + bias), or y += ….
 template <class T, Operands O>
@@ -69,9 +70,9 @@ __device__ __forceinline__ void forward(const ConvGeometry& g, const TensorMap* 
     if (!multiply<T, O>(boxes, part.steps, sum)) return;
 
     const int m = row0 + row_of_thread<T>();
-    float* const out = y.data + ((long long)part.number * rows + m) * g.k;
+    float* const out = y.data + ((long long)part.number * rows + m) * lie.pitch;
     const float* const bias = y.bias + (y.bias_pitch ? (long long)(m % places) * y.bias_pitch : 0);
-    const int vector = filters % 4 == 0 && on_16_bytes(y.data);
+    const int vector = filters % 4 == 0 && lie.pitch % 4 == 0 && on_16_bytes(y.data);
     for_each_four<T>(sum, [&](int column, Vector<4> v) {
         const int count = filters - filter0 - column, k = group * filters + filter0 + column;
         if (m >= rows || count <= 0) return;
@@ -81,7 +82,7 @@ __device__ __forceinline__ void forward(const ConvGeometry& g, const TensorMap* 
     });
 }
 
-// dx ← dy ∗ᵀ w, or dx += …. Grid: tiles of rows of the largest phase, tiles of channels, groups · phases · parts.
+// dx ← dy ∗ᵀ w, or dx += …, masked. Grid: tiles of rows of the largest phase, tiles of channels, groups · phases · parts.
 template <class T, Operands O>
 __device__ __forceinline__ void backward_image(const ConvGeometry& g, const TensorMap* dy, const TensorMap* w, Lie lie,
                                                const Output& dx, int part_steps) {
@@ -110,20 +111,23 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const Tens
     const bool inside = m < rows && place / cells_w < h.cells && place % cells_w < v.cells;
     const int y = h.first + place / cells_w * g.stride_h, z = v.first + place % cells_w * g.stride_w;
     const long long cell = ((long long)(m / places) * g.h + y) * g.w + z;
-    float* const out = dx.data + (long long)part.number * g.n * g.h * g.w * g.c + cell * g.c + group * channels + channel0;
-    const int vector = on_16_bytes(dx.data);
+    const long long i = cell * g.c + group * channels + channel0;
+    float* const out = dx.data + (long long)part.number * g.n * g.h * g.w * g.c + i;
+    const float* const seen = dx.seen ? dx.seen + i : nullptr;
+    const int vector = on_16_bytes(dx.data) && on_16_bytes(dx.seen);
     for_each_four<T>(sum, [&](int column, const Vector<4>& x) {
         const int count = channels - channel0 - column;
-        if (inside && count > 0) put_fragment(out + column, x, count, vector, dx.add);
+        if (inside && count > 0) put_fragment(out + column, x, count, vector, dx.add, seen ? seen + column : nullptr);
     });
 }
 
 // `left` and `right` are what the pass multiplies: x and w, or dy and the filters, in tf32 transposed.
-#define KERNEL(pass, TILE, tile, OPERANDS, rounding)                                                                        \
+#define KERNEL(pass, TILE, tile, OPERANDS, rounding)                                                                       \
     extern "C" __global__ void __launch_bounds__(TILE::THREADS, 1) conv_##pass##_##tile##_##rounding(                      \
         ConvGeometry g, const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right, Lie lie,          \
-        const float* __restrict__ bias, int bias_pitch, Finish finish, float* __restrict__ out, int part_steps, int add) { \
-        pass<TILE, OPERANDS>(g, &left, &right, lie, {bias, bias_pitch, finish, out, add}, part_steps);                     \
+        const float* __restrict__ bias, int bias_pitch, Finish finish, float* __restrict__ out,                            \
+        const float* __restrict__ seen, int part_steps, int add) {                                                         \
+        pass<TILE, OPERANDS>(g, &left, &right, lie, {bias, bias_pitch, finish, out, seen, add}, part_steps);               \
     }
 KERNEL(forward, Wide, wide, TF32, tf32)
 KERNEL(forward, Wide, wide, BF16, bf16)

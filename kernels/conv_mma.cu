@@ -18,9 +18,10 @@
 #include "mma.cuh"
 #include "windows.cuh"
 
-// Channels of a group in the operands, of the images and the filters; and filters of a group in the output's gradient.
+// Channels of a group in the operands, of the images and the filters; filters of a group in the output's gradient; and elements from
+// one place of the output, or of its gradient, to the next.
 struct Padded {
-    int channels, filters;
+    int channels, filters, pitch;
 };
 
 // Windows with k = (tap row, tap column, channel): A of forward and of the image gradient.
@@ -141,7 +142,7 @@ __device__ __forceinline__ void forward(const ConvGeometry& g, const Padded& pad
     multiply<T>(a, b, part.steps, sum);
 
     float* const out = y.data + (long long)part.number * rows * g.k;
-    const int vector = filters % 4 == 0 && on_16_bytes(y.data);
+    const int vector = filters % 4 == 0 && padded.pitch % 4 == 0 && on_16_bytes(y.data);
     for_each_fragment<T, A, B>(sum, [&](int row, int column, Vector<4> v) {
         const int m = row0 + row, count = filters - filter0 - column;
         if (m >= rows || count <= 0) return;
@@ -149,11 +150,11 @@ __device__ __forceinline__ void forward(const ConvGeometry& g, const Padded& pad
         const float* const bias = y.bias + (y.bias_pitch ? (long long)(m % places) * y.bias_pitch : 0) + k;
 #pragma unroll
         for (int i = 0; i < 4; ++i) v.v[i] = y.finish(v.v[i] + (y.bias && i < count ? bias[i] : 0.0f));
-        put_fragment(out + (long long)m * g.k + k, v, count, vector, y.add);
+        put_fragment(out + (long long)m * padded.pitch + k, v, count, vector, y.add);
     });
 }
 
-// dx ← dy ∗ᵀ w, or dx += ….
+// dx ← dy ∗ᵀ w, or dx += …, masked.
 template <class T>
 __device__ __forceinline__ void backward_image(const ConvGeometry& g, const Padded& padded, const typename T::Element* dy,
                                                const typename T::Element* w, const Output& dx, int part_steps) {
@@ -168,7 +169,7 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const Padd
     if (row0 >= rows) return;  // the grid is made for the largest phase
 
     const Part part(blockIdx.z / g.groups / phases, part_steps, h.taps * v.taps * padded.filters, T::K);
-    const Windows windows = {g.p, g.q, g.groups * padded.filters, padded.filters, h.taps, max(v.taps, 1), -h.back, -v.back};
+    const Windows windows = {g.p, g.q, padded.pitch, padded.filters, h.taps, max(v.taps, 1), -h.back, -v.back};
     A a(dy + group * padded.filters, windows, part.begin, [&](int row, int& image, int& top, int& left) {
         const int m = row0 + row, place = m % places;
         image = m / places;
@@ -183,14 +184,14 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const Padd
     multiply<T>(a, b, part.steps, sum);
 
     float* const out = dx.data + (long long)part.number * g.n * g.h * g.w * g.c;
-    const int vector = channels % 4 == 0 && on_16_bytes(dx.data);
+    const int vector = channels % 4 == 0 && on_16_bytes(dx.data) && on_16_bytes(dx.seen);
     for_each_fragment<T, A, B>(sum, [&](int row, int column, const Vector<4>& x) {
         const int m = row0 + row, count = channels - channel0 - column;
         if (m >= rows || count <= 0) return;
         const int place = m % places;
         const int y = h.first + place / v.cells * g.stride_h, z = v.first + place % v.cells * g.stride_w;
-        const long long cell = ((long long)(m / places) * g.h + y) * g.w + z;
-        put_fragment(out + cell * g.c + group * channels + channel0 + column, x, count, vector, dx.add);
+        const long long cell = ((long long)(m / places) * g.h + y) * g.w + z, i = cell * g.c + group * channels + channel0 + column;
+        put_fragment(out + i, x, count, vector, dx.add, dx.seen ? dx.seen + i : nullptr);
     });
 }
 
@@ -204,7 +205,7 @@ __device__ __forceinline__ void backward_filters(const ConvGeometry& g, const Pa
     const int filter0 = blockIdx.x * T::M, column0 = blockIdx.y * T::N, group = blockIdx.z % g.groups;
     const Part part(blockIdx.z / g.groups, part_steps, all, T::K);
 
-    A a(dy + group * padded.filters, g.groups * padded.filters, filter0, padded.filters, part.begin, all);
+    A a(dy + group * padded.filters, padded.pitch, filter0, padded.filters, part.begin, all);
     B b(g, x, padded.channels, column0, group, part.begin);
     float sum[T::ROW_GROUPS / 2][T::COLUMN_GROUPS][4];
     multiply<T>(a, b, part.steps, sum);
@@ -223,13 +224,13 @@ __device__ __forceinline__ void backward_filters(const ConvGeometry& g, const Pa
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define CALL(pass, TILE)
 #else
-#define CALL(pass, TILE) pass<TILE>(g, padded, left, right, {bias, bias_pitch, finish, out, add}, part_steps)
+#define CALL(pass, TILE) pass<TILE>(g, padded, left, right, {bias, bias_pitch, finish, out, seen, add}, part_steps)
 #endif
 #define KERNEL(pass, TILE, tile, BLOCKS, ROUNDING, rounding)                                                                   \
     extern "C" __global__ void __launch_bounds__(TILE<ROUNDING>::THREADS, BLOCKS) conv_##pass##_##tile##_##rounding(           \
         ConvGeometry g, Padded padded, const Stored<ROUNDING>::Type* __restrict__ left,                                        \
         const Stored<ROUNDING>::Type* __restrict__ right, const float* __restrict__ bias, int bias_pitch, Finish finish,       \
-        float* __restrict__ out, int part_steps, int add) {                                                                    \
+        float* __restrict__ out, const float* __restrict__ seen, int part_steps, int add) {                                    \
         CALL(pass, TILE<ROUNDING>);                                                                                            \
     }
 #define KERNELS(TILE, tile, BLOCKS, ROUNDING, rounding)                \

@@ -11,16 +11,16 @@
 // 67 TFLOP/s; 158 MB, 0.05 ms at 3.35 TB/s.
 #include "tile.cuh"
 
-struct Product {
+struct ProductGeometry {
     int m, n, k;
     int transpose_a, transpose_b;
 };
-static_assert(sizeof(Product) == 20, "as in src/device/geometry.rs");
+static_assert(sizeof(ProductGeometry) == 20, "as in src/device/geometry.rs");
 
 // Grid: tiles of m, tiles of n, parts. With more than one part, c is the parts' copies of C, and neither bias nor finish
 // changes anything.
 template <class T, class A, class B>
-__device__ __forceinline__ void finish_product(const Product& g, A& a, B& b, int begin, int end,
+__device__ __forceinline__ void finish_product(const ProductGeometry& g, A& a, B& b, int begin, int end,
                                                const float* __restrict__ bias, const Finish& finish,
                                                float* __restrict__ c, int add) {
     float sum[T::TM][T::TN];
@@ -40,7 +40,7 @@ __device__ __forceinline__ void finish_product(const Product& g, A& a, B& b, int
 enum Layout { NN, NT, TN, ANY };
 
 template <class T, Layout L>
-__device__ __forceinline__ void product(const Product& g, const float* __restrict__ a, const float* __restrict__ b,
+__device__ __forceinline__ void product(const ProductGeometry& g, const float* __restrict__ a, const float* __restrict__ b,
                                         const float* __restrict__ bias, const Finish& finish, float* __restrict__ c,
                                         int part_steps, int add) {
     const int begin = blockIdx.z * part_steps * T::K, end = min(g.k, begin + part_steps * T::K);
@@ -66,7 +66,7 @@ __device__ __forceinline__ void product(const Product& g, const float* __restric
 
 #define KERNEL(TILE, tile, LAYOUT, layout)                                                                               \
     extern "C" __global__ void __launch_bounds__(TILE::THREADS) gemm_##layout##_##tile(                                  \
-        Product g, const float* __restrict__ a, const float* __restrict__ b, const float* __restrict__ bias,             \
+        ProductGeometry g, const float* __restrict__ a, const float* __restrict__ b, const float* __restrict__ bias,     \
         Finish finish, float* __restrict__ c, int part_steps, int add) {                                                 \
         product<TILE, LAYOUT>(g, a, b, bias, finish, c, part_steps, add);                                                \
     }

@@ -11,7 +11,7 @@
 // A row of blocks takes an image, so that a thread finds its place by two divisions of 32 bits: with those of 64 bits, and a
 // channel a thread, instructions bound these kernels, not memory.
 //
-// Bytes, at best: forward x + y; backward dx + dy, and x for a maximum, x and y for a root. AlexNet's 128×55×55×96, size 3,
+// Bytes, at best: forward x + y; backward dx + dy, and x for a maximum or a relu, x and y for a root. AlexNet's 128×55×55×96, size 3,
 // stride 2: 149 MB + 36 MB, 55 µs at 3.35 TB/s.
 #include "common.cuh"
 
@@ -90,7 +90,8 @@ __device__ __forceinline__ void forward(const PoolGeometry& g, const float* __re
 
 template <Kind KIND, int W>
 __device__ __forceinline__ void backward(const PoolGeometry& g, const float* __restrict__ x, const float* __restrict__ y,
-                                         const float* __restrict__ dy, float* __restrict__ dx, int add) {
+                                         const float* __restrict__ dy, float* __restrict__ dx, int add,
+                                         const float* __restrict__ seen) {
     const unsigned vectors = g.c / W, inputs = g.h * g.w * vectors;
     for_each_image(g.n, inputs, [&](int n, unsigned i) {
         const unsigned cell = i / vectors, c = (i - cell * vectors) * W;
@@ -136,7 +137,7 @@ __device__ __forceinline__ void backward(const PoolGeometry& g, const float* __r
                 }
             }
         }
-        put<W>(dx + in + i * W, gradient, add);
+        put<W>(dx + in + i * W, gradient, add, seen ? seen + in + i * W : nullptr);
     });
 }
 
@@ -152,7 +153,7 @@ __device__ __forceinline__ bool held_by_few(int size, int stride, int start) {
 // windows that hold any of them are this one and those before it.
 template <int W>
 __device__ __forceinline__ void backward_owned(const PoolGeometry& g, const float* __restrict__ x, const float* __restrict__ dy,
-                                               float* __restrict__ dx, int add) {
+                                               float* __restrict__ dx, int add, const float* __restrict__ seen) {
     // So that what Range does without a stride is left out.
     __builtin_assume(g.stride_h > 0);
     __builtin_assume(g.stride_w > 0);
@@ -209,60 +210,37 @@ __device__ __forceinline__ void backward_owned(const PoolGeometry& g, const floa
 #pragma unroll
                         for (int j = 0; j < W; ++j)
                             if (winner[a][b][j] == cell) gradient.v[j] += d[a][b].v[j];
-                put<W>(dx + in + cell * g.c, gradient, add);
+                put<W>(dx + in + cell * g.c, gradient, add, seen ? seen + in + cell * g.c : nullptr);
             }
         }
     });
 }
 
-// Two blocks a multiprocessor are asked for, or three, as more make ptxas spill on some architectures.
-extern "C" __global__ void __launch_bounds__(256, 3)
-pool_max_forward(PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {
-    if (vector) {
-        forward<MAX, 4>(g, x, y);
+// dx of any pool, by the faster of the two ways where there are two.
+template <Kind KIND, int W>
+__device__ __forceinline__ void any_backward(const PoolGeometry& g, const float* __restrict__ x, const float* __restrict__ y,
+                                             const float* __restrict__ dy, float* __restrict__ dx, int add,
+                                             const float* __restrict__ seen) {
+    if (KIND == MAX && held_by_few(g.size_h, g.stride_h, g.start_h) && held_by_few(g.size_w, g.stride_w, g.start_w)) {
+        backward_owned<W>(g, x, dy, dx, add, seen);
     } else {
-        forward<MAX, 1>(g, x, y);
+        backward<KIND, W>(g, x, y, dy, dx, add, seen);
     }
 }
-extern "C" __global__ void __launch_bounds__(256, 2)
-pool_avg_forward(PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {
-    if (vector) {
-        forward<AVG, 4>(g, x, y);
-    } else {
-        forward<AVG, 1>(g, x, y);
+
+// x and y are null where a kind's gradient does not read them: y of a maximum, both of a mean; `seen` is x where dx is then
+// multiplied by the derivative of the relu that made x. Each multiprocessor is asked to hold two or three blocks; with more, ptxas
+// spills on some architectures.
+#define KERNELS(KIND, kind, BLOCKS)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS) pool_##kind##_forward(                                        \
+        PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {                                   \
+        vector ? forward<KIND, 4>(g, x, y) : forward<KIND, 1>(g, x, y);                                                     \
+    }                                                                                                                       \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS) pool_##kind##_backward(                                       \
+        PoolGeometry g, int vector, const float* __restrict__ x, const float* __restrict__ y, const float* __restrict__ dy, \
+        float* __restrict__ dx, int add, const float* __restrict__ seen) {                                                  \
+        vector ? any_backward<KIND, 4>(g, x, y, dy, dx, add, seen) : any_backward<KIND, 1>(g, x, y, dy, dx, add, seen);     \
     }
-}
-extern "C" __global__ void __launch_bounds__(256, 2)
-pool_l2_forward(PoolGeometry g, int vector, const float* __restrict__ x, float* __restrict__ y) {
-    if (vector) {
-        forward<L2, 4>(g, x, y);
-    } else {
-        forward<L2, 1>(g, x, y);
-    }
-}
-extern "C" __global__ void __launch_bounds__(256, 3)
-pool_max_backward(PoolGeometry g, int vector, const float* __restrict__ x, const float* __restrict__ dy,
-                  float* __restrict__ dx, int add) {
-    if (!held_by_few(g.size_h, g.stride_h, g.start_h) || !held_by_few(g.size_w, g.stride_w, g.start_w)) {
-        vector ? backward<MAX, 4>(g, x, nullptr, dy, dx, add) : backward<MAX, 1>(g, x, nullptr, dy, dx, add);
-    } else {
-        vector ? backward_owned<4>(g, x, dy, dx, add) : backward_owned<1>(g, x, dy, dx, add);
-    }
-}
-extern "C" __global__ void __launch_bounds__(256, 2)
-pool_avg_backward(PoolGeometry g, int vector, const float* __restrict__ dy, float* __restrict__ dx, int add) {
-    if (vector) {
-        backward<AVG, 4>(g, nullptr, nullptr, dy, dx, add);
-    } else {
-        backward<AVG, 1>(g, nullptr, nullptr, dy, dx, add);
-    }
-}
-extern "C" __global__ void __launch_bounds__(256, 2)
-pool_l2_backward(PoolGeometry g, int vector, const float* __restrict__ x, const float* __restrict__ y,
-                 const float* __restrict__ dy, float* __restrict__ dx, int add) {
-    if (vector) {
-        backward<L2, 4>(g, x, y, dy, dx, add);
-    } else {
-        backward<L2, 1>(g, x, y, dy, dx, add);
-    }
-}
+KERNELS(MAX, max, 3)
+KERNELS(AVG, avg, 2)
+KERNELS(L2, l2, 2)

@@ -40,10 +40,12 @@ struct Part {
 };
 
 // The result of a tile: bias is null or has a value for each column, of all groups; bias_pitch is k where they differ by place.
+// An image gradient is multiplied by the derivative of the relu whose output is `seen`, where that is not null.
 struct Output {
     const float* bias;
     int bias_pitch;
     Finish finish;
     float* data;
+    const float* seen;
     int add;
 };

@@ -64,7 +64,7 @@ LIMITS = {"80": (65536, 2048, 32, 164 << 10), "90a": (65536, 2048, 32, 228 << 10
 
 
 def threads_of():
-    """Threads of a block, from __launch_bounds__ in the sources; the tiles' kernels say which tile in their name."""
+    """Threads of a block of the kernels that are written out, from __launch_bounds__ in the sources."""
     found = {}
     for path in glob.glob(f"{kernels}/*.cu"):
         text = open(path).read()
@@ -73,7 +73,8 @@ def threads_of():
     return found
 
 
-def threads_of_tile(file, name):
+def threads_of_macro(file, name):
+    """Threads of a block of the kernels that macros make; those with tiles say which tile in their name."""
     if file == "conv_hopper":
         return 384
     if file == "conv_mma":
@@ -118,7 +119,7 @@ for path in sorted(glob.glob(f"{work}/*.log")):
             shared = re.search(r"(\d+) bytes smem", line)
             shared = int(shared[1]) if shared else 0
             shared += sum(bytes for tile, bytes in dynamic.items() if f"_{tile}_" in name)
-            threads = known.get(name) or threads_of_tile(file, name)
+            threads = known.get(name) or threads_of_macro(file, name)
             row = (int(match[1]), stack[1] + stack[2], stack[0], shared, threads)
             rows.setdefault((file, name), {})[arch] = (row, occupancy(arch, row[0], shared, threads))
 

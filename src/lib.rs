@@ -9,6 +9,7 @@ pub mod device;
 mod format;
 pub mod layer;
 pub mod net;
+pub mod op;
 pub mod port;
 pub mod report;
 pub mod testing;

@@ -10,7 +10,7 @@ use convnet::config::{
     ConfigError, Extent, Fan, Init, InitKind, Mean, Multipliers, NetSpec, Offset, Padding, Rates, Scale, Schedule, ScheduleKind,
     Source, Warmup, set_text,
 };
-use convnet::device::Neuron;
+use convnet::op::Neuron;
 use convnet::train::total_steps;
 use serde::Deserialize;
 use std::num::NonZeroU32;

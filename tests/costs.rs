@@ -5,9 +5,10 @@ mod common;
 
 use common::{COSTS, Folder, RESUME, close, f64_device, setup, trainer};
 use convnet::data::Loader;
-use convnet::device::{Into, StepValues};
+use convnet::device::{StepValues, Tensor};
 use convnet::layer::Phase;
 use convnet::net::{BatchBytes, Purpose};
+use convnet::op::{Op, Write};
 use convnet::train::{CostLine, Line, Split, checkpoint, evaluate, read_lines};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -105,8 +106,8 @@ fn gradients(config: &str, sets: &[&str]) -> (Vec<f64>, f64) {
     let step = StepValues { seed: 1, step: 0, first_image: 0, images, gradient_scale, learning_rate: 0.1, momentum: 0.9 };
     net.set_step(step).unwrap();
     net.forward(Phase::Train).unwrap();
-    net.backward(Into::Set).unwrap();
-    let gradients = net.plan.gradients.clone().into_iter().flatten();
+    net.backward(Write::Set).unwrap();
+    let gradients = net.plan.kept.gradients.clone().into_iter().flatten();
     let gradients = gradients.flat_map(|g| net.read(g).unwrap()).collect();
     let metrics = net.metrics().unwrap();
     (gradients, net.total_loss(&metrics))
@@ -166,8 +167,12 @@ fn a_logistic_neuron_is_taken_into_its_cost() {
     equal(&riding, &apart);
     equal(&alone, &apart);
     let graph = setup(&net(&riding), &[]).graph(4).unwrap();
-    let cost = graph.costs().next().unwrap();
-    assert_eq!(graph.nodes[cost].taken.map(|i| graph.nodes[i].name.as_str()), Some("scores.neuron"));
+    let logistic = |layers: &str| {
+        let made = setup(&net(layers), &[]).net(4, f64_device(), Purpose::Train).unwrap();
+        let fused = |op: &Op<Tensor>| matches!(op, Op::BinaryCrossEntropyForward(c) if c.binary.logistic);
+        made.plan.train.steps.iter().any(|(step, _)| fused(&step.op))
+    };
+    assert!(logistic(&riding) && logistic(&alone) && !logistic(&apart));
     assert_eq!(graph.prediction().map(|i| graph.nodes[i].name.as_str()), Some("scores.neuron"));
 }
 

@@ -4,9 +4,10 @@ use convnet::check::{self, BOUND, LayerCheck, Options};
 use convnet::config::NetSpec;
 use convnet::device::cpu::CpuDevice;
 use convnet::device::philox::{Purpose as Random, Stream};
-use convnet::device::{self, Device, Into, Place, Shape, StepValues};
-use convnet::layer::{Io, Layer, ParameterSpec, Part, Pass, Phase, Reads, Role};
+use convnet::device::{Place, Shape, StepValues};
+use convnet::layer::{Io, Layer, ParameterSpec, Part, Phase, Role, Tape};
 use convnet::net::{BatchBytes, Graph, Input, Net, Node, Purpose};
+use convnet::op::{Neuron, NeuronForward, Target, Value, Write};
 
 const HEAD: &str = "[data]\nsource = \"mnist-10k\"\n[train]\nbatch = 2\nlearning_rate = 0.01\n";
 
@@ -225,9 +226,7 @@ enum Fault {
     Parameter,
     /// Gradients are set where they should be added to.
     Overwrites,
-    /// It reads its inputs, and does not say so.
-    Reads,
-    /// One element of the input's gradient is off by 0.01 % of the largest.
+    /// One element of the input's gradient is off by 0.01 %.
     OneElement,
 }
 
@@ -246,46 +245,36 @@ impl Layer for Faulty {
         self.layer.parameters()
     }
 
-    fn backward_reads(&self) -> Reads {
-        match self.fault {
-            Fault::Reads => Reads::default(),
-            _ => self.layer.backward_reads(),
-        }
-    }
-
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        self.layer.scratch(device, pass)
-    }
-
     fn role(&self) -> Role {
         self.layer.role()
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        self.layer.forward(device, io)
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        self.layer.forward(tape, io);
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let mut tensors = io.tensors.clone();
-        let mut accumulate = io.accumulate;
-        if let Fault::Overwrites = self.fault {
-            tensors.input_gradients.iter_mut().flatten().for_each(|(_, into)| *into = Into::Set);
-            accumulate = Into::Set;
-        }
-        self.layer.backward(device, &Io { tensors: &tensors, accumulate, ..*io })?;
-        let (to, first) = match self.fault {
-            Fault::Input => (io.input_gradient(0).unwrap().0, 0..usize::MAX),
-            Fault::OneElement => (io.input_gradient(0).unwrap().0, 0..1),
-            Fault::Parameter => (io.parameter_gradient(0).unwrap().0, 0..usize::MAX),
-            Fault::Overwrites | Fault::Reads => return Ok(()),
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        // y ← factor·x, whatever else is added to.
+        let put = |factor, x, y| NeuronForward { neuron: Neuron::Linear { a: factor, b: 0.0 }, x, y };
+        let (factor, at) = match self.fault {
+            Fault::Overwrites => {
+                let mut apart = io.clone();
+                for target in apart.input_gradients.iter_mut().chain(&mut apart.parameter_gradients).flatten() {
+                    *target = Target::set(tape.value(target.at.shape));
+                }
+                self.layer.backward(tape, &apart);
+                let targets = |io: &Io| -> Vec<Value> {
+                    io.input_gradients.iter().chain(&io.parameter_gradients).flatten().map(|t| t.at).collect()
+                };
+                targets(&apart).into_iter().zip(targets(io)).for_each(|(x, y)| tape.push(put(1.0, x, y)));
+                return;
+            }
+            Fault::Input => (1.01, io.input_gradient(0).unwrap().at),
+            Fault::OneElement => (1.0001, io.input_gradient(0).unwrap().at.part(0, 1)),
+            Fault::Parameter => (1.01, io.parameter_gradient(0).unwrap().at),
         };
-        let mut values = vec![0.0f64; to.shape.elements()];
-        device.read(to, bytemuck::cast_slice_mut(&mut values))?;
-        let most = values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-        for (i, v) in values.iter_mut().enumerate().filter(|(i, _)| first.contains(i)) {
-            *v = if i == 0 && first.end == 1 { *v + 1e-4 * most } else { *v * 1.01 };
-        }
-        device.write(to, bytemuck::cast_slice(&values))
+        self.layer.backward(tape, io);
+        tape.push(put(factor, at, at));
     }
 }
 
@@ -309,10 +298,11 @@ layer = [
         (Fault::Input, &["fc.input 0"] as &[&str]),
         (Fault::Parameter, &["fc.weights"]),
         (Fault::Overwrites, &["fc.input 0", "fc.weights", "fc.bias"]),
-        (Fault::Reads, &["fc.weights"]),
         (Fault::OneElement, &["fc.input 0"]),
     ] {
         let mut graph = graph(SMALL);
+        // Else the copies that overwrite become part of what adds.
+        graph.fuse = false;
         let node = graph.nodes.iter_mut().find(|n| n.name == "fc").unwrap();
         let layer = std::mem::replace(&mut node.layer, Box::new(Nothing));
         node.layer = Box::new(Faulty { layer, fault });
@@ -330,11 +320,11 @@ impl Layer for Nothing {
         unreachable!()
     }
 
-    fn forward(&self, _: &mut dyn Device, _: &Io) -> device::Result<()> {
+    fn forward(&self, _: &mut Tape, _: &Io) {
         unreachable!()
     }
 
-    fn backward(&self, _: &mut dyn Device, _: &Io) -> device::Result<()> {
+    fn backward(&self, _: &mut Tape, _: &Io) {
         unreachable!()
     }
 }
@@ -438,7 +428,7 @@ impl Whole {
 
     /// The gradients of all parameters that have one.
     fn gradients(&mut self) -> Vec<Vec<f64>> {
-        let places = self.net.plan.gradients.clone();
+        let places = self.net.plan.kept.gradients.clone();
         places.into_iter().map(|g| g.map_or_else(Vec::new, |g| self.net.read(g).unwrap())).collect()
     }
 }
@@ -448,13 +438,13 @@ impl Whole {
 fn a_net_with_branches_computes_its_gradient() {
     let mut whole = Whole::new();
     whole.loss();
-    whole.net.backward(Into::Set).unwrap();
+    whole.net.backward(Write::Set).unwrap();
     let gradients = whole.gradients();
     let mut random = Stream::new(4, Random::Data, 1, 0);
     let mut checked = 0;
     for (k, gradients) in gradients.iter().enumerate() {
         let (name, learns) = (whole.net.graph.parameters[k].name.clone(), whole.net.graph.parameters[k].learns());
-        let place = whole.net.plan.parameters[k];
+        let place = whole.net.plan.kept.parameters[k];
         let values = whole.net.read(place).unwrap();
         let most = gradients.iter().fold(0.0f64, |m, g| m.max(g.abs()));
         if !learns {
@@ -493,10 +483,10 @@ fn a_net_with_branches_computes_its_gradient() {
 fn gradients_accumulate_over_micro_batches() {
     let mut whole = Whole::new();
     whole.loss();
-    whole.net.backward(Into::Set).unwrap();
+    whole.net.backward(Write::Set).unwrap();
     let once = whole.gradients();
     whole.loss();
-    whole.net.backward(Into::Add).unwrap();
+    whole.net.backward(Write::Add).unwrap();
     for (k, (once, twice)) in once.iter().zip(whole.gradients()).enumerate() {
         let most = once.iter().fold(0.0f64, |m, g| m.max(g.abs()));
         for (e, (&a, b)) in once.iter().zip(twice).enumerate() {
@@ -507,7 +497,7 @@ fn gradients_accumulate_over_micro_batches() {
     // An image that does not count adds nothing: with the first alone the loss and gradients are its own.
     whole.net.set_step(StepValues { images: 1, gradient_scale: 1.0, ..whole.step }).unwrap();
     whole.loss();
-    whole.net.backward(Into::Set).unwrap();
+    whole.net.backward(Write::Set).unwrap();
     let first = whole.gradients();
     assert!(first.iter().flatten().all(|g| g.is_finite()) && first != once);
 }

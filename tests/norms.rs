@@ -6,12 +6,13 @@ mod common;
 use common::{Folder, RESUME};
 use convnet::config::NetSpec;
 use convnet::device::Shape;
-use convnet::net::Graph;
+use convnet::device::cpu::CpuDevice;
+use convnet::net::{Graph, Plan, Purpose};
 use convnet::train::{Split, read_lines};
 use std::fs;
 
-/// Behind a convolution without biases, with a neuron; behind one with untied biases; of a vector; and where it cannot
-/// fold: behind a pool, a convolution that another layer reads too, and a product that is masked in training.
+/// After a convolution without biases, with a neuron; after one with untied biases; of a vector; after a product that is masked in
+/// training; and where it cannot fold: after a pool, and after a convolution that another layer reads too.
 const NET: &str = r#"
 name = "normalised"
 layer = [
@@ -49,11 +50,12 @@ keep = 20
 #[test]
 fn normalisations_fold_into_layers_that_they_alone_read() {
     let spec = NetSpec::from_toml(NET, "test.toml", &[]).unwrap();
-    let mut graph = Graph::new(&spec, Shape::new(2, 28, 28, 1), 10).unwrap();
+    let images = Shape::new(2, 28, 28, 1);
+    let graph = Graph::new(&spec, images, 10).unwrap();
     let parameters = graph.parameters.len();
-    graph.fold();
-    let folded: Vec<&str> = graph.nodes.iter().filter(|n| n.kind == "batch-norm" && n.fused).map(|n| n.name.as_str()).collect();
-    assert_eq!(folded, ["norm1", "norm2", "norm5"]);
+    let plan = Plan::new(&graph, &CpuDevice::<f32>::new(1), Purpose::Infer, images, Shape::new(1, 1, 1, 1), 1.0);
+    let folded: Vec<&str> = plan.folds.iter().map(|fold| graph.nodes[fold.norm].name.as_str()).collect();
+    assert_eq!(folded, ["norm1", "norm2", "norm5", "norm6"]);
     assert_eq!(graph.parameters.len(), parameters, "a checkpoint's parameters are the net's");
 }
 

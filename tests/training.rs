@@ -4,9 +4,11 @@ mod common;
 
 use common::{COSTS, Folder, LENET, SMALL, close, f32_device, f64_device, parameters, setup, trainer};
 use convnet::data::Loader;
-use convnet::device::{Into, StepValues, Tensor};
-use convnet::layer::{Part, Phase, Tensors};
+use convnet::data::Normalisation;
+use convnet::device::{Slot, StepValues, Tensor};
+use convnet::layer::Phase;
 use convnet::net::{BatchBytes, Graph, Input, Net, Plan, Purpose};
+use convnet::op::{Access, Pass, Step, Write};
 use convnet::train::{Line, Run, Split, Trainer, evaluate, read_lines};
 use std::sync::atomic::AtomicBool;
 
@@ -96,13 +98,13 @@ fn sgd_updates(nesterov: bool) {
     let mut trainer = Trainer::new(setup(&config, &sets), f64_device()).unwrap();
     let total = trainer.total_steps() as f64;
     let start: Vec<Vec<f64>> = read_all(trainer.net(), parameters_of);
-    let (mut weights, mut momenta) = (start.clone(), read_all(trainer.net(), |p| p.momenta.clone()));
+    let (mut weights, mut momenta) = (start.clone(), read_all(trainer.net(), |p| p.kept.momenta.clone()));
     assert_eq!(weights.len(), multipliers.len());
     for step in 0..5 {
         trainer.one_step().unwrap();
         let p = f64::from(step) / total;
         let rate = 0.1 + (0.01 - 0.1) * p;
-        let gradients = read_all(trainer.net(), |p| p.gradients.clone());
+        let gradients = read_all(trainer.net(), |p| p.kept.gradients.clone());
         for (i, (rate_multiplier, decay_multiplier)) in multipliers.into_iter().enumerate() {
             if rate_multiplier == 0.0 {
                 assert!(gradients[i].is_empty(), "parameter {i} does not learn and has a gradient");
@@ -121,7 +123,7 @@ fn sgd_updates(nesterov: bool) {
             }
         }
         close(&read_all(trainer.net(), parameters_of).concat(), &weights.concat(), 1e-14);
-        close(&read_all(trainer.net(), |p| p.momenta.clone()).concat(), &momenta.concat(), 1e-14);
+        close(&read_all(trainer.net(), |p| p.kept.momenta.clone()).concat(), &momenta.concat(), 1e-14);
     }
     let end = read_all(trainer.net(), parameters_of);
     assert!(end[2] == start[2] && end[3] == start[3], "fc1 is frozen");
@@ -129,7 +131,7 @@ fn sgd_updates(nesterov: bool) {
 }
 
 fn parameters_of(plan: &Plan) -> Vec<Option<Tensor>> {
-    plan.parameters.iter().copied().map(Some).collect()
+    plan.kept.parameters.iter().copied().map(Some).collect()
 }
 
 /// A trunk with two branches: one ends in a cost of its own, and both meet in another.
@@ -215,7 +217,7 @@ fn costs_on_one_trunk_add_up_by_their_coefficients() {
         net.initialise(7).unwrap();
         pass(&mut net, &mut Loader::test(setup.data.train.clone(), 32).unwrap());
         let metrics = net.metrics().unwrap();
-        (read_all(&mut net, |p| p.gradients.clone()).concat(), net.total_loss(&metrics), metrics)
+        (read_all(&mut net, |p| p.kept.gradients.clone()).concat(), net.total_loss(&metrics), metrics)
     };
     let (first, second, both) = (run(1.0, 0.0), run(0.0, 1.0), run(0.7, 0.3));
     let sum: Vec<f64> = first.0.iter().zip(&second.0).map(|(a, b)| 0.7 * a + 0.3 * b).collect();
@@ -313,19 +315,14 @@ fn consumers_are_the_nodes_that_read() {
 #[test]
 fn a_plan_is_smaller_than_its_tensors() {
     for config in CONFIGS {
-        let ours = planned(config, Purpose::Train);
-        let plan = &ours.plan;
-        let persistent = plan
-            .parameters
-            .iter()
-            .chain(plan.gradients.iter().flatten())
-            .chain(plan.momenta.iter().flatten())
-            .map(Tensor::bytes)
-            .sum::<usize>();
-        let mut all = persistent + plan.images.bytes() + plan.labels.bytes();
-        for node in &plan.nodes {
-            let scratch = [node.forward_scratch, node.backward_scratch];
-            all += [node.output, node.output_gradient].into_iter().chain(scratch).flatten().map(|t| t.bytes()).sum::<usize>();
+        let plan = planned(config, Purpose::Train).plan;
+        let kept = plan.kept.parameters.iter().chain(plan.kept.gradients.iter().chain(&plan.kept.momenta).flatten());
+        let persistent = kept.map(Tensor::bytes).sum::<usize>();
+        let written = |access, t: &Tensor| if access == Access::Writes { t.bytes() } else { 0 };
+        let mut all = persistent;
+        for (step, scratch) in &plan.train.steps {
+            all += scratch.bytes();
+            step.op.operands(&mut |access, t| all += written(access, t));
         }
         let infer = planned(config, Purpose::Infer).plan.bytes;
         assert!(plan.bytes < all && plan.bytes > persistent, "{} planned, {all} in all", plan.bytes);
@@ -336,109 +333,37 @@ fn a_plan_is_smaller_than_its_tensors() {
 /// A flattened relu takes no memory though its backward pass reads it, and what would write over it works elsewhere.
 #[test]
 fn a_view_lies_in_its_input() {
-    let Planned { graph, plan } = planned(IN_PLACE, Purpose::Train);
-    let node = |name: &str| &plan.nodes[graph.nodes.iter().position(|n| n.name == name).unwrap()];
-    let (relu, flat, tanh) = (node("conv1.neuron"), node("flat"), node("tanh"));
-    assert_eq!(flat.output.unwrap().slot, relu.output.unwrap().slot);
-    assert_ne!(tanh.output.unwrap().slot, flat.output.unwrap().slot);
-    let gradients = [relu, flat, tanh].map(|t| t.output_gradient.unwrap().slot);
-    assert!(gradients.iter().all(|&g| g == gradients[0]), "{gradients:?}");
+    let planned = planned(IN_PLACE, Purpose::Train);
+    let output = |name| planned.output(name).slot;
+    assert_eq!(output("flat"), output("conv1.neuron"));
+    assert_ne!(output("tanh"), output("flat"));
+    let gradient = |name| planned.gradients(name)[0];
+    assert_eq!(planned.steps("flat").count(), 0, "nothing is copied");
+    assert_eq!(gradient("tanh"), gradient("conv1.neuron"));
 }
 
 /// A sum works in the place of the first input that it alone reads, and so does its gradient.
 #[test]
 fn a_sum_lies_in_an_input_of_its_own() {
-    let Planned { graph, plan } = planned(IN_PLACE, Purpose::Train);
-    let node = |name: &str| &plan.nodes[graph.nodes.iter().position(|n| n.name == name).unwrap()];
-    let [output, gradient] = [|t: &Tensors| t.output, |t: &Tensors| t.output_gradient];
-    for slot in [output, gradient] {
-        let [fc1, left, right, sum] = ["fc1", "left", "right", "sum"].map(|name| slot(node(name)).unwrap().slot);
-        assert!(sum == left && sum != fc1 && sum != right, "{fc1:?} {left:?} {right:?} {sum:?}");
-    }
+    let planned = planned(IN_PLACE, Purpose::Train);
+    let made = |name: &str| planned.written(name, Pass::Forward)[0];
+    let [fc1, left, right] = ["fc1", "left", "right"].map(made);
+    let sum = planned.written("sum", Pass::Forward);
+    let sum = sum[sum.len() - 1];
+    assert!(sum == left || sum == right, "{fc1:?} {left:?} {right:?} {sum:?}");
+    assert_ne!(sum, fc1);
 }
 
 /// The gradient of a residual sum is that of both its inputs, in one place, which the branch's neuron then leaves as it is.
 #[test]
 fn a_residual_copies_no_gradient() {
-    let Planned { graph, plan } = planned(IN_PLACE, Purpose::Train);
-    let slots = ["residual", "branch.neuron", "stem.neuron", "branch", "stem"].map(|name| {
-        let node = &plan.nodes[graph.nodes.iter().position(|n| n.name == name).unwrap()];
-        node.output_gradient.unwrap().slot
-    });
-    assert!(slots[0] == slots[1] && slots[0] == slots[2] && slots[0] != slots[3] && slots[0] == slots[4], "{slots:?}");
-}
-
-/// Walks a step over a map of who wrote each byte last: whatever a pass reads is still what was written for it.
-#[test]
-fn no_tensor_is_overwritten_while_it_is_needed() {
-    for config in CONFIGS {
-        let Planned { graph, plan } = planned(config, Purpose::Train);
-        let mut memory = Memory(vec![Owner::Nobody; plan.bytes]);
-        for (i, t) in
-            plan.parameters.iter().chain(plan.gradients.iter().flatten()).chain(plan.momenta.iter().flatten()).enumerate()
-        {
-            memory.write(*t, Owner::Kept(i));
-        }
-        let feed = [plan.feed.images, plan.feed.places, plan.feed.labels, plan.feed.mean, plan.metrics, plan.means];
-        for (i, t) in feed.into_iter().enumerate() {
-            memory.write(t, Owner::Kept(1000 + i));
-        }
-        memory.write(plan.images, Owner::Source(Part::Images));
-        memory.write(plan.labels, Owner::Source(Part::Labels));
-        // A view in its input's place writes nothing: it stays the input's.
-        let mut owners: Vec<Owner> = (0..graph.nodes.len()).map(Owner::Output).collect();
-        let owner = |owners: &[Owner], input: Input| match input {
-            Input::Source(part) => Owner::Source(part),
-            Input::Node(j) => owners[j],
-        };
-        for (i, node) in graph.nodes.iter().enumerate() {
-            let t = &plan.nodes[i];
-            node.inputs.iter().zip(&t.inputs).for_each(|(input, tensor)| memory.read(*tensor, owner(&owners, *input), i));
-            memory.write(t.forward_scratch.unwrap(), Owner::Nobody);
-            if let Some(output) = t.output {
-                if node.layer.is_view() && output.slot == t.inputs[0].slot {
-                    owners[i] = owner(&owners, node.inputs[0]);
-                }
-                memory.write(output, owners[i]);
-            }
-        }
-        let prediction = graph.prediction().unwrap();
-        memory.read(plan.nodes[prediction].output.unwrap(), owners[prediction], prediction);
-        // A gradient that is passed on in its place is not written: it stays the one's behind.
-        let mut gradients: Vec<Owner> = (0..graph.nodes.len()).map(Owner::Gradient).collect();
-        for (i, node) in graph.nodes.iter().enumerate().rev().filter(|(_, n)| n.learns) {
-            let (t, reads) = (&plan.nodes[i], node.layer.backward_reads());
-            if let Some(dy) = t.output_gradient {
-                memory.read(dy, gradients[i], i);
-            }
-            if reads.inputs {
-                node.inputs.iter().zip(&t.inputs).for_each(|(input, tensor)| memory.read(*tensor, owner(&owners, *input), i));
-            }
-            if reads.output {
-                memory.read(t.output.unwrap(), owners[i], i);
-            }
-            memory.write(t.backward_scratch.unwrap(), Owner::Nobody);
-            for (slot, (input, gradient)) in node.inputs.iter().zip(&t.input_gradients).enumerate() {
-                let (Input::Node(j), Some((dx, into))) = (*input, *gradient) else { continue };
-                if into == Into::Add {
-                    memory.read(dx, gradients[j], i);
-                } else if node.layer.passes_gradient(slot) && t.output_gradient.is_some_and(|dy| dy.slot == dx.slot) {
-                    gradients[j] = gradients[i];
-                    continue;
-                }
-                gradients[j] = Owner::Gradient(j);
-                memory.write(dx, gradients[j]);
-            }
-        }
-        for (i, t) in
-            plan.parameters.iter().chain(plan.gradients.iter().flatten()).chain(plan.momenta.iter().flatten()).enumerate()
-        {
-            memory.read(*t, Owner::Kept(i), i);
-        }
-        for (i, t) in feed.into_iter().enumerate() {
-            memory.read(t, Owner::Kept(1000 + i), i);
-        }
-    }
+    let planned = planned(IN_PLACE, Purpose::Train);
+    assert_eq!(planned.steps("residual").filter(|s| s.pass == Pass::Backward).count(), 0);
+    let cost = planned.gradients("residual-cost")[0];
+    let branch = planned.gradients("branch.neuron")[0];
+    let into_stem = *planned.gradients("branch").last().unwrap();
+    assert_ne!(cost, branch, "the sum's gradient is needed again");
+    assert_eq!(cost, into_stem, "and is what the branch's is added to");
 }
 
 // ---- what the tests are made of ----
@@ -465,7 +390,7 @@ fn pass(net: &mut Net, loader: &mut Loader) {
     let step = StepValues { seed: 1, step: 0, first_image: 0, images, gradient_scale, learning_rate: 0.1, momentum: 0.9 };
     net.set_step(step).unwrap();
     net.forward(Phase::Train).unwrap();
-    net.backward(Into::Set).unwrap();
+    net.backward(Write::Set).unwrap();
 }
 
 /// Trains to the end and reads the metrics.
@@ -492,30 +417,34 @@ fn planned(config: &str, purpose: Purpose) -> Planned {
     Planned { graph: net.graph, plan: net.plan }
 }
 
-/// Who wrote a byte last.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Owner {
-    Nobody,
-    Kept(usize),
-    Source(Part),
-    Output(usize),
-    Gradient(usize),
-}
-
-struct Memory(Vec<Owner>);
-
-impl Memory {
-    fn write(&mut self, t: Tensor, owner: Owner) {
-        let place = &mut self.0[t.slot.0..t.slot.0 + t.bytes()];
-        let kept = place.iter().find(|o| matches!(o, Owner::Kept(_)));
-        assert!(kept.is_none() || matches!(owner, Owner::Kept(_)) && kept == Some(&owner), "{owner:?} is written over {kept:?}");
-        place.fill(owner);
+impl Planned {
+    fn node(&self, name: &str) -> usize {
+        self.graph.nodes.iter().position(|n| n.name == name).unwrap()
     }
 
-    #[track_caller]
-    fn read(&self, t: Tensor, owner: Owner, by: usize) {
-        let other = self.0[t.slot.0..t.slot.0 + t.bytes()].iter().find(|&&o| o != owner);
-        assert!(other.is_none(), "node {by} reads {owner:?} at {t:?}, where {other:?} has written");
+    /// A layer's output in training.
+    fn output(&self, name: &str) -> Tensor {
+        self.plan.train.outputs[self.node(name)].unwrap()
+    }
+
+    /// A layer's operations in training.
+    fn steps(&self, name: &str) -> impl Iterator<Item = &Step<Tensor>> {
+        let node = self.node(name);
+        self.plan.train.steps.iter().map(|(step, _)| step).filter(move |s| s.node == node)
+    }
+
+    /// Where a layer's operations of a pass write.
+    fn written(&self, name: &str, pass: Pass) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for step in self.steps(name).filter(|s| s.pass == pass) {
+            step.op.operands(&mut |access, t| slots.extend((access != Access::Reads).then_some(t.slot)));
+        }
+        slots
+    }
+
+    /// Where a layer's backward pass puts gradients.
+    fn gradients(&self, name: &str) -> Vec<Slot> {
+        self.written(name, Pass::Backward)
     }
 }
 
@@ -537,24 +466,26 @@ fn testing_computes_the_mean_of_training() {
         ]
 "#;
     let setup = setup(&format!("{config}\n{}", SMALL.split("[[layer]]").next().unwrap()), &["train.batch=2"]);
-    let mut net = setup.net(2, f64_device(), Purpose::Train).unwrap();
+    let mut graph = setup.graph(2).unwrap();
+    let at = |graph: &Graph, name: &str| graph.nodes.iter().position(|n| n.name == name).unwrap();
+    let names = ["dropout", "dropout2", "noise", "connect"];
+    graph.shown = names.map(|name| at(&graph, name)).to_vec();
+    let Normalisation { mean, scale } = &setup.normalisation;
+    let made = Net::new(graph, f64_device(), Purpose::Train, setup.images(2), mean, *scale);
+    let mut net = made.unwrap_or_else(|(e, _)| panic!("{e}"));
     net.initialise(7).unwrap();
     let b = Loader::test(setup.data.train.clone(), 2).unwrap().next().unwrap();
     let steps = 400;
-    for name in ["dropout", "dropout2", "noise", "connect"] {
-        let output = net.graph.nodes.iter().position(|n| n.name == name).unwrap();
+    for name in names {
+        let output = at(&net.graph, name);
         let mut run = |step: u64, phase: Phase| {
             net.feed(BatchBytes { images: &b.images, places: &b.places, labels: &b.labels, values: &[] }).unwrap();
             let rates = (0.5, 0.0, 0.0);
             let (gradient_scale, learning_rate, momentum) = rates;
             net.set_step(StepValues { seed: 1, step, first_image: 0, images: 2, gradient_scale, learning_rate, momentum })
                 .unwrap();
-            // Layer by layer: what is made is read before another layer takes its place.
             net.forward(phase).unwrap();
-            for i in 0..=output {
-                net.forward_layer(i, phase).unwrap();
-            }
-            net.read(net.plan.nodes[output].output.unwrap()).unwrap()
+            net.read(net.output(output).unwrap()).unwrap()
         };
         let tested = run(0, Phase::Test);
         let samples: Vec<Vec<f64>> = (0..steps).map(|step| run(step, Phase::Train)).collect();

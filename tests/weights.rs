@@ -4,9 +4,10 @@ mod common;
 
 use common::{Ended, Folder, SMALL, close, f64_device, setup};
 use convnet::data::Loader;
-use convnet::device::{Into, StepValues, Tensor};
+use convnet::device::{StepValues, Tensor};
 use convnet::layer::Phase;
 use convnet::net::{BatchBytes, Net, Plan, Purpose, UpdateRule};
+use convnet::op::Write;
 use convnet::train::checkpoint::Checkpoint;
 use std::collections::BTreeMap;
 
@@ -19,8 +20,8 @@ fn passed(sets: &[&str]) -> (Net, Vec<Vec<f64>>, Vec<Vec<f64>>) {
     let mut net = setup.net(32, f64_device(), Purpose::Train).unwrap();
     net.initialise(7).unwrap();
     pass(&mut net, &mut Loader::test(setup.data.train.clone(), 32).unwrap());
-    let parameters = read_all(&mut net, |p| p.parameters.clone());
-    let gradients = read_all(&mut net, |p| p.gradients.iter().flatten().copied().collect());
+    let parameters = read_all(&mut net, |p| p.kept.parameters.clone());
+    let gradients = read_all(&mut net, |p| p.kept.gradients.iter().flatten().copied().collect());
     assert_eq!(parameters.len(), gradients.len());
     (net, parameters, gradients)
 }
@@ -38,7 +39,7 @@ fn pass(net: &mut Net, loader: &mut Loader) {
     let step = StepValues { seed: 1, step: 0, first_image: 0, images, gradient_scale, learning_rate: 0.1, momentum: 0.9 };
     net.set_step(step).unwrap();
     net.forward(Phase::Train).unwrap();
-    net.backward(Into::Set).unwrap();
+    net.backward(Write::Set).unwrap();
 }
 
 fn norm(values: &[f64]) -> f64 {
@@ -55,12 +56,12 @@ fn gradients_are_clipped_by_their_common_norm() {
     net.update(&UpdateRule { clip_norm: Some(whole / 3.0), ..RULE }).unwrap();
     let step = |(w, g): (&f64, &f64)| w - 0.1 * (g / 3.0 + 0.01 * w);
     let wanted: Vec<f64> = before.concat().iter().zip(&gradients.concat()).map(step).collect();
-    close(&read_all(&mut net, |p| p.parameters.clone()).concat(), &wanted, 1e-13);
+    close(&read_all(&mut net, |p| p.kept.parameters.clone()).concat(), &wanted, 1e-13);
 
     let [plain, clipped] = [None, Some(whole * 1.001)].map(|clip_norm| {
         let (mut net, ..) = passed(&[]);
         net.update(&UpdateRule { clip_norm, ..RULE }).unwrap();
-        read_all(&mut net, |p| p.parameters.clone())
+        read_all(&mut net, |p| p.kept.parameters.clone())
     });
     assert_eq!(plain, clipped, "a norm that is not reached changes no bit");
 }
@@ -70,7 +71,7 @@ fn gradients_are_clipped_by_their_common_norm() {
 fn weights_are_held_to_a_norm_after_each_update() {
     let (mut free, ..) = passed(&[]);
     free.update(&RULE).unwrap();
-    let free = read_all(&mut free, |p| p.parameters.clone());
+    let free = read_all(&mut free, |p| p.kept.parameters.clone());
     let norms = |weights: &[f64], rows: usize| weights.chunks(weights.len() / rows).map(norm).collect::<Vec<f64>>();
     // Between the rows' norms: some are too long, some are not.
     let limits = [(&free[0], 4), (&free[2], 10)].map(|(weights, rows)| {
@@ -81,7 +82,7 @@ fn weights_are_held_to_a_norm_after_each_update() {
     let sets = [format!("layer.conv1.max_norm={}", limits[0]), format!("layer.fc1.max_norm={}", limits[1])];
     let (mut held, ..) = passed(&sets.each_ref().map(String::as_str));
     held.update(&RULE).unwrap();
-    let held = read_all(&mut held, |p| p.parameters.clone());
+    let held = read_all(&mut held, |p| p.kept.parameters.clone());
     for (i, rows, limit) in [(0, 4, limits[0]), (2, 10, limits[1])] {
         let size = free[i].len() / rows;
         for (was, is) in free[i].chunks(size).zip(held[i].chunks(size)) {
@@ -143,7 +144,7 @@ fn weights_start_from_files() {
         let setup = setup(SMALL, &sets.each_ref().map(String::as_str));
         let mut net = setup.net(32, f64_device(), Purpose::Train).unwrap();
         setup.initialise(&mut net).unwrap();
-        let parameters = read_all(&mut net, |p| p.parameters.clone());
+        let parameters = read_all(&mut net, |p| p.kept.parameters.clone());
         assert_eq!(parameters[2], values, "{init}");
         assert_eq!(parameters[3], (0..10).map(f64::from).collect::<Vec<_>>());
     }
@@ -333,17 +334,17 @@ fn net_of(layers: &str) -> (Net, Loader, Vec<String>) {
 /// What the parameters of a net start with.
 fn initial(layers: &str) -> BTreeMap<String, Vec<f64>> {
     let (mut net, _, names) = net_of(layers);
-    names.into_iter().zip(read_all(&mut net, |p| p.parameters.clone())).collect()
+    names.into_iter().zip(read_all(&mut net, |p| p.kept.parameters.clone())).collect()
 }
 
 /// The gradients of a net by their parameters' names, its parameters being `start`'s.
 fn gradients(layers: &str, start: &BTreeMap<String, Vec<f64>>) -> BTreeMap<String, Vec<f64>> {
     let (mut net, mut loader, names) = net_of(layers);
     for (i, name) in names.iter().enumerate() {
-        net.write(net.plan.parameters[i], &start[name]).unwrap();
+        net.write(net.plan.kept.parameters[i], &start[name]).unwrap();
     }
     pass(&mut net, &mut loader);
-    names.into_iter().zip(read_all(&mut net, |p| p.gradients.iter().flatten().copied().collect())).collect()
+    names.into_iter().zip(read_all(&mut net, |p| p.kept.gradients.iter().flatten().copied().collect())).collect()
 }
 
 /// Two towers that share all weights see an image and its mirror image: the gradients are the sums of those of two towers

@@ -21,10 +21,11 @@ pub use peak::Peaks;
 pub use suite::{Case, Subject, Suite, case, suite, suites};
 pub use timing::{Effort, Times};
 
-use crate::config::LayerSpec;
-use crate::device::{Device, Into, Result, Shape, StepValues};
-use crate::layer::{Misfit, Pass, Phase};
-use crate::net::{Net, UpdateRule};
+use crate::config::{ConfigError, NetSpec};
+use crate::device::{Device, Result, Shape, StepValues, Tensor};
+use crate::layer::Phase;
+use crate::net::{Graph, NO_SCRATCH, Net, UpdateRule};
+use crate::op::{Pass, Write};
 use passes::LayerPass;
 use serde::{Deserialize, Serialize};
 use single::Single;
@@ -34,7 +35,7 @@ use timing::Task;
 const RULE: UpdateRule =
     UpdateRule { weight_decay: 0.0005, l1_decay: 0.0, nesterov: false, clip_norm: None, step: 0, total_steps: 1 };
 /// Bytes of a tensor that is read to the host to be restored, at most; a larger one is not called often enough to be spoiled.
-const MOST_RESTORED: usize = 64 << 20;
+const MAX_RESTORED: usize = 64 << 20;
 /// Calls in a row of a pass that spoils what it reads, at most.
 const SPOILING_CALLS: usize = 8;
 
@@ -189,18 +190,17 @@ fn step_values(batch: usize) -> StepValues {
     }
 }
 
-/// Times a pass that `queue` queues on a context, whose device `device` is.
+/// Times a pass on a context, whose device `device` is.
 fn time_pass<C>(
     context: &mut C,
     pass: &LayerPass,
     effort: Effort,
     wait: &dyn Fn(&mut C) -> Result<()>,
     device: fn(&mut C) -> &mut dyn Device,
-    queue: &dyn Fn(&mut C, &LayerPass) -> Result<()>,
 ) -> Result<Times> {
-    let mut work = |context: &mut C| queue(context, pass);
+    let mut work = |context: &mut C| pass.steps.iter().try_for_each(|(step, scratch)| device(context).run(&step.op, *scratch));
     let calls = if pass.spoils.is_some() { SPOILING_CALLS } else { usize::MAX };
-    let Some(spoiled) = pass.spoils.filter(|t| t.bytes() <= MOST_RESTORED) else {
+    let Some(spoiled) = pass.spoils.filter(|t| t.bytes() <= MAX_RESTORED) else {
         let calls = if pass.spoils.is_some() { 1 } else { calls };
         return Task { work: &mut work, wait, restore: None, calls }.time(context, effort);
     };
@@ -220,7 +220,7 @@ pub fn time_net(net: &mut Net, conditions: &Conditions, mut progress: impl FnMut
     let all = 3 + if effort.step_only { 0 } else { nodes };
     net.set_step(step_values(batch))?;
     let mut step = |net: &mut Net| {
-        net.training_pass(Into::Set)?;
+        net.training_pass(Write::Set)?;
         net.update(&RULE)
     };
     let wait = |net: &mut Net| net.wait();
@@ -235,9 +235,8 @@ pub fn time_net(net: &mut Net, conditions: &Conditions, mut progress: impl FnMut
     if !effort.step_only {
         step(net)?;
         let load = whole(&mut |net| net.load(), net, usize::MAX)?;
-        let feed = net.plan.feed;
-        let bytes = [feed.images, net.plan.images, feed.mean, feed.labels, net.plan.labels].map(|t| t.bytes() as u64);
-        rows.push("all", "load", load, 0, bytes.into_iter().sum());
+        let bytes = net.plan.train.pass(Pass::Load).map(|(step, _)| step.op.bytes()).sum();
+        rows.push("all", "load", load, 0, bytes);
         for i in 0..nodes {
             time_node(net, i, &mut rows, &wait)?;
             progress(3 + i, all);
@@ -255,74 +254,68 @@ pub fn time_net(net: &mut Net, conditions: &Conditions, mut progress: impl FnMut
 
 /// Times one layer's passes, and the update of the parameters that it is the first to have.
 fn time_node(net: &mut Net, i: usize, rows: &mut Rows, wait: &dyn Fn(&mut Net) -> Result<()>) -> Result<()> {
-    let (batch, effort) = (net.batch(), rows.conditions.effort);
-    let node = &net.graph.nodes[i];
-    let mut all = Vec::new();
-    if node.trains && !node.fused {
-        all.push(passes::forward(node.layer.as_ref(), batch, &net.plan.nodes[i]));
-    }
-    if node.learns {
-        all.extend(passes::backward(node.layer.as_ref(), batch, &net.plan.nodes[i]));
-    }
-    let name = node.name.clone();
-    let queue = |net: &mut Net, p: &LayerPass| net.layer_with(i, p.pass, &p.tensors);
-    for pass in all {
-        let times = time_pass(net, &pass, effort, wait, |net| net.device_mut(), &queue)?;
+    let effort = rows.conditions.effort;
+    let gradients: Vec<Tensor> = net.plan.kept.gradients.iter().flatten().copied().collect();
+    let is_gradient = |t: &Tensor| gradients.iter().any(|g| g.slot == t.slot);
+    let name = net.graph.nodes[i].name.clone();
+    for pass in passes::of_layer(&net.plan.train, &[i], &is_gradient) {
+        let times = time_pass(net, &pass, effort, wait, |net| net.device_mut())?;
         rows.push(&name, pass.name, times, pass.operations, pass.bytes);
     }
     let first = |k: &usize| !net.graph.nodes[..i].iter().any(|n| n.parameters.contains(k));
-    let mut own: Vec<usize> = net.graph.nodes[i].parameters.iter().copied().filter(first).collect();
-    own.retain(|&k| net.is_updated(k));
-    own.dedup();
-    if own.is_empty() {
+    let own: Vec<usize> = net.graph.nodes[i].parameters.iter().copied().filter(first).collect();
+    let mut updates = Vec::new();
+    crate::net::updates(&net.graph, &net.plan, &RULE, |k, op| {
+        if own.contains(&k) {
+            updates.push(op);
+        }
+        Ok(())
+    })?;
+    if updates.is_empty() {
         return Ok(());
     }
-    let bytes = own.iter().map(|&k| 5 * net.plan.parameters[k].bytes() as u64).sum();
-    let mut work = |net: &mut Net| own.iter().try_for_each(|&k| net.update_parameter(k, &RULE, None));
+    let bytes = updates.iter().map(|op| op.bytes()).sum();
+    let mut work = |net: &mut Net| updates.iter().try_for_each(|op| net.device_mut().run(op, NO_SCRATCH));
     let times = Task { work: &mut work, wait, restore: None, calls: usize::MAX }.time(net, effort)?;
     rows.push(&name, "update", times, 0, bytes);
     Ok(())
 }
 
-/// Times a layer by itself, for a batch of random images.
+/// Times the one layer of a config by itself, for a batch of random images.
 ///
 /// # Errors
 /// The layer does not fit the images, or the device fails.
 pub fn time_single(
-    spec: &LayerSpec,
+    spec: &NetSpec,
     images: Shape,
     device: Box<dyn Device>,
     conditions: &Conditions,
-) -> Result<Result<NetTime, Misfit>> {
-    let layer = match single::layer(spec, images) {
-        Ok(layer) => layer,
+) -> Result<Result<NetTime, ConfigError>> {
+    let graph = match Graph::new(spec, images, 1) {
+        Ok(graph) => graph,
         Err(misfit) => return Ok(Err(misfit)),
     };
-    let effort = conditions.effort;
-    let mut s = Single::new(layer, images, device)?;
+    let (effort, name) = (conditions.effort, &graph.nodes[0].name);
+    let mut s = Single::new(&graph, device)?;
     let wait = |s: &mut Single| s.wait();
     let whole = |work: &mut dyn FnMut(&mut Single) -> Result<()>, s: &mut Single| {
         Task { work, wait: &wait, restore: None, calls: usize::MAX }.time(s, effort)
     };
     let step = whole(&mut Single::step, &mut s)?;
-    let tensors = s.tensors.clone();
-    let forward = whole(&mut |s: &mut Single| s.queue(Pass::Forward, &tensors, Phase::Test), &mut s)?;
+    let forward = whole(&mut Single::forward, &mut s)?;
     let mut rows = Rows { conditions, rows: Vec::new() };
     if !effort.step_only {
-        let mut all = vec![passes::forward(s.layer.as_ref(), s.batch, &tensors)];
-        all.extend(passes::backward(s.layer.as_ref(), s.batch, &tensors));
-        let queue = |s: &mut Single, p: &LayerPass| s.queue(p.pass, &p.tensors, Phase::Train);
-        for pass in all {
-            let times = time_pass(&mut s, &pass, effort, &wait, |s| s.device.as_mut(), &queue)?;
-            rows.push(&spec.name, pass.name, times, pass.operations, pass.bytes);
+        for pass in passes::of_layer(&s.alone.train, &[0, 1], &|t| s.is_gradient(t)) {
+            let times = time_pass(&mut s, &pass, effort, &wait, |s| s.device.as_mut())?;
+            rows.push(name, pass.name, times, pass.operations, pass.bytes);
         }
         if s.update_bytes() > 0 {
             let times = whole(&mut Single::update, &mut s)?;
-            rows.push(&spec.name, "update", times, 0, s.update_bytes());
+            rows.push(name, "update", times, 0, s.update_bytes());
         }
     }
     let head = Head {
-        name: spec.name.clone(),
+        name: name.clone(),
         device: s.device.name(),
         batch: s.batch,
         parameters: s.parameter_count(),

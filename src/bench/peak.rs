@@ -6,7 +6,8 @@
 //! last size no cache holds. The fastest of all repeats counts. Products are this program's own, so a pass may go beyond the
 //! roof: where its tensors fit in a cache, by Winograd's algorithm, or by leaving out what is multiplied by padding.
 
-use crate::device::{Device, Dtype, Into, Neuron, Op, Precision, Product, Result, Shape, Slot, Tensor};
+use crate::device::{Device, Dtype, Precision, ProductGeometry, Result, Shape, Slot, Tensor};
+use crate::op::{Fill, Neuron, Op, Product, Scale, Target};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -67,26 +68,33 @@ impl Peaks {
     }
 }
 
-/// Three tensors one after the other, of so many elements each, and scratch behind them; `None` where they do not fit.
-fn place(device: &mut dyn Device, elements: usize, scratch: usize) -> Result<Option<([Tensor; 3], Tensor)>> {
+/// An operation, its three tensors, and its scratch.
+type Placed = (Op<Tensor>, [Tensor; 3], Tensor);
+
+/// Allocates three tensors of this shape and scratch for the operation that `make` makes of them; `None` if they do not fit.
+fn place<O: Into<Op<Tensor>>>(
+    device: &mut dyn Device,
+    shape: Shape,
+    make: impl FnOnce([Tensor; 3]) -> O,
+) -> Result<Option<Placed>> {
     let real = device.real();
-    let bytes = (elements * real.size()).next_multiple_of(256);
-    match device.allocate(3 * bytes + scratch) {
-        Err(crate::device::Error::OutOfMemory { .. }) => return Ok(None),
-        other => other?,
+    let bytes = (shape.elements() * real.size()).next_multiple_of(256);
+    let tensors = [0, 1, 2].map(|i| Tensor::new(Slot(i * bytes), shape, real));
+    let op: Op<Tensor> = make(tensors).into();
+    let scratch = Tensor::new(Slot(3 * bytes), Shape::new(1, 1, 1, device.scratch(&op)), Dtype::U8);
+    match device.allocate(3 * bytes + scratch.bytes()) {
+        Err(crate::device::Error::OutOfMemory { .. }) => Ok(None),
+        other => other.map(|()| Some((op, tensors, scratch))),
     }
-    let at = |i: usize| Tensor { slot: Slot(i * bytes), shape: Shape::new(1, 1, 1, elements), dtype: real };
-    let behind = Tensor { slot: Slot(3 * bytes), shape: Shape::new(1, 1, 1, scratch), dtype: Dtype::U8 };
-    Ok(Some(([0, 1, 2].map(at), behind)))
 }
 
-/// The fastest of some calls of `work` in milliseconds, after one that does not count; each is waited for by a read.
-fn fastest(device: &mut dyn Device, probe: Tensor, mut work: impl FnMut(&mut dyn Device) -> Result<()>) -> Result<f64> {
+/// The fastest of some runs of an operation in milliseconds, after one that does not count; each is waited for by a read.
+fn fastest(device: &mut dyn Device, op: &Op<Tensor>, scratch: Tensor, probe: Tensor) -> Result<f64> {
     let mut least = f64::INFINITY;
     let probe = probe.part(0, 1);
     for i in 0..=REPEATS {
         let start = Instant::now();
-        work(device)?;
+        device.run(op, scratch)?;
         device.read(probe, &mut vec![0; probe.bytes()])?;
         if i > 0 {
             least = least.min(start.elapsed().as_secs_f64() * 1e3);
@@ -98,23 +106,22 @@ fn fastest(device: &mut dyn Device, probe: Tensor, mut work: impl FnMut(&mut dyn
 /// Milliseconds of a product of two square matrices.
 fn product(mut device: Box<dyn Device>, size: usize) -> Result<Option<f64>> {
     let device = device.as_mut();
-    let p = Product { m: size as i32, n: size as i32, k: size as i32, transpose_a: 0, transpose_b: 1 };
-    let scratch = device.scratch(&Op::Product(p));
-    let Some(([a, b, c], scratch)) = place(device, size * size, scratch)? else { return Ok(None) };
+    let geometry = ProductGeometry { m: size as i32, n: size as i32, k: size as i32, transpose_a: 0, transpose_b: 1 };
+    let square = Shape::new(size, 1, 1, size);
+    let make = |[a, b, c]: [Tensor; 3]| Product { geometry, neuron: Neuron::NONE, a, b, bias: None, c: Target::set(c) };
+    let Some((op, [a, b, c], scratch)) = place(device, square, make)? else { return Ok(None) };
     super::single::scatter(device, a, 1)?;
     super::single::scatter(device, b, 2)?;
-    let square = |t: Tensor| t.reshaped(Shape::new(size, 1, 1, size));
-    let [a, b, c] = [a, b, c].map(square);
-    let once = |device: &mut dyn Device| device.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch);
-    fastest(device, c, once).map(Some)
+    fastest(device, &op, scratch, c).map(Some)
 }
 
-/// Bytes and milliseconds of a copy of so many elements.
+/// Bytes and milliseconds of a copy of `elements` reals.
 fn copy(mut device: Box<dyn Device>, elements: usize) -> Result<Option<(usize, f64)>> {
     let device = device.as_mut();
-    let Some(([x, y, _], _)) = place(device, elements, 0)? else { return Ok(None) };
-    device.fill(x, 0.5)?;
-    let ms = fastest(device, y, |device| device.scale(1.0, x, y, Into::Set))?;
+    let make = |[x, y, _]: [Tensor; 3]| Scale { factor: 1.0, x, y: Target::set(y) };
+    let Some((op, [x, y, _], scratch)) = place(device, Shape::new(1, 1, 1, elements), make)? else { return Ok(None) };
+    device.run(&Fill { value: 0.5, x }.into(), scratch)?;
+    let ms = fastest(device, &op, scratch, y)?;
     Ok(Some((x.bytes() + y.bytes(), ms)))
 }
 

@@ -134,6 +134,7 @@ impl Case {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Graph;
 
     /// Every case reads, and a single layer fits its images.
     #[test]
@@ -145,7 +146,7 @@ mod tests {
                     Subject::Net(spec) => assert_eq!(spec.train.batch, 2),
                     Subject::Single(spec, images) => {
                         assert_eq!(images.n, 2);
-                        super::super::single::layer(&spec.layers[0], images).unwrap();
+                        Graph::new(&spec, images, 1).unwrap();
                     }
                 }
             }
@@ -160,7 +161,7 @@ mod tests {
             let case = case(name).unwrap();
             assert_eq!(case.batch, 128);
             let Subject::Single(spec, images) = case.load(&[]).unwrap() else { panic!("{name} is a single layer") };
-            assert_eq!(super::super::single::layer(&spec.layers[0], images).unwrap().multiply_adds(), multiply_adds);
+            assert_eq!(Graph::new(&spec, images, 1).unwrap().multiply_adds(), multiply_adds);
         }
     }
 }

@@ -21,11 +21,11 @@ pub struct Effort {
 }
 
 /// Measurements of one thing, at most.
-const MOST: usize = 100_000;
+const MAX: usize = 100_000;
 /// Milliseconds that a measurement should take, at least.
 const MEASUREMENT: f64 = 1.0;
 /// Calls that make one measurement, at most.
-const MOST_CALLS: usize = 256;
+const MAX_CALLS: usize = 256;
 
 /// What measurements of one thing say.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,9 +79,9 @@ impl<C> Task<'_, C> {
         for _ in 0..effort.warm_up.max(1) {
             first = first.min(measure(context, 1)?);
         }
-        let calls = ((MEASUREMENT / first).ceil() as usize).clamp(1, calls.min(MOST_CALLS));
+        let calls = ((MEASUREMENT / first).ceil() as usize).clamp(1, calls.min(MAX_CALLS));
         let (mut times, mut seconds) = (Vec::new(), 0.0);
-        while times.len() < effort.repeats.max(1) || seconds < effort.seconds && times.len() < MOST {
+        while times.len() < effort.repeats.max(1) || seconds < effort.seconds && times.len() < MAX {
             let ms = measure(context, calls)?;
             seconds += ms * calls as f64 / 1e3;
             times.push(ms);

@@ -3,12 +3,12 @@
 use super::{BOUND, LayerCheck, Options};
 use crate::device::cpu::CpuDevice;
 use crate::device::philox::{Purpose, Stream};
-use crate::device::{Device, Dtype, Into, METRIC_LOSS, Result, Shape, Slot, StepValues, Tensor};
-use crate::layer::{Domain, Io, Layer, ParameterRole, ParameterSpec, Part, Pass, Phase, Role, Tensors};
-use crate::net::{Graph, Input, Labels, Node};
+use crate::device::{Device, Dtype, METRIC_LOSS, Result, Shape, Slot, StepValues, Tensor};
+use crate::layer::{Domain, ParameterRole, Role};
+use crate::net::alone::{Alone, Variable, group};
+use crate::net::{Graph, NO_SCRATCH, Node};
+use crate::op::{Fill, Pass, Write};
 
-/// Every tensor begins on such a boundary, as in a net's plan.
-const ALIGNMENT: usize = 256;
 /// Steps to try, in units of max(1, |x|), until one agrees. The first suits smooth functions of values about 1. Where it
 /// crosses a kink (a relu's, a tie of a max pool's), a smaller one does not; where a large sum hides the difference, a
 /// larger one shows it. A wrong gradient agrees with none.
@@ -23,36 +23,14 @@ pub(super) struct Bench<'a> {
     graph: &'a Graph,
     index: usize,
     device: CpuDevice<f64>,
-    tensors: Tensors,
-    /// The tensors of the neuron that the layer's forward pass computes; its gradient is a pass of its own.
-    neuron: Option<Tensors>,
+    alone: Alone,
+    /// The node that reads the inputs.
+    first: usize,
     random: Stream,
-    /// Inputs, without labels, and parameters: what can be varied.
-    variables: Vec<Variable>,
+    /// Inputs, without labels, and parameters: what can be varied, with its values.
+    variables: Vec<(Variable, Vec<f64>)>,
     /// The output's gradient r.
     weights: Vec<f64>,
-}
-
-/// An input or a parameter.
-struct Variable {
-    what: String,
-    tensor: Tensor,
-    gradient: Tensor,
-    values: Vec<f64>,
-}
-
-/// Puts tensors one behind the other.
-#[derive(Default)]
-struct Layout {
-    bytes: usize,
-}
-
-impl Layout {
-    fn put(&mut self, shape: Shape, dtype: Dtype) -> Tensor {
-        let t = Tensor { slot: Slot(self.bytes), shape, dtype };
-        self.bytes += t.bytes().next_multiple_of(ALIGNMENT);
-        t
-    }
 }
 
 /// The gradients of all variables.
@@ -61,60 +39,14 @@ type Gradients = Vec<Vec<f64>>;
 impl<'a> Bench<'a> {
     /// The graph's node `index` with random inputs and parameters.
     pub fn new(graph: &'a Graph, index: usize, options: &Options) -> Result<Self> {
-        let node = &graph.nodes[index];
         let mut device = CpuDevice::<f64>::new(0);
-        let mut layout = Layout::default();
-        let (mut variables, mut constants) = (Vec::new(), Vec::new());
-        let mut tensors = Tensors::default();
-        for (i, &input) in node.inputs.iter().enumerate() {
-            let labels = input == Input::Source(Part::Labels);
-            let classes = labels && matches!(graph.labels, Labels::Classes(_));
-            let tensor = layout.put(graph.shape(input), if classes { Dtype::I32 } else { Dtype::F64 });
-            tensors.inputs.push(tensor);
-            let gradient = (!labels).then(|| layout.put(tensor.shape, Dtype::F64));
-            tensors.input_gradients.push(gradient.map(|g| (g, Into::Set)));
-            variables.extend(gradient.map(|gradient| Variable {
-                what: format!("input {i}"),
-                tensor,
-                gradient,
-                values: Vec::new(),
-            }));
-        }
-        for p in node.layer.parameters() {
-            let [tensor, gradient] = [(); 2].map(|()| layout.put(p.shape, Dtype::F64));
-            tensors.parameters.push(tensor);
-            tensors.parameter_gradients.push(p.is_learned().then_some((gradient, Into::Set)));
-            if p.is_learned() {
-                variables.push(Variable { what: p.name.into_owned(), tensor, gradient, values: Vec::new() });
-            } else {
-                let values = match p.role {
-                    ParameterRole::Fixed(values) => values,
-                    _ => vec![0.0; tensor.shape.elements()],
-                };
-                constants.push((tensor, values));
+        let nodes = group(graph, index);
+        let alone = Alone::new(graph, &nodes, &device);
+        device.allocate(alone.bytes)?;
+        for v in alone.variables.iter().filter(|v| v.gradient.is_none()) {
+            if let Some(ParameterRole::Fixed(values)) = v.parameter.as_ref().map(|p| &p.role) {
+                device.write(v.tensor, bytemuck::cast_slice(values))?;
             }
-        }
-        if node.is_cost() {
-            tensors.metrics = Some(layout.put(Shape::new(1, 1, 1, node.metrics()), Dtype::F64));
-        } else {
-            let [output, gradient] = [(); 2].map(|()| layout.put(node.layer.output(), Dtype::F64));
-            (tensors.output, tensors.output_gradient) = (Some(output), Some(gradient));
-        }
-        let mut scratch = |pass| layout.put(Shape::new(1, 1, 1, node.layer.scratch(&device, pass)), Dtype::U8);
-        tensors.forward_scratch = Some(scratch(Pass::Forward));
-        tensors.backward_scratch = Some(scratch(Pass::Backward));
-        // As in a plan, the neuron's output is its input's place, and its gradients share one too.
-        let neuron = riding(graph, index).map(|_| Tensors {
-            inputs: vec![tensors.output.expect("a layer with a neuron has an output")],
-            output: tensors.output,
-            input_gradients: vec![tensors.output_gradient.map(|g| (g, Into::Set))],
-            output_gradient: tensors.output_gradient,
-            ..Tensors::default()
-        });
-        tensors.kept = Some(layout.put(Shape::new(1, 1, 1, node.layer.kept()), Dtype::F64));
-        device.allocate(layout.bytes)?;
-        for (tensor, values) in constants {
-            device.write(tensor, bytemuck::cast_slice(&values))?;
         }
         device.set_step(StepValues {
             seed: options.seed,
@@ -126,7 +58,8 @@ impl<'a> Bench<'a> {
             momentum: 0.0,
         })?;
         let random = Stream::new(options.seed, Purpose::Data, index as u32, 0);
-        let mut bench = Self { graph, index, device, tensors, neuron, random, variables, weights: Vec::new() };
+        let variables = alone.variables.iter().filter(|v| v.gradient.is_some()).map(|v| (v.clone(), Vec::new())).collect();
+        let mut bench = Self { graph, index, device, alone, first: nodes[0], random, variables, weights: Vec::new() };
         bench.draw()?;
         Ok(bench)
     }
@@ -137,21 +70,19 @@ impl<'a> Bench<'a> {
 
     /// Draws inputs, parameters and the output's gradient.
     fn draw(&mut self) -> Result<()> {
-        self.draw_variables(self.node().layer.domain())?;
+        self.draw_variables(self.graph.nodes[self.first].layer.domain())?;
         if self.forward()?.iter().any(|y| !y.is_finite()) {
             // Such as a neuron's root.
             self.draw_variables(Domain::Positive)?;
         }
-        let outputs = self.tensors.output.map_or(0, |y| y.shape.elements());
+        let outputs = self.alone.output.map_or(0, |[y, _]| y.shape.elements());
         self.weights = (0..outputs).map(|_| self.random.gaussian()).collect();
         Ok(())
     }
 
     fn draw_variables(&mut self, domain: Domain) -> Result<()> {
-        let parameters: Vec<_> = self.node().layer.parameters().into_iter().filter(ParameterSpec::is_learned).collect();
-        let first = self.variables.len() - parameters.len();
-        for (i, v) in self.variables.iter_mut().enumerate() {
-            let weights = i.checked_sub(first).map(|p| &parameters[p]).filter(|p| !p.is_bias());
+        for (v, values) in &mut self.variables {
+            let weights = v.parameter.as_ref().filter(|p| !p.is_bias());
             // Outputs of about 1, where neurons are neither flat nor straight.
             let scale = weights.map_or(1.0, |p| 1.0 / (p.fan_in as f64).sqrt());
             let mut draw = || {
@@ -163,11 +94,11 @@ impl<'a> Bench<'a> {
                         Domain::Unit => 1.0 / (1.0 + (-g).exp()),
                     }
             };
-            v.values = (0..v.tensor.shape.elements()).map(|_| draw()).collect();
-            self.device.write(v.tensor, bytemuck::cast_slice(&v.values))?;
+            *values = (0..v.tensor.shape.elements()).map(|_| draw()).collect();
+            self.device.write(v.tensor, bytemuck::cast_slice(values))?;
         }
-        let Some(labels) = self.node().inputs.iter().position(|i| *i == Input::Source(Part::Labels)) else { return Ok(()) };
-        let labels = self.tensors.inputs[labels];
+        let labels = self.alone.variables.iter().find(|v| v.gradient.is_none() && v.parameter.is_none());
+        let Some(labels) = labels.map(|v| v.tensor) else { return Ok(()) };
         let count = labels.shape.elements();
         if labels.dtype == Dtype::I32 {
             let classes = self.node().layer.classes().unwrap_or(2) as u32;
@@ -181,59 +112,62 @@ impl<'a> Bench<'a> {
 
     /// The output, or a cost's loss.
     fn forward(&mut self) -> Result<Vec<f64>> {
-        let out = self.tensors.output.or(self.tensors.metrics).expect("a layer has an output, a cost metrics");
-        if let Some(metrics) = self.tensors.metrics {
-            self.device.fill(metrics, 0.0)?;
+        if let Some(x) = self.alone.metrics {
+            self.device.run(&Fill { value: 0.0, x }.into(), NO_SCRATCH)?;
         }
-        let io = Io { tensors: &self.tensors, phase: Phase::Train, accumulate: Into::Set, layer: self.index as u32 };
-        self.graph.nodes[self.index].layer.forward(&mut self.device, &io)?;
-        let values = self.read(out)?;
-        Ok(match self.node().role() {
-            Role::Cost { coefficient } => vec![coefficient * values[METRIC_LOSS] / self.graph.images.n as f64],
-            _ => values,
-        })
+        self.alone.run(&mut self.device, Pass::Forward, Write::Set)?;
+        match (self.alone.output, self.alone.metrics, self.node().role()) {
+            (Some([y, _]), ..) => self.read(y),
+            (None, Some(metrics), Role::Cost { coefficient }) => {
+                Ok(vec![coefficient * self.read(metrics)?[METRIC_LOSS] / self.graph.images.n as f64])
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// All gradients of L, added to `known` or set where that is `None`.
     fn backward(&mut self, known: Option<&Gradients>) -> Result<Gradients> {
-        let into = if known.is_some() { Into::Add } else { Into::Set };
-        self.forward()?;
-        self.poison()?;
-        for (i, v) in self.variables.iter().enumerate() {
-            match known {
-                Some(known) => self.device.write(v.gradient, bytemuck::cast_slice(&known[i]))?,
-                None => self.device.fill(v.gradient, f64::NAN)?,
-            }
+        let into = if known.is_some() { Write::Add } else { Write::Set };
+        self.alone.run(&mut self.device, Pass::Forward, into)?;
+        self.poison(into)?;
+        for (i, (v, values)) in self.variables.iter().enumerate() {
+            let nothing = vec![f64::NAN; values.len()];
+            let gradient = v.gradient.expect("what is varied has a gradient");
+            self.device.write(gradient, bytemuck::cast_slice(known.map_or(&nothing, |known| &known[i])))?;
         }
-        if let Some(gradient) = self.tensors.output_gradient {
+        if let Some([_, gradient]) = self.alone.output {
             self.device.write(gradient, bytemuck::cast_slice(&self.weights))?;
         }
-        if let Some((neuron, tensors)) = riding(self.graph, self.index).zip(self.neuron.as_ref()) {
-            let io = Io { tensors, phase: Phase::Train, accumulate: Into::Set, layer: self.index as u32 + 1 };
-            neuron.backward(&mut self.device, &io)?;
-        }
-        let mut tensors = self.tensors.clone();
-        tensors.input_gradients.iter_mut().flatten().for_each(|(_, i)| *i = into);
-        let io = Io { tensors: &tensors, phase: Phase::Train, accumulate: into, layer: self.index as u32 };
-        self.graph.nodes[self.index].layer.backward(&mut self.device, &io)?;
-        let gradients = (0..self.variables.len()).map(|i| self.read(self.variables[i].gradient)).collect();
-        for v in &self.variables {
-            self.device.write(v.tensor, bytemuck::cast_slice(&v.values))?;
+        self.alone.run(&mut self.device, Pass::Backward, into)?;
+        let gradients: Vec<Tensor> = self.variables.iter().filter_map(|(v, _)| v.gradient).collect();
+        let gradients = gradients.into_iter().map(|g| self.read(g)).collect();
+        for (v, values) in &self.variables {
+            self.device.write(v.tensor, bytemuck::cast_slice(values))?;
         }
         gradients
     }
 
-    /// Puts NaN where backward has nothing to read.
-    fn poison(&mut self) -> Result<()> {
-        let reads = self.node().layer.backward_reads();
-        let seen = riding(self.graph, self.index).is_some_and(|n| n.backward_reads().output);
-        let inputs = self.tensors.inputs.iter().filter(|t| !reads.inputs && t.dtype == Dtype::F64);
-        let output = self.tensors.output.iter().filter(|_| !reads.output && !seen);
-        for &t in inputs.chain(output) {
-            self.device.fill(t, f64::NAN)?;
+    /// Puts NaN where backward has nothing to read: in inputs, in the output, and in all that the program has for itself.
+    fn poison(&mut self, into: Write) -> Result<()> {
+        let read = self.alone.read_by_backward(into);
+        let mut poison = |from: usize, to: usize| {
+            self.device.write(Tensor::new(Slot(from), Shape::new(1, 1, 1, to - from), Dtype::U8), &vec![0xff; to - from])
+        };
+        let inputs = self.alone.variables.iter().filter(|v| v.parameter.is_none()).map(|v| v.tensor);
+        for t in inputs.chain(self.alone.output.map(|[y, _]| y)).filter(|t| t.dtype == Dtype::F64) {
+            let (from, to) = (t.slot.0, t.slot.0 + t.bytes());
+            if !read.iter().any(|&[a, b]| a < to && from < b) {
+                poison(from, to)?;
+            }
         }
-        let scratch = self.tensors.backward_scratch.expect("a layer has scratch, if of no bytes");
-        self.device.write(scratch, &vec![0xff; scratch.bytes()])
+        let mut from = self.alone.kept;
+        for &[a, b] in read.iter().chain([&[self.alone.bytes; 2]]) {
+            if a > from {
+                poison(from, a)?;
+            }
+            from = from.max(b);
+        }
+        Ok(())
     }
 
     fn read(&mut self, t: Tensor) -> Result<Vec<f64>> {
@@ -245,18 +179,17 @@ impl<'a> Bench<'a> {
     /// L with one element at `x`, as terms that are summed only after those of another x are taken from them: so what the
     /// element does not reach cancels exactly.
     fn outputs_at(&mut self, variable: usize, element: usize, x: f64) -> Result<Vec<f64>> {
-        let t = self.variables[variable].tensor;
-        let slot = Slot(t.slot.0 + element * size_of::<f64>());
-        let one = Tensor { slot, shape: Shape::new(1, 1, 1, 1), dtype: Dtype::F64 };
+        let t = self.variables[variable].0.tensor;
+        let one = t.part(element, 1);
         self.device.write(one, bytemuck::bytes_of(&x))?;
         let outputs = self.forward();
-        self.device.write(one, bytemuck::bytes_of(&self.variables[variable].values[element]))?;
+        self.device.write(one, bytemuck::bytes_of(&self.variables[variable].1[element]))?;
         outputs
     }
 
     /// ∂L/∂x by central differences of step `h`.
     fn difference(&mut self, variable: usize, element: usize, h: f64) -> Result<f64> {
-        let x = self.variables[variable].values[element];
+        let x = self.variables[variable].1[element];
         let (high, low) = (x + h, x - h);
         let (above, below) = (self.outputs_at(variable, element, high)?, self.outputs_at(variable, element, low)?);
         let differences = above.iter().zip(&below).map(|(a, b)| a - b);
@@ -281,14 +214,14 @@ impl<'a> Bench<'a> {
 
     fn check_variable(&mut self, i: usize, set: &[f64], known: &[f64], sums: &[f64], elements: usize) -> Result<LayerCheck> {
         let floor = FLOOR * set.iter().fold(f64::MIN_POSITIVE, |m, g| m.max(g.abs()));
-        let shape = self.variables[i].tensor.shape;
+        let shape = self.variables[i].0.tensor.shape;
         let place = |e: usize| {
             let (pixel, c) = (e / shape.c, e % shape.c);
             [pixel / shape.w / shape.h, pixel / shape.w % shape.h, pixel % shape.w, c]
         };
         let mut worst: Option<LayerCheck> = None;
         let checked = self.sample(set.len(), elements);
-        let (name, kind, what) = (&self.node().name, &self.node().kind, self.variables[i].what.clone());
+        let (name, kind, what) = (&self.node().name, &self.node().kind, self.variables[i].0.what.clone());
         let mut see = |e: usize, backward: f64, differences: f64, error: f64| {
             if worst.as_ref().is_none_or(|w| error > w.worst_relative_error) {
                 let (name, kind, what) = (name.clone(), kind.clone(), what.clone());
@@ -298,7 +231,7 @@ impl<'a> Bench<'a> {
         };
         for &e in &checked {
             let (mut best, mut differences) = (f64::INFINITY, f64::NAN);
-            let x = self.variables[i].values[e];
+            let x = self.variables[i].1[e];
             for step in STEPS {
                 // Near 0 a positive variable's step stays on its side.
                 let d = self.difference(i, e, step * x.abs().max(1.0))?;
@@ -331,12 +264,6 @@ impl<'a> Bench<'a> {
         }
         chosen.into_iter().collect()
     }
-}
-
-/// The neuron that node `index` computes in its own forward pass.
-fn riding(graph: &Graph, index: usize) -> Option<&dyn Layer> {
-    let next = graph.nodes.get(index + 1)?;
-    (next.fused && next.inputs == [Input::Node(index)]).then_some(next.layer.as_ref())
 }
 
 /// |a − b| / max(|a|, |b|, floor); the largest number where one of them is none.

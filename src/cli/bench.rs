@@ -245,10 +245,9 @@ impl Timer<'_> {
         match case.load(&sets)? {
             Subject::Net(spec) => self.net(*spec, progress),
             Subject::Single(spec, images) => {
-                let (layer, precision) = (&spec.layers[0], spec.train.precision);
+                let precision = spec.train.precision;
                 let conditions = self.conditions(precision)?;
-                let times = bench::time_single(layer, images, self.arguments.device.open_again(precision)?, &conditions)?;
-                times.map_err(|misfit| Failure::new(format!("layer '{}' does not fit its images: {misfit:?}", layer.name)))
+                Ok(bench::time_single(&spec, images, self.arguments.device.open_again(precision)?, &conditions)??)
             }
         }
     }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The share of the time that may be spent waiting for images.
-const MOST_WAIT: f64 = 0.05;
+const MAX_WAIT: f64 = 0.05;
 
 /// The arguments of `diagnose`.
 #[derive(Args)]
@@ -178,7 +178,7 @@ fn speed(record: &Record) -> Vec<Sign> {
     );
     let wait = train().map(|l| l.data_wait).sum::<f64>() / speeds.len() as f64;
     let waits = format!("{:.1} % of the time is spent waiting for images", 100.0 * wait);
-    let data = if wait > MOST_WAIT {
+    let data = if wait > MAX_WAIT {
         Sign::new(Level::Look, "data", format!("{waits}: smaller files, or images that are decoded already, are read faster"))
     } else {
         Sign::new(Level::Good, "data", waits)

@@ -45,19 +45,18 @@ pub(super) fn run(a: Arguments) -> Result {
     let file = if format == Format::Onnx {
         let output = output(&graph, a.output.as_deref())?;
         // A layer whose output is asked for stays as it is.
-        if graph.consumers(output).all(|j| graph.nodes[j].kind != "batch-norm") {
-            graph.fold();
-        }
+        graph.shown.push(output);
         let device = Box::new(CpuDevice::<f32>::new(1));
         let made = Net::new(graph, device, Purpose::Infer, images, &normalisation.mean, normalisation.scale);
         let mut net = made.map_err(|(e, _)| e)?;
         train::load_parameters(&mut net, &found, &path)?;
         let mut values = Vec::with_capacity(net.graph.parameters.len());
         for k in 0..net.graph.parameters.len() {
-            values.push(net.read(net.plan.parameters[k])?.into_iter().map(|v| v as f32).collect());
+            values.push(net.read(net.plan.kept.parameters[k])?.into_iter().map(|v| v as f32).collect());
         }
         let Normalisation { mean, scale } = &normalisation;
-        onnx::write(onnx::Written { graph: &net.graph, values: &values, mean, scale: *scale, output }).map_err(fault)?
+        let folded = &net.fold_graph();
+        onnx::write(onnx::Written { graph: &net.graph, folded, values: &values, mean, scale: *scale, output }).map_err(fault)?
     } else {
         let values = train::parameter_values(&graph, &found, &path)?;
         port::write(format, &graph, &values).map_err(fault)?

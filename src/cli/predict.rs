@@ -23,7 +23,7 @@ use std::process::ExitCode;
 const BATCH: usize = 64;
 
 /// Bytes of an image file that comes from standard input, at most.
-const MOST_INPUT: u64 = 1 << 28;
+const MAX_INPUT: u64 = 1 << 28;
 
 /// The arguments of `predict`.
 #[derive(Args)]
@@ -208,10 +208,10 @@ pub(super) fn image_files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
 fn picture(path: &Path, channels: usize) -> Result<Picture, String> {
     let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
-        let read = std::io::stdin().lock().take(MOST_INPUT + 1).read_to_end(&mut bytes);
+        let read = std::io::stdin().lock().take(MAX_INPUT + 1).read_to_end(&mut bytes);
         read.map_err(|e| e.to_string())?;
-        if bytes.len() as u64 > MOST_INPUT {
-            return Err(format!("it has more than {MOST_INPUT} bytes"));
+        if bytes.len() as u64 > MAX_INPUT {
+            return Err(format!("it has more than {MAX_INPUT} bytes"));
         }
     } else {
         if !std::fs::metadata(path).map_err(|e| e.to_string())?.is_file() {

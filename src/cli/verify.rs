@@ -28,6 +28,8 @@ struct Report {
     device: String,
     cases: usize,
     failed: usize,
+    /// Cases of forms that the device does not have.
+    skipped: usize,
     /// The largest error, as a fraction of its case's bound.
     worst: f64,
     outcomes: Vec<Outcome>,
@@ -38,7 +40,7 @@ pub(super) fn run(a: Arguments) -> Result {
     let cases = verify::cases();
     let mut bar = super::progress::bar("verifying");
     bar.at(0, cases.len());
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut skipped) = (Vec::new(), 0);
     for wanted in Precision::ALL {
         let asked = a.precision.is_none_or(|only| only == wanted);
         if !asked || device.set_precision(Some(wanted)) != wanted {
@@ -47,7 +49,9 @@ pub(super) fn run(a: Arguments) -> Result {
         // What is not rounded is the same in every precision.
         let whole = wanted == Precision::F32 || a.precision.is_some();
         let some: Vec<_> = cases.iter().filter(|case| whole || case.is_rounded()).cloned().collect();
-        outcomes.extend(verify::run(device.as_mut(), &some)?);
+        let done = verify::run(device.as_mut(), &some)?;
+        skipped += some.len() - done.len();
+        outcomes.extend(done);
     }
     bar.finish();
     if outcomes.is_empty() {
@@ -56,7 +60,7 @@ pub(super) fn run(a: Arguments) -> Result {
     }
     let failed = outcomes.iter().filter(|o| !o.passed).count();
     let worst = outcomes.iter().map(share).fold(0.0, f64::max);
-    let report = Report { device: device.name(), cases: outcomes.len(), failed, worst, outcomes };
+    let report = Report { device: device.name(), cases: outcomes.len(), failed, skipped, worst, outcomes };
     if a.json {
         super::print_json(&report);
     } else {
@@ -103,5 +107,7 @@ fn print_table(report: &Report, all: bool) {
         ]
     });
     super::print(table::table(&["operation", "in", "worst case", "cases", "error", "bound", ""], 3, rows));
-    super::print(format!("{}: {} cases, {} failed", report.device, report.cases, report.failed));
+    let skipped =
+        if report.skipped == 0 { String::new() } else { format!(", {} skipped: the device lacks their form", report.skipped) };
+    super::print(format!("{}: {} cases, {} failed{skipped}", report.device, report.cases, report.failed));
 }

@@ -4,7 +4,7 @@ use super::de::{self, Context};
 use super::error::quote;
 use super::types::positive;
 use super::{ConfigError, Init, Momenta, Multipliers, Node, Rates, Sources, Span, Table, Value};
-use crate::device::Neuron;
+use crate::op::Neuron;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 

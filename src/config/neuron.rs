@@ -1,7 +1,7 @@
 //! Neurons as configs write them: `"relu"`, `"tanh[1.7159, 0.6667]"` as cuda-convnet does, or `{ type = "tanh", a = 1.7159 }`.
 
 use super::types::{finite, non_negative, one, positive};
-use crate::device::Neuron;
+use crate::op::Neuron;
 use serde::{Deserialize, Deserializer};
 
 #[derive(Deserialize)]

@@ -56,6 +56,10 @@ pub struct TrainSpec {
     /// Whether wide 3 × 3 and 5 × 5 convolutions may run by Winograd's method, about twice as fast, with rounding errors some 1.5
     /// times as large as the plain sum's (4.5 times in 5 × 5 filters' gradients). Default yes.
     pub winograd: bool,
+    /// Whether operations that follow each other may be done in one pass over memory. `false` runs each by itself, to find out
+    /// which one is at fault. Default yes.
+    #[serde(skip_serializing_if = "is_true")]
+    pub fuse: bool,
     /// Whether what the metrics have is written as TensorBoard's events too, in the run's folder `tensorboard`. Default no.
     #[serde(skip_serializing_if = "is_false")]
     pub tensorboard: bool,
@@ -86,6 +90,7 @@ impl Default for TrainSpec {
             keep: 3,
             monitor_weights: false,
             winograd: true,
+            fuse: true,
             tensorboard: false,
             precision: None,
             learning_rate: Schedule::constant(0.01),
@@ -95,6 +100,10 @@ impl Default for TrainSpec {
 
 fn is_false(v: &bool) -> bool {
     !v
+}
+
+fn is_true(v: &bool) -> bool {
+    *v
 }
 
 /// A schedule whose values are momenta.

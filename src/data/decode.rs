@@ -23,9 +23,9 @@ use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options:
 /// The longest side of a picture that is read.
 const LONGEST: usize = 1 << 15;
 /// Pixels of a picture that is read.
-const MOST_PIXELS: usize = 1 << 27;
+const MAX_PIXELS: usize = 1 << 27;
 /// Bytes that the reading of a picture other than a JPEG may take.
-const MOST_BYTES: u64 = 1 << 29;
+const MAX_BYTES: u64 = 1 << 29;
 
 /// Whether a file's name says that it is an image that [`decode`] reads.
 pub fn is_named_as_one(name: &str) -> bool {
@@ -109,7 +109,7 @@ fn other(file: &[u8], format: ImageFormat, channels: Option<usize>) -> Result<(P
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST as u32);
     limits.max_image_height = Some(LONGEST as u32);
-    limits.max_alloc = Some(MOST_BYTES);
+    limits.max_alloc = Some(MAX_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(file), format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
@@ -138,8 +138,8 @@ fn check_size(w: usize, h: usize) -> Result<(), String> {
     if w == 0 || h == 0 {
         return Err("it has no pixels".to_owned());
     }
-    if w > LONGEST || h > LONGEST || w * h > MOST_PIXELS {
-        return Err(format!("it claims {w}×{h} pixels; at most {LONGEST} a side and {MOST_PIXELS} in all are read"));
+    if w > LONGEST || h > LONGEST || w * h > MAX_PIXELS {
+        return Err(format!("it claims {w}×{h} pixels; at most {LONGEST} a side and {MAX_PIXELS} in all are read"));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The largest file of an image that is read.
 const LARGEST: u64 = 1 << 28;
 /// Classes, at most.
-const MOST_CLASSES: u32 = 10_000_000;
+const MAX_CLASSES: u32 = 10_000_000;
 
 /// The bytes of one image.
 #[derive(Clone, Copy, Debug)]
@@ -220,7 +220,7 @@ impl Classes {
         let values: Option<Vec<u32>> = self.0.keys().map(|name| name.parse().ok()).collect();
         if let (Numbering::Labels, Some(values)) = (numbering, &values) {
             let most = values.iter().copied().max().unwrap_or(0);
-            if most >= MOST_CLASSES {
+            if most >= MAX_CLASSES {
                 return Err(Error::Setting(format!(
                     "label {most} makes too many classes; labels start at 0, without large gaps"
                 )));

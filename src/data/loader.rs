@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// Batches in circulation: up to two lent out while two more are filled.
 pub const BATCHES: usize = 4;
 /// Threads that read images, unless more are asked for.
-const MOST_READERS: usize = 16;
+const MAX_READERS: usize = 16;
 
 /// Images as they are fed to the device.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -308,7 +308,7 @@ struct Readers(Option<rayon::ThreadPool>);
 impl Readers {
     /// None but the loader's own where reading is quick.
     fn new(source: &dyn Source, threads: usize) -> Result<Self> {
-        let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_READERS);
+        let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_READERS);
         let threads = if threads == 0 { cores() } else { threads };
         if !source.is_slow() || threads == 1 {
             return Ok(Self(None));

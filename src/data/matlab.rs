@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::io::Read;
 
 /// Bytes of an element that is unpacked, at most.
-const MOST_UNPACKED: u64 = 1 << 26;
+const MAX_UNPACKED: u64 = 1 << 26;
 /// Fields of a structure, at most.
-const MOST_FIELDS: usize = 1000;
+const MAX_FIELDS: usize = 1000;
 /// Elements within elements, at most.
 const DEPTH: usize = 8;
 
@@ -60,10 +60,10 @@ pub(super) fn read(file: &[u8]) -> Result<HashMap<String, Value>, String> {
         let mut unpacked = Vec::new();
         let (mut kind, mut bytes) = element(&mut rest)?;
         if kind == COMPRESSED {
-            let limited = ZlibDecoder::new(bytes).take(MOST_UNPACKED + 1).read_to_end(&mut unpacked);
+            let limited = ZlibDecoder::new(bytes).take(MAX_UNPACKED + 1).read_to_end(&mut unpacked);
             limited.map_err(|e| format!("a compressed element is damaged: {e}"))?;
-            if unpacked.len() as u64 > MOST_UNPACKED {
-                return Err(format!("an element has more than {MOST_UNPACKED} bytes"));
+            if unpacked.len() as u64 > MAX_UNPACKED {
+                return Err(format!("an element has more than {MAX_UNPACKED} bytes"));
             }
             (kind, bytes) = element(&mut &unpacked[..])?;
         }
@@ -113,7 +113,7 @@ fn matrix(mut rest: &[u8], depth: usize) -> Result<(String, Value), String> {
             let (kind, width) = element(&mut rest)?;
             let width = *numbers(kind, width)?.first().ok_or("a structure has no fields' names")? as usize;
             let names = element(&mut rest)?.1;
-            if names.len() > MOST_FIELDS.saturating_mul(width) {
+            if names.len() > MAX_FIELDS.saturating_mul(width) {
                 return Err("a structure has too many fields".to_owned());
             }
             let end = |name: &[u8]| name.iter().position(|&b| b == 0).unwrap_or(name.len());

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Classes that are named.
 const NAMED: usize = 5;
 /// Bytes of pixels that are compared, at most: a second's work.
-const MOST_BYTES: usize = 1 << 30;
+const MAX_BYTES: usize = 1 << 30;
 
 /// Classes without test images, without training images, without either.
 pub(super) fn of_classes(train: &dyn Source, test: &dyn Source, names: &[String]) -> Vec<String> {
@@ -36,7 +36,7 @@ pub(super) fn of_classes(train: &dyn Source, test: &dyn Source, names: &[String]
 
 /// Images that are in both sets: of files those in the same place, of pixels in memory the same pixels.
 pub(super) fn of_images(train: &dyn Source, test: &dyn Source) -> Option<String> {
-    let in_memory = !train.is_slow() && (train.len() + test.len()).checked_mul(train.shape().bytes())? <= MOST_BYTES;
+    let in_memory = !train.is_slow() && (train.len() + test.len()).checked_mul(train.shape().bytes())? <= MAX_BYTES;
     let hash = |source: &dyn Source, i: usize| {
         let mut hasher = DefaultHasher::new();
         if in_memory {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// Values of a pickle, at most.
-const MOST: usize = 4 << 20;
+const MAX: usize = 4 << 20;
 
 /// The number of a value.
 pub type Id = usize;
@@ -321,8 +321,8 @@ impl Machine<'_> {
     }
 
     fn push(&mut self, node: Node) -> Result<(), String> {
-        if self.nodes.len() == MOST || self.stack.len() == MOST {
-            return Err(format!("it has more than {MOST} values"));
+        if self.nodes.len() == MAX || self.stack.len() == MAX {
+            return Err(format!("it has more than {MAX} values"));
         }
         self.nodes.push(node);
         self.stack.push(self.nodes.len() - 1);
@@ -370,8 +370,8 @@ impl Machine<'_> {
 
     fn remember(&mut self, key: u64) -> Result<(), String> {
         let top = *self.stack.last().ok_or_else(empty)?;
-        if self.memo.len() >= MOST {
-            return Err(format!("it has more than {MOST} values"));
+        if self.memo.len() >= MAX {
+            return Err(format!("it has more than {MAX} values"));
         }
         self.memo.insert(key, top);
         Ok(())

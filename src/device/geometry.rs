@@ -4,6 +4,7 @@
 
 use super::Shape;
 use bytemuck::{Pod, Zeroable};
+use std::fmt;
 
 /// How a division that does not come out even makes an output size: Caffe's convolution rounds down; cuda-convnet's
 /// convolution and pooling and Caffe's pooling round up, and clip the last window to the image.
@@ -278,7 +279,7 @@ impl CopyGeometry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 #[allow(missing_docs)]
-pub struct Product {
+pub struct ProductGeometry {
     pub m: i32,
     pub n: i32,
     pub k: i32,
@@ -286,4 +287,67 @@ pub struct Product {
     pub transpose_a: i32,
     /// 1: B is stored `[n][k]`.
     pub transpose_b: i32,
+}
+
+/// As `2` or `2×3`.
+fn pair(f: &mut fmt::Formatter<'_>, a: i32, b: i32) -> fmt::Result {
+    if a == b { write!(f, "{a}") } else { write!(f, "{a}×{b}") }
+}
+
+/// As in `2 of 5×7×3 k4 3×2 s2×1 p1 d1 g1`.
+impl fmt::Display for ConvGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}×{}×{} k{} {}×{} s", self.n, self.h, self.w, self.c, self.k, self.r, self.s)?;
+        pair(f, self.stride_h, self.stride_w)?;
+        f.write_str(" p")?;
+        pair(f, self.padding_h, self.padding_w)?;
+        f.write_str(" d")?;
+        pair(f, self.dilation_h, self.dilation_w)?;
+        write!(f, " g{}", self.groups)
+    }
+}
+
+/// As in `2 of 24×24×20 2×2 s2 from 0 to 12×12`.
+impl fmt::Display for PoolGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}×{}×{} {}×{} s", self.n, self.h, self.w, self.c, self.size_h, self.size_w)?;
+        pair(f, self.stride_h, self.stride_w)?;
+        f.write_str(" from ")?;
+        pair(f, self.start_h, self.start_w)?;
+        write!(f, " to {}×{}", self.p, self.q)
+    }
+}
+
+/// As in `2 of 13×13×96 size 5 within map`.
+impl fmt::Display for LrnGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}×{}×{} size {}", self.n, self.h, self.w, self.c, self.size)?;
+        let [within, blocked] =
+            [(self.within, " within map"), (self.blocked, " blocked")].map(|(is, t)| if is == 1 { t } else { "" });
+        write!(f, "{within}{blocked}")
+    }
+}
+
+/// As in `2 of 28×28×1 to 24×24`.
+impl fmt::Display for ImageGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}×{}×{} to {}×{}", self.n, self.h, self.w, self.c, self.p, self.q)
+    }
+}
+
+/// As in `2 of 5×5×3 to 5×5×8, box 5×5×3 from 0,0,0 to 0,0,3`.
+impl fmt::Display for CopyGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}×{}×{} to {}×{}×{}, ", self.n, self.h, self.w, self.c, self.p, self.q, self.k)?;
+        write!(f, "box {}×{}×{} from {},{},{}", self.rows, self.columns, self.channels, self.from_h, self.from_w, self.from_c)?;
+        write!(f, " to {},{},{}{}", self.to_h, self.to_w, self.to_c, if self.mirror == 1 { " mirrored" } else { "" })
+    }
+}
+
+/// As in `64×10×500 A·Bᵀ`: m × n × k.
+impl fmt::Display for ProductGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b] = [self.transpose_a, self.transpose_b].map(|t| if t == 1 { "ᵀ" } else { "" });
+        write!(f, "{}×{}×{} A{a}·B{b}", self.m, self.n, self.k)
+    }
 }

@@ -36,8 +36,8 @@ pub fn list() -> (Vec<DeviceInfo>, Option<String>) {
     }
 }
 
-/// Opens a device by its name in `--device`, on `threads` CPU threads (0: all cores) where it is the CPU. Also says, for
-/// people, why `auto` took it: a phrase to put behind its name.
+/// Opens a device by its name in `--device`; the CPU with `threads` threads (0: all cores). Also says why `auto` chose it: a
+/// phrase to print after its name.
 ///
 /// # Errors
 /// There is no such device, or it cannot be used.
@@ -48,7 +48,7 @@ pub fn open(name: &str, threads: usize) -> Result<(Box<dyn Device>, String)> {
         "cuda" => Ok((Box::new(CudaDevice::new(0)?), String::new())),
         "auto" => match CudaDevice::new(0) {
             Ok(card) => Ok((Box::new(card), ", the first GPU".into())),
-            // The first sentence says why; the others what to do, which nobody has to.
+            // The first sentence says why. The others say what to do, which is not needed here.
             Err(why) => Ok((cpu(), format!(", since {}", why.to_string().split(". ").next().unwrap_or_default()))),
         },
         _ => match name.strip_prefix("cuda:").map(str::parse) {

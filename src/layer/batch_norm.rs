@@ -1,12 +1,13 @@
 //! Batch normalisation (Ioffe and Szegedy 2015): y = gamma·(x − mean)/√(variance + epsilon) + beta, channel by channel. In
-//! training the moments are the batch's, over images and places, and running means of them are kept; in testing those stand
-//! in. gamma starts at 1, beta at 0, the running mean at 0 and variance at 1; the running variance is the unbiased one, as
-//! PyTorch's. Micro-batches have moments of their own each. Cost: forward reads x twice and writes y; backward reads x and dy
-//! twice and writes dx.
+//! training the moments are the batch's, over images and places, and running means of them are updated; testing uses those.
+//! gamma starts at 1, beta at 0, the running mean at 0 and variance at 1; the running variance is the unbiased one, as in
+//! PyTorch. Each micro-batch has its own moments. Cost: forward reads x twice and writes y; backward reads x and dy twice and
+//! writes dx.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterRole, ParameterSpec, Pass, Phase, Reads, Role, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterRole, ParameterSpec, Phase, Role, Tape, key};
 use crate::config::{Init, LayerSpec};
-use crate::device::{self, BatchNorm, Device, Neuron, Op, Shape};
+use crate::device::Shape;
+use crate::op::{BatchNorm, BatchNormApply, BatchNormBackward, BatchNormMoments, BatchNormRunning, Neuron};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -54,7 +55,6 @@ struct Normalised {
     shape: Shape,
     moments: BatchNorm,
     affine: bool,
-    neuron: Neuron,
 }
 
 fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
@@ -69,11 +69,11 @@ fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
         return Err(Misfit::shape("running_momentum", message, "use 0 ≤ running_momentum ≤ 1: the weight of the new batch"));
     }
     let moments = BatchNorm { epsilon: keys.epsilon, momentum: keys.running_momentum };
-    Ok(Box::new(Normalised { shape, moments, affine: keys.affine, neuron: Neuron::NONE }))
+    Ok(Box::new(Normalised { shape, moments, affine: keys.affine }))
 }
 
 impl Normalised {
-    /// Where the running mean is among the parameters; the variance is behind it.
+    /// The running mean's number among the parameters; the variance is the next.
     fn running(&self) -> usize {
         if self.affine { 2 } else { 0 }
     }
@@ -107,49 +107,26 @@ impl Layer for Normalised {
         parameters
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
-    }
-
-    /// Both passes read a tensor whole before they write it.
-    fn elementwise(&self) -> bool {
-        true
-    }
-
-    /// The moments: a mean and an inverse deviation a channel.
-    fn kept(&self) -> usize {
-        2 * self.shape.c
-    }
-
-    fn scratch(&self, device: &dyn Device, _pass: Pass) -> usize {
-        device.scratch(&Op::BatchNorm(self.shape))
-    }
-
-    fn fuse(&mut self, neuron: Neuron) -> bool {
-        self.neuron = neuron;
-        true
-    }
-
     fn role(&self) -> Role {
-        Role::BatchNorm { epsilon: self.moments.epsilon, neuron: self.neuron }
+        Role::BatchNorm { epsilon: self.moments.epsilon }
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, kept, running) = (io.input(0), io.kept(), self.running());
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (x, running) = (io.input(0), self.running());
         let (mean, variance) = (io.parameter(running), io.parameter(running + 1));
+        let saved = tape.save(Shape::new(1, 1, 1, 2 * self.shape.c));
         match io.phase {
-            Phase::Train => device.batch_norm_moments(&self.moments, x, mean, variance, kept, io.scratch(Pass::Forward))?,
-            Phase::Test => device.batch_norm_running(self.moments.epsilon, mean, variance, kept)?,
+            Phase::Train => tape.push(BatchNormMoments { norm: self.moments, x, mean, variance, saved }),
+            Phase::Test => tape.push(BatchNormRunning { epsilon: self.moments.epsilon, mean, variance, saved }),
         }
-        let affine = self.affine.then(|| (io.parameter(0), io.parameter(1)));
-        device.batch_norm_apply(kept, affine, self.neuron, x, io.output())
+        let [gamma, beta] = [0, 1].map(|i| self.affine.then(|| io.parameter(i)));
+        tape.push(BatchNormApply { neuron: Neuron::NONE, saved, gamma, beta, x, residual: None, y: io.output() });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let gradient = |i: usize| if self.affine { io.parameter_gradient(i) } else { None };
-        let (dgamma, dbeta) = (gradient(0), gradient(1));
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let [dgamma, dbeta] = [0, 1].map(|i| if self.affine { io.parameter_gradient(i) } else { None });
         let gamma = self.affine.then(|| io.parameter(0));
-        let (x, dy, scratch) = (io.input(0), io.output_gradient(), io.scratch(Pass::Backward));
-        device.batch_norm_backward(x, io.kept(), gamma, dy, dgamma, dbeta, io.input_gradient(0), scratch)
+        let (x, dy, dx) = (io.input(0), io.output_gradient(), io.input_gradient(0));
+        tape.push(BatchNormBackward { neuron: Neuron::NONE, beta: None, x, saved: io.saved(0), gamma, dy, dgamma, dbeta, dx });
     }
 }

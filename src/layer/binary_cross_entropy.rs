@@ -1,15 +1,19 @@
-//! Binary cross entropy of outputs that are probabilities, each of something by itself: −Σ w·t·log p + (1 − t)·log(1 − p) of each
-//! image, where w is the weight of what is positive. Behind a logistic neuron the two are computed together from the neuron's
-//! input x, stable for any finite x, with the gradient (1 − t)·p − w·t·(1 − p). An image's error is the fraction of its outputs on
-//! the other side of ½ than their target. Both inputs get a gradient where they learn.
+//! Binary cross entropy of outputs that are independent probabilities: −Σ w·t·log p + (1 − t)·log(1 − p) of each image, where w
+//! is the weight of positives. After a logistic neuron the two are computed together from the neuron's input x, stable for any
+//! finite x, with the gradient (1 − t)·p − w·t·(1 − p): a pass over the program replaces the operations written here. An
+//! image's error is the fraction of its outputs that are on the other side of ½ from their target. Each input that learns gets
+//! a gradient.
 //!
-//! Detection cross entropy is the same cost, and counts for each output, which is a class there, what precision and recall are
-//! made of: true positives, false positives and false negatives.
+//! Detection cross entropy is the same cost, and counts true positives, false positives and false negatives of each output,
+//! which is a class: precision and recall follow from them.
 
 use super::cost::{coefficient, of_target, one};
-use super::{Counts, Doc, Domain, Io, Key, Kind, Layer, Misfit, Reads, Role, key};
+use super::{Counts, Doc, Domain, Io, Key, Kind, Layer, Misfit, Role, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Binary, Device, Neuron, Shape};
+use crate::device::Shape;
+use crate::op::{
+    Binary, BinaryCrossEntropyBackward, BinaryCrossEntropyForward, BinaryCrossEntropyTargetBackward, CountDetections,
+};
 use serde::Deserialize;
 
 const KEYS: &[Key] = &[
@@ -64,7 +68,7 @@ fn build(spec: &LayerSpec, inputs: &[Shape], detection: bool) -> Result<Box<dyn 
     let Keys { coefficient: c, positive_weight } = spec.keys()?;
     let coefficient = coefficient(c)?;
     if !(positive_weight > 0.0 && positive_weight.is_finite()) {
-        let message = format!("positive_weight is a number above 0, not {positive_weight}");
+        let message = format!("positive_weight must be a number above 0, not {positive_weight}");
         return Err(Misfit::shape("positive_weight", message, "1 weighs what is positive and what is not alike"));
     }
     let input = of_target("binary cross entropy", inputs)?;
@@ -81,41 +85,33 @@ impl Layer for BinaryCrossEntropy {
         self.input
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
-    }
-
     fn counts(&self) -> Counts {
         if self.detection { Counts::DETECTIONS } else { Counts::ERRORS }
     }
 
     fn domain(&self) -> Domain {
-        if self.binary.logistic { Domain::Reals } else { Domain::Unit }
-    }
-
-    fn take(&mut self, before: Role) -> bool {
-        self.binary.logistic = before == Role::Neuron(Neuron::Logistic);
-        self.binary.logistic
+        Domain::Unit
     }
 
     fn role(&self) -> Role {
         Role::Cost { coefficient: self.coefficient }
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, t) = (io.input(0), io.input(1));
-        device.binary_cross_entropy_forward(self.binary, x, t, io.metrics())?;
-        if self.detection { device.count_detections(self.binary, x, t, io.counts()) } else { Ok(()) }
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (binary, x, target) = (self.binary, io.input(0), io.input(1));
+        tape.push(BinaryCrossEntropyForward { binary, x, target, metrics: io.metrics() });
+        if self.detection {
+            tape.push(CountDetections { binary, x, target, counts: io.counts() });
+        }
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, t) = (io.input(0), io.input(1));
-        if let Some((dx, into)) = io.input_gradient(0) {
-            device.binary_cross_entropy_backward(self.binary, x, t, self.coefficient, dx, into)?;
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let (binary, coefficient, x) = (self.binary, self.coefficient, io.input(0));
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(BinaryCrossEntropyBackward { binary, coefficient, x, target: io.input(1), dx });
         }
-        match io.input_gradient(1) {
-            Some((dt, into)) => device.binary_cross_entropy_target_backward(self.binary, x, self.coefficient, dt, into),
-            None => Ok(()),
+        if let Some(dt) = io.input_gradient(1) {
+            tape.push(BinaryCrossEntropyTargetBackward { binary, coefficient, x, dt });
         }
     }
 }

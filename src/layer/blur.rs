@@ -1,10 +1,11 @@
-//! A Gaussian blur of each channel: the filter exp(−d²/2·std²) of `size` cells, divided by its sum, along the rows and then down the
-//! columns; outside the image is 0. Two depthwise convolutions by filters that are not learned. Cost: 2·size multiply-adds an
-//! element, and as many for the gradient.
+//! A Gaussian blur of each channel: the filter exp(−d²/2·std²) of `size` cells, divided by its sum, along the rows and then
+//! down the columns; outside the image is 0. Two depthwise convolutions by filters that are not learned. Cost: 2·size
+//! multiply-adds an element, and as many for the gradient.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Pass, key};
+use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, ConvGeometry, Device, Dtype, Into, Neuron, Op, Shape, Tensor};
+use crate::device::{ConvGeometry, Shape};
+use crate::op::{ConvBackwardImage, ConvForward, Neuron, Target, Value};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -45,7 +46,11 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         return Err(Misfit::shape("size", format!("the filter has {size} cells and no middle"), "use an odd number"));
     }
     if !(keys.std > 0.0 && keys.std.is_finite()) {
-        return Err(Misfit::shape("std", format!("{} is no standard deviation", keys.std), "use a number above 0"));
+        return Err(Misfit::shape(
+            "std",
+            format!("std must be a number above 0, not {}", keys.std),
+            "it is the standard deviation, in cells",
+        ));
     }
     let weight = |i: i32| (-f64::from(i - size / 2).powi(2) / (2.0 * keys.std * keys.std)).exp();
     let sum: f64 = (0..size).map(weight).sum();
@@ -72,20 +77,9 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
 }
 
 impl Blur {
-    /// Bytes of what is between the two convolutions.
-    fn between(&self, real: Dtype) -> usize {
-        (self.output().elements() * real.size()).next_multiple_of(256)
-    }
-
-    /// The room for what is between, the scratch of each convolution, and the filters of both, which are the same.
-    fn tensors(&self, device: &dyn Device, io: &Io, pass: Pass) -> (Tensor, Tensor, [Tensor; 2]) {
-        let (between, scratch) = io.scratch(pass).split(self.between(device.real()));
-        let filters = io.parameter(0);
-        (
-            Tensor { shape: self.output(), dtype: device.real(), ..between },
-            scratch,
-            [filters, filters.reshaped(self.down_columns.filters())],
-        )
+    /// The filters of both convolutions, which are the same.
+    fn filters(&self, io: &Io) -> [Value; 2] {
+        [io.parameter(0), io.parameter(0).reshaped(self.down_columns.filters())]
     }
 }
 
@@ -99,29 +93,17 @@ impl Layer for Blur {
         vec![ParameterSpec::fixed("filters", shape, self.filter.repeat(shape.n))]
     }
 
-    fn multiply_adds(&self) -> u64 {
-        self.along_rows.multiply_adds() + self.down_columns.multiply_adds()
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let ([along, down], neuron, between) = (self.filters(io), Neuron::NONE, tape.value(self.output()));
+        tape.push(ConvForward { geometry: self.along_rows, neuron, x: io.input(0), w: along, b: None, y: between });
+        tape.push(ConvForward { geometry: self.down_columns, neuron, x: between, w: down, b: None, y: io.output() });
     }
 
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        let op = match pass {
-            Pass::Forward => Op::ConvForward,
-            Pass::Backward => Op::ConvBackwardImage,
-        };
-        let most = device.scratch(&op(self.along_rows)).max(device.scratch(&op(self.down_columns)));
-        self.between(device.real()) + most
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (between, scratch, [along, down]) = self.tensors(device, io, Pass::Forward);
-        device.conv_forward(&self.along_rows, io.input(0), along, None, Neuron::NONE, between, scratch)?;
-        device.conv_forward(&self.down_columns, between, down, None, Neuron::NONE, io.output(), scratch)
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let (between, scratch, [along, down]) = self.tensors(device, io, Pass::Backward);
-        device.conv_backward_image(&self.down_columns, io.output_gradient(), down, between, Into::Set, scratch)?;
-        device.conv_backward_image(&self.along_rows, between, along, dx, into, scratch)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let Some(dx) = io.input_gradient(0) else { return };
+        let ([along, down], between) = (self.filters(io), tape.value(self.output()));
+        let (dy, dbetween) = (io.output_gradient(), Target::set(between));
+        tape.push(ConvBackwardImage { geometry: self.down_columns, neuron: Neuron::NONE, dy, w: down, seen: None, dx: dbetween });
+        tape.push(ConvBackwardImage { geometry: self.along_rows, neuron: Neuron::NONE, dy: between, w: along, seen: None, dx });
     }
 }

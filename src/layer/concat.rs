@@ -1,16 +1,17 @@
-//! Concatenation: the channels of several inputs of the same rows and columns, one input's behind the other's. Cost: every
+//! Concatenation: the channels of several inputs of the same rows and columns, one input's after the other's. Cost: every
 //! value is read and written once, forward and backward.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Tape};
 use crate::config::LayerSpec;
-use crate::device::{self, CopyGeometry, Device, Into, Shape};
+use crate::device::{CopyGeometry, Shape};
+use crate::op::{CopyBox, Target};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
     name: "concat",
     labels: None,
     doc: Doc {
-        about: "the channels of its inputs, one behind the other",
+        about: "the channels of its inputs, one after the other",
         keys: &[],
         shape: "rows and columns of its inputs, which are the same × the sum of their channels",
         formula: "y[i,j,·] = x1[i,j,·], x2[i,j,·], …",
@@ -60,17 +61,17 @@ impl Layer for Concat {
         self.copies[0].output()
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let mut copies = self.copies.iter().enumerate();
-        copies.try_for_each(|(i, copy)| device.copy_box(copy, io.input(i), io.output(), Into::Set))
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        for (i, &geometry) in self.copies.iter().enumerate() {
+            tape.push(CopyBox { geometry, x: io.input(i), y: Target::set(io.output()) });
+        }
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+    fn backward(&self, tape: &mut Tape, io: &Io) {
         for (i, copy) in self.copies.iter().enumerate() {
-            if let Some((dx, into)) = io.input_gradient(i) {
-                device.copy_box(&copy.back(), io.output_gradient(), dx, into)?;
+            if let Some(dx) = io.input_gradient(i) {
+                tape.push(CopyBox { geometry: copy.back(), x: io.output_gradient(), y: dx });
             }
         }
-        Ok(())
     }
 }

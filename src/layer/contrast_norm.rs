@@ -1,14 +1,15 @@
 //! Contrast normalisation and the subtraction of the local mean, within each map. m is the mean over the size × size places
 //! around each, clipped to the image and divided by what is left of the window, and d = x − m. Mean subtraction is y = d;
 //! contrast normalisation is y = x / (k + alpha/size²·Σ d²)^beta, the sum over the same places: cuda-convnet's, which divides x
-//! itself and not d. Its backward pass leaves out what flows through m and stands d in for x; this one is the gradient.
+//! itself and not d. Its backward pass ignores the gradient through m and uses d in place of x; this one is the exact gradient.
 //!
 //! Both are made of the average pool of stride 1 and of response normalisation (`lrn`). Cost: 28 bytes an element for the
 //! mean's subtraction and 12 more for the normalisation; backward 20 and 68.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Pass, Reads, key, lrn};
+use super::{Doc, Io, Kind, Layer, Misfit, Tape, key, lrn};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Into, LrnGeometry, Merge, Op, PoolGeometry, PoolKind, Response, Shape, Tensor};
+use crate::device::{LrnGeometry, PoolGeometry, Shape};
+use crate::op::{LrnBackward, LrnForward, Merge, Merging, Neuron, PoolBackward, PoolForward, PoolKind, Response, Target, Value};
 use serde::Deserialize;
 use std::num::NonZeroU32;
 
@@ -70,9 +71,21 @@ fn around(g: &LrnGeometry) -> PoolGeometry {
     PoolGeometry { n, h, w, c, p: h, q: w, size_h: size, size_w: size, stride_h: 1, stride_w: 1, start_h: start, start_w: start }
 }
 
-/// Scratch from `bytes` on as a tensor like `t`.
-fn scratch_like(t: Tensor, scratch: Tensor) -> Tensor {
-    Tensor { slot: scratch.slot, ..t }
+const DIFFERENCE: Merging = Merging::Sum { a: 1.0, b: -1.0 };
+
+/// d ← x − mean.
+fn deviations(tape: &mut Tape, g: &LrnGeometry, x: Value, d: Value) {
+    let mean = tape.value(g.shape());
+    tape.push(PoolForward { kind: PoolKind::Avg, geometry: around(g), x, y: mean });
+    tape.push(Merge { how: DIFFERENCE, a: x, b: mean, y: Target::set(d) });
+}
+
+/// dx ← the gradient of [`deviations`] (or dx += …).
+fn deviations_backward(tape: &mut Tape, g: &LrnGeometry, dd: Value, dx: Target<Value>) {
+    let of_mean = tape.value(g.shape());
+    let (kind, geometry) = (PoolKind::Avg, around(g));
+    tape.push(PoolBackward { kind, geometry, neuron: Neuron::NONE, x: None, y: None, dy: dd, dx: Target::set(of_mean) });
+    tape.push(Merge { how: DIFFERENCE, a: dd, b: of_mean, y: dx });
 }
 
 #[derive(Debug)]
@@ -88,63 +101,24 @@ fn build_contrast(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, 
     Ok(Box::new(ContrastNorm { geometry, response: lrn::response(keys.alpha, size * size, keys.beta, keys.k)? }))
 }
 
-impl ContrastNorm {
-    /// Bytes of the deviations' gradient, at the start of the scratch.
-    fn gradient_bytes(&self, device: &dyn Device) -> usize {
-        (self.geometry.shape().elements() * device.real().size()).next_multiple_of(256)
-    }
-}
-
 impl Layer for ContrastNorm {
     fn output(&self) -> Shape {
         self.geometry.shape()
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (x, d) = (io.input(0), tape.save(self.output()));
+        deviations(tape, &self.geometry, x, d);
+        tape.push(LrnForward { geometry: self.geometry, response: self.response, x, seen: Some(d), y: io.output() });
     }
 
-    /// The deviations from the mean.
-    fn kept(&self) -> usize {
-        self.geometry.shape().elements()
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let Some(dx) = io.input_gradient(0) else { return };
+        let (geometry, response, dd) = (self.geometry, self.response, tape.value(self.output()));
+        let (x, seen, dy) = (io.input(0), Some(io.saved(0)), io.output_gradient());
+        tape.push(LrnBackward { geometry, response, x, seen, dy, dx, dseen: Some(dd) });
+        deviations_backward(tape, &geometry, dd, Target::add(dx.at));
     }
-
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        let gradient = self.gradient_bytes(device);
-        match pass {
-            Pass::Forward => 0,
-            Pass::Backward => gradient + gradient.max(device.scratch(&Op::LrnBackward(self.geometry))),
-        }
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, d) = (io.input(0), io.kept().reshaped(self.output()));
-        device.pool_forward(&around(&self.geometry), PoolKind::Avg, x, d)?;
-        device.merge(Merge::Sum { a: 1.0, b: -1.0 }, x, d, d, Into::Set)?;
-        device.lrn_forward(&self.geometry, &self.response, x, d, io.output())
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let (x, d, dy) = (io.input(0), io.kept().reshaped(self.output()), io.output_gradient());
-        let (dd, scratch) = io.scratch(Pass::Backward).split(self.gradient_bytes(device));
-        let dd = scratch_like(x, dd);
-        device.lrn_backward(&self.geometry, &self.response, x, d, dy, dx, into, Some(dd), scratch)?;
-        through_mean(device, &self.geometry, dd, scratch_like(x, scratch), dx, Into::Add)
-    }
-}
-
-/// dx ← the gradient of x − mean out of that of the difference, or dx += ….
-fn through_mean(
-    device: &mut dyn Device,
-    g: &LrnGeometry,
-    gradient: Tensor,
-    of_mean: Tensor,
-    dx: Tensor,
-    into: Into,
-) -> device::Result<()> {
-    device.pool_backward(&around(g), PoolKind::Avg, gradient, gradient, gradient, of_mean, Into::Set)?;
-    device.merge(Merge::Sum { a: 1.0, b: -1.0 }, gradient, of_mean, dx, into)
 }
 
 #[derive(Debug)]
@@ -162,22 +136,13 @@ impl Layer for MeanSubtraction {
         self.geometry.shape()
     }
 
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        match pass {
-            Pass::Forward => 0,
-            Pass::Backward => self.geometry.shape().elements() * device.real().size(),
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        deviations(tape, &self.geometry, io.input(0), io.output());
+    }
+
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            deviations_backward(tape, &self.geometry, io.output_gradient(), dx);
         }
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, y) = (io.input(0), io.output());
-        device.pool_forward(&around(&self.geometry), PoolKind::Avg, x, y)?;
-        device.merge(Merge::Sum { a: 1.0, b: -1.0 }, x, y, y, Into::Set)
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let dy = io.output_gradient();
-        through_mean(device, &self.geometry, dy, scratch_like(dy, io.scratch(Pass::Backward)), dx, into)
     }
 }

@@ -1,12 +1,13 @@
-//! The contrastive loss of two vectors a and b that a net makes of the two images of a pair: with their distance d = ‖a − b‖, ½·d² of
-//! a pair of one class (label 1), ½·max(0, margin − d)² of one of two classes (label 0) (Hadsell, Chopra and LeCun,
-//! "Dimensionality reduction by learning an invariant mapping", 2006). A pair counts as wrong where d is on the other side of
-//! half the margin. Where d is 0 there is no direction in which a pair of two classes would part: its gradient is 0.
+//! The contrastive loss of two vectors a and b that a net computes from the two images of a pair: with their distance d = ‖a −
+//! b‖, ½·d² of a pair of one class (label 1), ½·max(0, margin − d)² of a pair of two classes (label 0) (Hadsell, Chopra and
+//! LeCun, "Dimensionality reduction by learning an invariant mapping", 2006). A pair counts as wrong where d is on the wrong
+//! side of half the margin. Where d is 0, a pair of two classes has no direction to move apart in: its gradient is 0.
 
 use super::cost::{coefficient, one};
-use super::{Counts, Doc, Io, Kind, Layer, Misfit, Reads, Role, hinge, key};
+use super::{Counts, Doc, Io, Kind, Layer, Misfit, Role, Tape, hinge, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Shape};
+use crate::device::Shape;
+use crate::op::{ContrastiveBackward, ContrastiveForward};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -58,10 +59,6 @@ impl Layer for Contrastive {
         self.input
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
-    }
-
     fn classes(&self) -> Option<usize> {
         Some(2)
     }
@@ -79,18 +76,18 @@ impl Layer for Contrastive {
         Role::Cost { coefficient: self.coefficient }
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.contrastive_forward(self.margin, io.input(0), io.input(1), io.input(2), io.metrics())
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (a, b, labels) = (io.input(0), io.input(1), io.input(2));
+        tape.push(ContrastiveForward { margin: self.margin, a, b, labels, metrics: io.metrics() });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let labels = io.input(2);
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let (margin, coefficient, labels) = (self.margin, self.coefficient, io.input(2));
         for (own, other) in [(0, 1), (1, 0)] {
-            if let Some((gradient, into)) = io.input_gradient(own) {
+            if let Some(da) = io.input_gradient(own) {
                 let (a, b) = (io.input(own), io.input(other));
-                device.contrastive_backward(self.margin, a, b, labels, self.coefficient, gradient, into)?;
+                tape.push(ContrastiveBackward { margin, coefficient, a, b, labels, da });
             }
         }
-        Ok(())
     }
 }

@@ -1,12 +1,15 @@
-//! Convolution: y[n,p,q,k] = Σ over the window and the group's channels of w[k,r,s,c]·x + b. Filters may be grouped
-//! (Krizhevsky 2012), dilated, rectangular; biases shared by all places, untied (one a place), or absent. Several inputs have
-//! filters of their own each, and their convolutions are added up. Cost: k·p·q·r·s·c/groups multiply-adds an image, and as
-//! many for each gradient. Backward reads x. `local` layers (local.rs) are the same but for the filters, which each place has
-//! for itself.
+//! Convolution: y[n,p,q,k] = Σ over the window and the group's channels of w[k,r,s,c]·x + b. Filters may be grouped (Krizhevsky
+//! 2012), dilated, rectangular; biases shared by all places, untied (one a place), or absent. Each of several inputs has
+//! filters of its own, and their convolutions are added up. Cost: k·p·q·r·s·c/groups multiply-adds an image, and as many for
+//! each gradient. Backward reads x. `local` layers (local.rs) differ only in their filters: each place has its own.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterSpec, Tape, key};
 use crate::config::{Extent, LayerSpec, Padding};
-use crate::device::{self, ConvGeometry, Device, Dtype, Into, Neuron, Op, Rounding, Shape, Tensor, Window, output_size};
+use crate::device::{ConvGeometry, Rounding, Shape, Window, output_size};
+use crate::op::{
+    BiasBackward, ConvBackwardFilters, ConvBackwardImage, ConvForward, LocalBackwardFilters, LocalBackwardImage, LocalForward,
+    Neuron, Scale, Target,
+};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -55,7 +58,7 @@ struct Keys {
     per_input: Option<Vec<Overrides>>,
 }
 
-/// What one input of several has of its own.
+/// The keys that one of several inputs can have for itself.
 #[derive(Deserialize, Clone, Copy, Default)]
 #[serde(default, deny_unknown_fields)]
 struct Overrides {
@@ -78,7 +81,7 @@ enum Bias {
     None,
 }
 
-/// Whose the filters are.
+/// Whether places share filters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Filters {
     /// All places share them.
@@ -94,28 +97,6 @@ impl Filters {
             Self::Local => g.local_filters(),
         }
     }
-
-    /// The operations of a pass, for their scratch.
-    fn forward(self, g: ConvGeometry) -> Op {
-        match self {
-            Self::Shared => Op::ConvForward(g),
-            Self::Local => Op::LocalForward(g),
-        }
-    }
-
-    fn backward_image(self, g: ConvGeometry) -> Op {
-        match self {
-            Self::Shared => Op::ConvBackwardImage(g),
-            Self::Local => Op::LocalBackwardImage(g),
-        }
-    }
-
-    fn backward_filters(self, g: ConvGeometry) -> Op {
-        match self {
-            Self::Shared => Op::ConvBackwardFilters(g),
-            Self::Local => Op::LocalBackwardFilters(g),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -124,7 +105,6 @@ struct Conv {
     geometries: Vec<ConvGeometry>,
     filters: Filters,
     bias: Bias,
-    neuron: Neuron,
 }
 
 fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
@@ -143,7 +123,7 @@ pub(super) fn build_with(spec: &LayerSpec, inputs: &[Shape], filters: Filters) -
     let geometries: Vec<ConvGeometry> = geometries.collect::<Result<_, _>>()?;
     super::same_shapes(geometries.iter().map(ConvGeometry::output), "size")?;
     let bias = keys.bias.unwrap_or(if filters == Filters::Local { Bias::Untied } else { Bias::Shared });
-    Ok(Box::new(Conv { geometries, filters, bias, neuron: Neuron::NONE }))
+    Ok(Box::new(Conv { geometries, filters, bias }))
 }
 
 /// The convolution of one input.
@@ -204,11 +184,6 @@ impl Conv {
             Bias::Untied => Some(Shape { n: 1, ..y }),
         }
     }
-
-    /// Bytes of an output of which several inputs' convolutions are the terms; 0 of one input.
-    fn term_bytes(&self, real: Dtype) -> usize {
-        if self.geometries.len() == 1 { 0 } else { (self.output().elements() * real.size()).next_multiple_of(256) }
-    }
 }
 
 impl Layer for Conv {
@@ -233,85 +208,46 @@ impl Layer for Conv {
         weights.chain(self.bias_shape().map(|shape| ParameterSpec::bias(shape, fan_in, fan_out))).collect()
     }
 
-    fn multiply_adds(&self) -> u64 {
-        self.geometries.iter().map(ConvGeometry::multiply_adds).sum()
-    }
-
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
-    }
-
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        let most = |of: &dyn Fn(ConvGeometry) -> Op| self.geometries.iter().map(|&g| device.scratch(&of(g))).max().unwrap_or(0);
-        match pass {
-            Pass::Forward => self.term_bytes(device.real()) + most(&|g| self.filters.forward(g)),
-            Pass::Backward => {
-                let bias = self.bias_shape().map_or(0, |b| device.scratch(&Op::BiasBackward(self.output(), b)));
-                most(&|g| self.filters.backward_image(g)).max(most(&|g| self.filters.backward_filters(g))).max(bias)
-            }
-        }
-    }
-
-    fn fuse(&mut self, neuron: Neuron) -> bool {
-        if self.geometries.len() > 1 {
-            return false; // it comes after the sum
-        }
-        self.neuron = neuron;
-        true
-    }
-
-    fn take_channel_map(&mut self, then: Neuron) -> bool {
-        if self.geometries.len() > 1 || self.neuron != Neuron::NONE {
-            return false;
-        }
-        if self.bias == Bias::None {
-            self.bias = Bias::Shared;
-        }
-        self.fuse(then)
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let bias = (self.bias != Bias::None).then(|| io.parameter(self.geometries.len()));
-        let (scratch, y) = (io.scratch(Pass::Forward), io.output());
-        let (term, scratch) = scratch.split(self.term_bytes(device.real()));
-        let term = Tensor { shape: y.shape, dtype: y.dtype, ..term };
-        for (i, g) in self.geometries.iter().enumerate() {
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let neuron = Neuron::NONE;
+        for (i, &geometry) in self.geometries.iter().enumerate() {
             let (x, w) = (io.input(i), io.parameter(i));
-            let (bias, neuron, y) = if i == 0 { (bias, self.neuron, y) } else { (None, Neuron::NONE, term) };
+            let b = (i == 0 && self.bias != Bias::None).then(|| io.parameter(self.geometries.len()));
+            let y = if i == 0 { io.output() } else { tape.value(self.output()) };
             match self.filters {
-                Filters::Shared => device.conv_forward(g, x, w, bias, neuron, y, scratch)?,
-                Filters::Local => device.local_forward(g, x, w, bias, neuron, y, scratch)?,
+                Filters::Shared => tape.push(ConvForward { geometry, neuron, x, w, b, y }),
+                Filters::Local => tape.push(LocalForward { geometry, neuron, x, w, b, y }),
             }
             if i > 0 {
-                device.scale(1.0, term, io.output(), Into::Add)?;
+                tape.push(Scale { factor: 1.0, x: y, y: Target::add(io.output()) });
             }
         }
-        Ok(())
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (dy, scratch) = (io.output_gradient(), io.scratch(Pass::Backward));
-        for (i, g) in self.geometries.iter().enumerate() {
-            if let Some((dw, into)) = io.parameter_gradient(i) {
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let dy = io.output_gradient();
+        for (i, &geometry) in self.geometries.iter().enumerate() {
+            if let Some(dw) = io.parameter_gradient(i) {
+                let x = io.input(i);
                 match self.filters {
-                    Filters::Shared => device.conv_backward_filters(g, io.input(i), dy, dw, into, scratch)?,
-                    Filters::Local => device.local_backward_filters(g, io.input(i), dy, dw, into, scratch)?,
+                    Filters::Shared => tape.push(ConvBackwardFilters { geometry, x, dy, dw }),
+                    Filters::Local => tape.push(LocalBackwardFilters { geometry, x, dy, dw }),
                 }
             }
         }
         if self.bias != Bias::None
-            && let Some((db, into)) = io.parameter_gradient(self.geometries.len())
+            && let Some(db) = io.parameter_gradient(self.geometries.len())
         {
-            device.bias_backward(dy, db, into, scratch)?;
+            tape.push(BiasBackward { dy, db });
         }
-        for (i, g) in self.geometries.iter().enumerate() {
-            if let Some((dx, into)) = io.input_gradient(i) {
+        for (i, &geometry) in self.geometries.iter().enumerate() {
+            if let Some(dx) = io.input_gradient(i) {
+                let w = io.parameter(i);
                 match self.filters {
-                    Filters::Shared => device.conv_backward_image(g, dy, io.parameter(i), dx, into, scratch)?,
-                    Filters::Local => device.local_backward_image(g, dy, io.parameter(i), dx, into, scratch)?,
+                    Filters::Shared => tape.push(ConvBackwardImage { geometry, neuron: Neuron::NONE, dy, w, seen: None, dx }),
+                    Filters::Local => tape.push(LocalBackwardImage { geometry, dy, w, dx }),
                 }
             }
         }
-        Ok(())
     }
 }

@@ -1,13 +1,17 @@
-//! The costs: what is minimised, and the errors that are counted beside.
+//! The costs: what is minimised, and the errors that are counted with it.
 //!
 //! Logistic regression is −Σ q·log p of each image, where q is 1 for its label, or what label smoothing leaves of that (Szegedy
-//! et al. 2016); behind a softmax the two are computed together from the softmax's input x, as log Σeˣ − Σ q·x, stable for any
-//! finite x, with the gradient p − q. Where labels are mixed (mixup), q is what they are mixed to. Sum of squares is Σ (x − target)²,
-//! or Σ x² without a target (cuda-convnet's sum2). Gradients are multiplied by the coefficient and averaged over the batch.
+//! et al. 2016). After a softmax the two are computed together from the softmax's input x, as log Σeˣ − Σ q·x, stable for any
+//! finite x, with the gradient p − q: a pass over the program replaces the operations written here. Where labels are mixed
+//! (mixup), q is the mixture. Sum of squares is Σ (x − target)², or Σ x² without a target (cuda-convnet's sum2). Gradients are
+//! multiplied by the coefficient and averaged over the batch.
 
-use super::{Counts, Doc, Domain, Io, Kind, Layer, Misfit, Reads, Role, key, one_hot};
+use super::{Counts, Doc, Domain, Io, Kind, Layer, Misfit, Role, Tape, key, one_hot};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Shape};
+use crate::device::Shape;
+use crate::op::{
+    CrossEntropyBackward, CrossEntropyForward, SoftCrossEntropyBackward, SoftCrossEntropyForward, SquaresBackward, SquaresForward,
+};
 use serde::Deserialize;
 
 pub(super) const LOGISTIC_REGRESSION: Kind = Kind {
@@ -60,12 +64,12 @@ pub(super) fn one() -> f64 {
     1.0
 }
 
-/// A coefficient, which is finite.
+/// Checks that a coefficient is finite.
 pub(super) fn coefficient(coefficient: f64) -> Result<f64, Misfit> {
     if coefficient.is_finite() {
         return Ok(coefficient);
     }
-    Err(Misfit::shape("coefficient", "the coefficient is not a number", "use a finite one; 1 is the default"))
+    Err(Misfit::shape("coefficient", "coefficient must be a finite number", "1 is the default"))
 }
 
 /// Checks that a cost's second input is labels.
@@ -97,7 +101,6 @@ struct LogisticRegression {
     coefficient: f64,
     smoothing: f64,
     input: Shape,
-    softmax: bool,
     /// The labels are a probability for each class.
     soft: bool,
 }
@@ -111,16 +114,12 @@ pub(super) fn build_logistic_regression(spec: &LayerSpec, inputs: &[Shape]) -> R
         let message = "smoothing is of labels that are classes, and these are probabilities already";
         return Err(Misfit::shape("smoothing", message, "remove it, or augment.mixup"));
     }
-    Ok(Box::new(LogisticRegression { coefficient, smoothing, input, softmax: false, soft }))
+    Ok(Box::new(LogisticRegression { coefficient, smoothing, input, soft }))
 }
 
 impl Layer for LogisticRegression {
     fn output(&self) -> Shape {
         self.input
-    }
-
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
     }
 
     fn classes(&self) -> Option<usize> {
@@ -132,38 +131,29 @@ impl Layer for LogisticRegression {
     }
 
     fn domain(&self) -> Domain {
-        if self.softmax { Domain::Reals } else { Domain::Positive }
-    }
-
-    fn take(&mut self, before: Role) -> bool {
-        self.softmax = before == Role::Softmax;
-        self.softmax
+        Domain::Positive
     }
 
     fn role(&self) -> Role {
         Role::Cost { coefficient: self.coefficient }
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, labels, metrics) = (io.input(0), io.input(1), io.metrics());
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (smoothing, x, labels, metrics) = (self.smoothing, io.input(0), io.input(1), io.metrics());
         if self.soft {
-            device.soft_cross_entropy_forward(self.softmax, x, labels, metrics)
-        } else if self.softmax {
-            device.logreg_forward(x, labels, self.smoothing, metrics)
+            tape.push(SoftCrossEntropyForward { softmax: false, x, target: labels, metrics });
         } else {
-            device.cross_entropy_forward(x, labels, self.smoothing, metrics)
+            tape.push(CrossEntropyForward { smoothing, x, labels, metrics });
         }
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let (x, labels) = (io.input(0), io.input(1));
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let Some(dx) = io.input_gradient(0) else { return };
+        let (smoothing, coefficient, x, labels) = (self.smoothing, self.coefficient, io.input(0), io.input(1));
         if self.soft {
-            device.soft_cross_entropy_backward(self.softmax, x, labels, self.coefficient, dx, into)
-        } else if self.softmax {
-            device.logreg_backward(x, labels, self.smoothing, self.coefficient, dx, into)
+            tape.push(SoftCrossEntropyBackward { softmax: false, coefficient, x, target: labels, dx });
         } else {
-            device.cross_entropy_backward(x, labels, self.smoothing, self.coefficient, dx, into)
+            tape.push(CrossEntropyBackward { smoothing, coefficient, x, labels, dx });
         }
     }
 }
@@ -193,25 +183,19 @@ impl Layer for SumOfSquares {
         self.inputs[0]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
-    }
-
     fn role(&self) -> Role {
         Role::Cost { coefficient: self.coefficient }
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.squares_forward(io.input(0), io.tensors.inputs.get(1).copied(), io.metrics())
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        tape.push(SquaresForward { x: io.input(0), target: io.inputs.get(1).copied(), metrics: io.metrics() });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let inputs = &io.tensors.inputs;
-        for (i, gradient) in io.tensors.input_gradients.iter().enumerate() {
-            if let Some((dx, into)) = *gradient {
-                device.squares_backward(inputs[i], inputs.get(1 - i).copied(), self.coefficient, dx, into)?;
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        for (i, &x) in io.inputs.iter().enumerate() {
+            if let Some(dx) = io.input_gradient(i) {
+                tape.push(SquaresBackward { coefficient: self.coefficient, x, target: io.inputs.get(1 - i).copied(), dx });
             }
         }
-        Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! A box of the image, the same in training and testing: y[i,j,c] = x[i + row, j + column, c], 0 where that is outside the
 //! image, so that a crop can also pad. Cost: one read and one write of the box; backward writes all of dx.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Tape, key};
 use crate::config::{Extent, LayerSpec, Offset};
-use crate::device::{self, CopyGeometry, Device, Into, Shape};
+use crate::device::{CopyGeometry, Shape};
+use crate::op::{CopyBox, Target};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -37,7 +38,7 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// All of an output of this shape, from a place [row, column, channel] of an input of that; mirrored or not.
+    /// A layer whose output, of shape `y`, is the box of its input that starts at [row, column, channel]; mirrored or not.
     pub(super) fn layer(x: Shape, y: Shape, from: [i32; 3], mirror: bool) -> Result<Box<dyn Layer>, Misfit> {
         let [from_h, from_w, from_c] = from;
         let copy = super::geometry([x.n, x.h, x.w, x.c, y.h, y.w, y.c], |[n, h, w, c, p, q, k]| {
@@ -73,12 +74,13 @@ impl Layer for Cut {
         self.copy.output()
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.copy_box(&self.copy, io.input(0), io.output(), Into::Set)
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        tape.push(CopyBox { geometry: self.copy, x: io.input(0), y: Target::set(io.output()) });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.copy_box(&self.copy.back(), io.output_gradient(), dx, into)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(CopyBox { geometry: self.copy.back(), x: io.output_gradient(), y: dx });
+        }
     }
 }

@@ -1,12 +1,14 @@
-//! Cross entropy of class probabilities and a target of the same: −Σ t·log p of each image, where the target may be any layer,
-//! such as a one-hot layer's smoothed labels or another net's output. Behind a softmax the two are computed together from the
-//! softmax's input, stable for any finite scores, with the gradient p·Σt − t. Errors are those of the largest output against
-//! the target's largest, top-5 too. Both inputs get a gradient where they learn.
+//! Cross entropy of class probabilities and target probabilities: −Σ t·log p of each image, where the target may be any layer,
+//! such as a one-hot layer's smoothed labels or another net's output. After a softmax the two are computed together from the
+//! softmax's input, stable for any finite scores, with the gradient p·Σt − t: a pass over the program replaces the operations
+//! written here. Errors, top-5 too, are those of the largest output against the target's largest. Each input that learns gets a
+//! gradient.
 
 use super::cost::{coefficient, of_target, one};
-use super::{Counts, Doc, Domain, Io, Kind, Layer, Misfit, Reads, Role, key};
+use super::{Counts, Doc, Domain, Io, Kind, Layer, Misfit, Role, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Shape};
+use crate::device::Shape;
+use crate::op::{SoftCrossEntropyBackward, SoftCrossEntropyForward, SoftCrossEntropyTargetBackward};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -33,13 +35,12 @@ struct Keys {
 struct CrossEntropy {
     coefficient: f64,
     input: Shape,
-    softmax: bool,
 }
 
 fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
     let coefficient = coefficient(keys.coefficient)?;
-    Ok(Box::new(CrossEntropy { coefficient, input: of_target("cross entropy", inputs)?, softmax: false }))
+    Ok(Box::new(CrossEntropy { coefficient, input: of_target("cross entropy", inputs)? }))
 }
 
 impl Layer for CrossEntropy {
@@ -47,39 +48,30 @@ impl Layer for CrossEntropy {
         self.input
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
-    }
-
     fn counts(&self) -> Counts {
         Counts::TOP5
     }
 
     fn domain(&self) -> Domain {
-        if self.softmax { Domain::Reals } else { Domain::Positive }
-    }
-
-    fn take(&mut self, before: Role) -> bool {
-        self.softmax = before == Role::Softmax;
-        self.softmax
+        Domain::Positive
     }
 
     fn role(&self) -> Role {
         Role::Cost { coefficient: self.coefficient }
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.soft_cross_entropy_forward(self.softmax, io.input(0), io.input(1), io.metrics())
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (x, target, metrics) = (io.input(0), io.input(1), io.metrics());
+        tape.push(SoftCrossEntropyForward { softmax: false, x, target, metrics });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, t) = (io.input(0), io.input(1));
-        if let Some((dx, into)) = io.input_gradient(0) {
-            device.soft_cross_entropy_backward(self.softmax, x, t, self.coefficient, dx, into)?;
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let (softmax, coefficient, x) = (false, self.coefficient, io.input(0));
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(SoftCrossEntropyBackward { softmax, coefficient, x, target: io.input(1), dx });
         }
-        match io.input_gradient(1) {
-            Some((dt, into)) => device.soft_cross_entropy_target_backward(self.softmax, x, self.coefficient, dt, into),
-            None => Ok(()),
+        if let Some(dt) = io.input_gradient(1) {
+            tape.push(SoftCrossEntropyTargetBackward { softmax, coefficient, x, dt });
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Pooling over neighbouring channels, at each place by itself: the maximum (Goodfellow et al. 2013, "Maxout networks"), the
-//! mean, or the L2 norm. The first window starts at `start`, and the last ones are clipped to the channels there are. It is the
-//! `pool` of rows of channels: the tensor is seen as an image of one row, whose columns are the channels, for each place.
-//! Cost: one read of x and one write of y; backward as a pool's.
+//! mean, or the L2 norm. The first window starts at `start`, and the last ones are clipped to the last channel. It is the
+//! `pool` of rows of channels: each place is seen as an image of one row, whose columns are the channels. Cost: one read of x
+//! and one write of y; backward as a pool's.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Reads, key};
+use super::pool::Pool;
+use super::{Doc, Form, Kind, Layer, Misfit, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, PoolGeometry, PoolKind, Rounding, Shape, Window, output_size};
+use crate::device::{PoolGeometry, Rounding, Shape, Window, output_size};
+use crate::op::PoolKind;
 use serde::Deserialize;
 use std::num::NonZeroU32;
 
@@ -37,13 +39,6 @@ struct Keys {
     #[serde(default)]
     start: i32,
     outputs: Option<NonZeroU32>,
-}
-
-#[derive(Debug)]
-struct CrossMapPool {
-    output: Shape,
-    geometry: PoolGeometry,
-    kind: PoolKind,
 }
 
 fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
@@ -82,24 +77,5 @@ fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
         start_h: 0,
         start_w: keys.start,
     })?;
-    Ok(Box::new(CrossMapPool { output: Shape { c: outputs, ..x }, geometry, kind: keys.pool }))
-}
-
-impl Layer for CrossMapPool {
-    fn output(&self) -> Shape {
-        self.output
-    }
-
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: self.kind.gradient_reads_input(), output: self.kind.gradient_reads_output() }
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.pool_forward(&self.geometry, self.kind, io.input(0), io.output())
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.pool_backward(&self.geometry, self.kind, io.input(0), io.output(), io.output_gradient(), dx, into)
-    }
+    Ok(Box::new(Pool { geometry, kind: keys.pool, output: Shape { c: outputs, ..x }, form: Form::Other }))
 }

@@ -1,12 +1,12 @@
-//! The net's inputs as layers: the images, normalised, or their labels. A config without such a layer has both under the
-//! names `data` and `labels`.
+//! The net's inputs as layers: the normalised images, or their labels. A config without such a layer has both, named `data` and
+//! `labels`.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Role, key};
+use super::{Doc, Io, Kind, Layer, Misfit, Role, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Shape};
+use crate::device::Shape;
 use serde::Deserialize;
 
-/// Which part of a batch a source gives.
+/// The part of a batch that a source holds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
@@ -43,7 +43,7 @@ struct Data {
     shape: Shape,
 }
 
-/// Inputs are the images' and the labels' shapes, which the net puts there.
+/// The net passes the images' and the labels' shapes as inputs.
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let Keys { part } = spec.keys()?;
     Ok(Box::new(Data { part, shape: inputs[part as usize] }))
@@ -59,11 +59,7 @@ impl Layer for Data {
     }
 
     /// The net loads a batch before the first layer runs.
-    fn forward(&self, _: &mut dyn Device, _: &Io) -> device::Result<()> {
-        Ok(())
-    }
+    fn forward(&self, _: &mut Tape, _: &Io) {}
 
-    fn backward(&self, _: &mut dyn Device, _: &Io) -> device::Result<()> {
-        Ok(())
-    }
+    fn backward(&self, _: &mut Tape, _: &Io) {}
 }

@@ -3,9 +3,10 @@
 //! with `weight_source` it is that layer's tied decoder; of a 1×1 input it is a fully connected layer's. Cost: as that
 //! convolution's. Backward reads x.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterSpec, Tape, key};
 use crate::config::{Extent, LayerSpec, Padding};
-use crate::device::{self, ConvGeometry, Device, Into, Neuron, Op, Product, Rounding, Shape, Tensor, Window, output_size};
+use crate::device::{ConvGeometry, ProductGeometry, Rounding, Shape, Window, output_size};
+use crate::op::{BiasBackward, ConvBackwardFilters, ConvBackwardImage, ConvForward, Neuron, Product, Scale, Target, Value};
 use serde::Deserialize;
 use std::num::NonZeroU32;
 
@@ -61,8 +62,8 @@ fn yes() -> bool {
 struct Deconv {
     /// The convolution from the output to the input.
     geometry: ConvGeometry,
-    /// Of no terms: what is left is the bias at every place.
-    bias: Option<Product>,
+    /// A product of no terms: its result is the bias at every place.
+    bias: Option<ProductGeometry>,
 }
 
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
@@ -111,19 +112,8 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         groups: groups as i32,
     })?;
     let places = super::geometry([x.n * outputs[0] * outputs[1]], |[m]| m)?;
-    let bias = keys.bias.then_some(Product { m: places, n: geometry.c, k: 0, transpose_a: 0, transpose_b: 0 });
+    let bias = keys.bias.then_some(ProductGeometry { m: places, n: geometry.c, k: 0, transpose_a: 0, transpose_b: 0 });
     Ok(Box::new(Deconv { geometry, bias }))
-}
-
-impl Deconv {
-    fn bias_shape(&self) -> Shape {
-        Shape::new(1, 1, 1, self.output().c)
-    }
-
-    /// Bytes of an input's gradient, which is added in a pass of its own where the layer's input has other readers.
-    fn term_bytes(&self, device: &dyn Device) -> usize {
-        (self.geometry.output().elements() * device.real().size()).next_multiple_of(256)
-    }
 }
 
 impl Layer for Deconv {
@@ -139,65 +129,46 @@ impl Layer for Deconv {
         let g = &self.geometry;
         let filters = g.filters();
         let (fan_in, fan_out) = ((g.k / g.groups) as usize * filters.h * filters.w, filters.image());
-        let bias = self.bias.map(|_| ParameterSpec::bias(self.bias_shape(), fan_in, fan_out));
+        let bias = self.bias.map(|p| ParameterSpec::bias(Shape::new(1, 1, 1, p.n as usize), fan_in, fan_out));
         std::iter::once(ParameterSpec::weights(0, filters, fan_in, fan_out)).chain(bias).collect()
     }
 
-    fn multiply_adds(&self) -> u64 {
-        self.geometry.multiply_adds()
-    }
-
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
-    }
-
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        let g = self.geometry;
-        match pass {
-            Pass::Forward => {
-                let bias = self.bias.map_or(0, |p| device.scratch(&Op::Product(p)));
-                device.scratch(&Op::ConvBackwardImage(g)).max(bias)
-            }
-            Pass::Backward => {
-                let bias = device.scratch(&Op::BiasBackward(self.output(), self.bias_shape()));
-                let filters = device.scratch(&Op::ConvBackwardFilters(g));
-                filters.max(bias).max(self.term_bytes(device) + device.scratch(&Op::ConvForward(g)))
-            }
-        }
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, w, y, scratch) = (io.input(0), io.parameter(0), io.output(), io.scratch(Pass::Forward));
-        let mut into = Into::Set;
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let mut dx = Target::set(io.output());
         if let Some(p) = self.bias {
-            let nothing = |n: usize| Tensor { shape: Shape::new(n, 1, 1, 0), ..y };
-            let (a, b) = (nothing(p.m as usize), Tensor { shape: Shape::new(0, 1, 1, p.n as usize), ..y });
-            let rows = y.reshaped(Shape::new(p.m as usize, 1, 1, p.n as usize));
-            device.product(&p, a, b, Some(io.parameter(1)), Neuron::NONE, rows, Into::Set, scratch)?;
-            into = Into::Add;
+            let (bias, rows, columns) = (io.parameter(1), p.m as usize, p.n as usize);
+            let no_terms = |rows, columns| Value::new(bias.slot, Shape::new(rows, 1, 1, columns), bias.dtype);
+            let (a, b) = (no_terms(rows, 0), no_terms(0, columns));
+            let c = Target::set(dx.at.reshaped(Shape::new(rows, 1, 1, columns)));
+            tape.push(Product { geometry: p, neuron: Neuron::NONE, a, b, bias: Some(bias), c });
+            dx = Target::add(dx.at);
         }
-        device.conv_backward_image(&self.geometry, x, w, y, into, scratch)
+        tape.push(ConvBackwardImage {
+            geometry: self.geometry,
+            neuron: Neuron::NONE,
+            dy: io.input(0),
+            w: io.parameter(0),
+            seen: None,
+            dx,
+        });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (g, dy, scratch) = (&self.geometry, io.output_gradient(), io.scratch(Pass::Backward));
-        if let Some((dw, into)) = io.parameter_gradient(0) {
-            device.conv_backward_filters(g, dy, io.input(0), dw, into, scratch)?;
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let (geometry, dy) = (self.geometry, io.output_gradient());
+        if let Some(dw) = io.parameter_gradient(0) {
+            tape.push(ConvBackwardFilters { geometry, x: dy, dy: io.input(0), dw });
         }
         if self.bias.is_some()
-            && let Some((db, into)) = io.parameter_gradient(1)
+            && let Some(db) = io.parameter_gradient(1)
         {
-            device.bias_backward(dy, db, into, scratch)?;
+            tape.push(BiasBackward { dy, db });
         }
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let (term, scratch) = scratch.split(self.term_bytes(device));
-        match into {
-            Into::Set => device.conv_forward(g, dy, io.parameter(0), None, Neuron::NONE, dx, scratch),
-            Into::Add => {
-                let term = Tensor { shape: dx.shape, dtype: dx.dtype, ..term };
-                device.conv_forward(g, dy, io.parameter(0), None, Neuron::NONE, term, scratch)?;
-                device.scale(1.0, term, dx, Into::Add)
-            }
+        let Some(dx) = io.input_gradient(0) else { return };
+        // A convolution sets its result.
+        let y = if dx.adds() { tape.value(geometry.output()) } else { dx.at };
+        tape.push(ConvForward { geometry, neuron: Neuron::NONE, x: dy, w: io.parameter(0), b: None, y });
+        if dx.adds() {
+            tape.push(Scale { factor: 1.0, x: y, y: dx });
         }
     }
 }

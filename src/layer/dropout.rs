@@ -1,11 +1,12 @@
 //! Dropout (Srivastava et al. 2014), inverted: in training each element is kept with probability `keep` and divided by it,
-//! else 0; in testing nothing changes. Or as it was first (cuda-convnet2's dropout2): what is kept stays as it is, and in
-//! testing everything is multiplied by `keep`. The mask is a function of (seed, step, layer, image, element), drawn again in
-//! backward instead of being stored.
+//! else 0; testing changes nothing. Or in its first form (cuda-convnet2's dropout2): what is kept stays as it is, and testing
+//! multiplies everything by `keep`. The mask is a function of (seed, step, layer, image, element), drawn again in backward
+//! instead of being stored.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, Phase, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Phase, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Into, Neuron, Shape, Tensor};
+use crate::device::Shape;
+use crate::op::{self, Neuron, NeuronForward, Scale, Target, Value};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -59,7 +60,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
     let keys: Keys = spec.keys()?;
     let shape = super::one_input(inputs)?;
     if !(keys.keep > 0.0 && keys.keep <= 1.0) {
-        let message = format!("keep is a probability, {} is none", keys.keep);
+        let message = format!("keep must be a probability above 0, not {}", keys.keep);
         return Err(Misfit::shape("keep", message, "use 0 < keep ≤ 1: the fraction that is kept"));
     }
     Ok(Box::new(Dropout { keep: keys.keep, at_test: keys.at_test, shape }))
@@ -74,33 +75,32 @@ impl Layer for Dropout {
         self.shape
     }
 
-    fn elementwise(&self) -> bool {
-        true
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (x, y) = (io.input(0), io.output());
+        match (io.phase, self.at_test) {
+            (Phase::Test, AtTest::Scale) => {
+                tape.push(NeuronForward { neuron: Neuron::Linear { a: self.keep, b: 0.0 }, x, y });
+            }
+            _ => self.pass(tape, io, x, Target::set(y)),
+        }
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        self.pass(device, io, io.input(0), io.output(), Into::Set)
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        self.pass(device, io, io.output_gradient(), dx, into)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            self.pass(tape, io, io.output_gradient(), dx);
+        }
     }
 }
 
 impl Dropout {
     /// Both passes: the gradient goes through the same mask.
-    fn pass(&self, device: &mut dyn Device, io: &Io, x: Tensor, y: Tensor, into: Into) -> device::Result<()> {
+    fn pass(&self, tape: &mut Tape, io: &Io, x: Value, y: Target<Value>) {
+        let (layer, keep) = (io.layer, self.keep);
         match (io.phase, self.at_test) {
-            (Phase::Train, AtTest::Nothing) => device.dropout(io.layer, self.keep, 1.0 / self.keep, x, y, into),
-            (Phase::Train, AtTest::Scale) => device.dropout(io.layer, self.keep, 1.0, x, y, into),
-            (Phase::Test, AtTest::Nothing) if x.slot == y.slot => Ok(()),
-            (Phase::Test, AtTest::Nothing) => device.scale(1.0, x, y, into),
-            // A scale does not work in place; a neuron does.
-            (Phase::Test, AtTest::Scale) if x.slot == y.slot => {
-                device.neuron_forward(Neuron::Linear { a: self.keep, b: 0.0 }, x, y)
-            }
-            (Phase::Test, AtTest::Scale) => device.scale(self.keep, x, y, into),
+            (Phase::Train, AtTest::Nothing) => tape.push(op::Dropout { layer, keep, factor: 1.0 / keep, x, y }),
+            (Phase::Train, AtTest::Scale) => tape.push(op::Dropout { layer, keep, factor: 1.0, x, y }),
+            (Phase::Test, AtTest::Nothing) => tape.push(Scale { factor: 1.0, x, y }),
+            (Phase::Test, AtTest::Scale) => tape.push(Scale { factor: keep, x, y }),
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Several inputs of one shape merged element by element: sum with coefficients, maximum, product. The maximum keeps which
-//! input it is, and its gradient goes to the first of equal ones; the sum's backward pass reads nothing, the product's the
-//! inputs. Cost: two inputs are one pass over three tensors, each further one another; backward a pass for each input, but for
-//! those of a sum whose coefficient is 1: where nothing else is in the way, the gradient stays in its place for all of them.
+//! Several inputs of one shape merged element by element: sum with coefficients, maximum, product. The maximum saves which
+//! input it is, and its gradient goes to the first of equal ones; the sum's backward pass reads only the gradient, the
+//! product's the inputs too. Cost: one pass over three tensors for two inputs, and another for each further input; backward,
+//! one pass for each input. Where a sum's coefficient is 1 that pass is a copy, which the plan removes where it can.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Into, Merge, Neuron, Shape, Tensor};
+use crate::device::Shape;
+use crate::op::{MaxBackward, MaxForward, Merge, Merging, Neuron, NeuronForward, Op, Scale, Target, Value};
 use serde::Deserialize;
 
 pub(super) const SUM: Kind = Kind {
@@ -57,7 +58,7 @@ struct SumKeys {
 #[serde(deny_unknown_fields)]
 struct NoKeys {}
 
-/// The inputs' shape, which must be the same for at least `least` of them.
+/// The shape of the inputs: at least `least`, all of one shape.
 fn shape(inputs: &[Shape], least: usize) -> Result<Shape, Misfit> {
     if inputs.len() < least {
         let message = format!("this layer reads {least} inputs or more, not {}", inputs.len());
@@ -76,29 +77,35 @@ fn build_sum(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfi
         return Err(Misfit::shape("coefficients", message, "give one for each input"));
     }
     if let Some(wrong) = coefficients.iter().find(|c| !c.is_finite()) {
-        return Err(Misfit::shape("coefficients", format!("{wrong} is no coefficient"), "use finite numbers"));
+        return Err(Misfit::shape(
+            "coefficients",
+            format!("coefficients must be finite numbers, not {wrong}"),
+            "1 is the default",
+        ));
     }
     Ok(Box::new(Sum { shape, coefficients }))
 }
 
 fn build_max(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let NoKeys {} = spec.keys()?;
-    Ok(Box::new(Max { shape: shape(inputs, 2)?, inputs: inputs.len() }))
+    Ok(Box::new(Max { shape: shape(inputs, 2)? }))
 }
 
 fn build_product(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let NoKeys {} = spec.keys()?;
-    Ok(Box::new(Product { shape: shape(inputs, 2)?, inputs: inputs.len() }))
+    Ok(Box::new(Product { shape: shape(inputs, 2)? }))
 }
 
-/// The inputs whose gradient somebody needs, the one in dy's place last: the others read dy.
-fn gradients(io: &Io, inputs: usize) -> impl Iterator<Item = (usize, Tensor, Into)> {
-    let dy = io.output_gradient();
-    let those = move |in_place: bool| {
-        let all = (0..inputs).filter_map(move |i| io.input_gradient(i).map(|(dx, into)| (i, dx, into)));
-        all.filter(move |(_, dx, _)| (dx.slot == dy.slot) == in_place)
-    };
-    those(false).chain(those(true))
+/// Merges the inputs one after the other: writes `op` of each input from the second on, with its number, what those before it
+/// are merged to, the input itself, and the tensor to write.
+fn merge_all(tape: &mut Tape, io: &Io, op: impl Fn(usize, Value, Value, Value) -> Op<Value>) {
+    let (mut merged, y) = (io.input(0), io.output());
+    let last = io.inputs.len() - 1;
+    for i in 1..=last {
+        let next = if i == last { y } else { tape.value(y.shape) };
+        tape.push(op(i, merged, io.input(i), next));
+        merged = next;
+    }
 }
 
 #[derive(Debug)]
@@ -116,39 +123,30 @@ impl Layer for Sum {
         self.shape
     }
 
-    fn elementwise(&self) -> bool {
-        true
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let first = self.coefficients[0];
+        if self.coefficients.len() == 1 {
+            let neuron = Neuron::Linear { a: first, b: 0.0 };
+            return tape.push(NeuronForward { neuron, x: io.input(0), y: io.output() });
+        }
+        merge_all(tape, io, |i, a, b, y| {
+            let how = Merging::Sum { a: if i == 1 { first } else { 1.0 }, b: self.coefficients[i] };
+            Merge { how, a, b, y: Target::set(y) }.into()
+        });
     }
 
-    fn passes_gradient(&self, input: usize) -> bool {
-        self.coefficients[input] == 1.0
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let y = io.output();
-        let [a, more @ ..] = self.coefficients.as_slice() else { return Ok(()) };
-        let Some((b, more)) = more.split_first() else {
-            return device.neuron_forward(Neuron::Linear { a: *a, b: 0.0 }, io.input(0), y);
-        };
-        device.merge(Merge::Sum { a: *a, b: *b }, io.input(0), io.input(1), y, Into::Set)?;
-        let mut more = more.iter().enumerate();
-        more.try_for_each(|(i, c)| device.merge(Merge::Sum { a: 1.0, b: *c }, y, io.input(2 + i), y, Into::Set))
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let dy = io.output_gradient();
-        gradients(io, self.coefficients.len()).try_for_each(|(i, dx, into)| match self.coefficients[i] {
-            1.0 if dx.slot == dy.slot => Ok(()),
-            a if dx.slot == dy.slot => device.neuron_backward(Neuron::Linear { a, b: 0.0 }, dy, dy, dx, into),
-            a => device.scale(a, dy, dx, into),
-        })
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        for (i, &factor) in self.coefficients.iter().enumerate() {
+            if let Some(dx) = io.input_gradient(i) {
+                tape.push(Scale { factor, x: io.output_gradient(), y: dx });
+            }
+        }
     }
 }
 
 #[derive(Debug)]
 struct Max {
     shape: Shape,
-    inputs: usize,
 }
 
 impl Layer for Max {
@@ -160,31 +158,33 @@ impl Layer for Max {
         self.shape
     }
 
-    fn elementwise(&self) -> bool {
-        true
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let which = tape.save(self.shape);
+        merge_all(tape, io, |i, a, b, y| {
+            let which = if i == 1 { Target::set(which) } else { Target::add(which) };
+            MaxForward { number: i as u32, a, b, y, which }.into()
+        });
     }
 
-    /// Which input each output is.
-    fn kept(&self) -> usize {
-        self.shape.elements()
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (y, which) = (io.output(), io.kept().reshaped(self.shape));
-        device.max_forward(1, io.input(0), io.input(1), y, which)?;
-        (2..self.inputs).try_for_each(|i| device.max_forward(i as u32, y, io.input(i), y, which))
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (dy, which) = (io.output_gradient(), io.kept().reshaped(self.shape));
-        gradients(io, self.inputs).try_for_each(|(i, dx, into)| device.max_backward(i as u32, which, dy, dx, into))
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        for i in 0..io.inputs.len() {
+            if let Some(dx) = io.input_gradient(i) {
+                tape.push(MaxBackward { number: i as u32, which: io.saved(0), dy: io.output_gradient(), dx });
+            }
+        }
     }
 }
 
 #[derive(Debug)]
 struct Product {
     shape: Shape,
-    inputs: usize,
+}
+
+impl Product {
+    /// Writes a·b.
+    fn of(a: Value, b: Value, y: Target<Value>) -> Op<Value> {
+        Merge { how: Merging::Product, a, b, y }.into()
+    }
 }
 
 impl Layer for Product {
@@ -196,38 +196,21 @@ impl Layer for Product {
         self.shape
     }
 
-    fn elementwise(&self) -> bool {
-        true
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        merge_all(tape, io, |_, a, b, y| Self::of(a, b, Target::set(y)));
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
-    }
-
-    /// Room for the product of all inputs but one, where those are several.
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        let needed = pass == Pass::Backward && self.inputs > 2;
-        if needed { self.shape.elements() * device.real().size() } else { 0 }
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let y = io.output();
-        device.merge(Merge::Product, io.input(0), io.input(1), y, Into::Set)?;
-        (2..self.inputs).try_for_each(|i| device.merge(Merge::Product, y, io.input(i), y, Into::Set))
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let dy = io.output_gradient();
-        for (i, dx, into) in gradients(io, self.inputs) {
-            let mut others = (0..self.inputs).filter(|&j| j != i).map(|j| io.input(j));
-            let mut product = others.next().expect("there are two inputs or more");
-            for other in others {
-                let scratch = Tensor { shape: self.shape, dtype: device.real(), ..io.scratch(Pass::Backward) };
-                device.merge(Merge::Product, product, other, scratch, Into::Set)?;
-                product = scratch;
-            }
-            device.merge(Merge::Product, dy, product, dx, into)?;
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        for i in 0..io.inputs.len() {
+            let Some(dx) = io.input_gradient(i) else { continue };
+            let mut others = (0..io.inputs.len()).filter(|&j| j != i).map(|j| io.input(j));
+            let first = others.next().expect("there are two inputs or more");
+            let product = others.fold(first, |product, other| {
+                let next = tape.value(self.shape);
+                tape.push(Self::of(product, other, Target::set(next)));
+                next
+            });
+            tape.push(Self::of(io.output_gradient(), product, dx));
         }
-        Ok(())
     }
 }

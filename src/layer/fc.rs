@@ -1,12 +1,16 @@
-//! Fully connected: y = W·x + b over all elements of an image, W `[out][in]`. In groups, each output sees the channels of its
-//! group alone, of all pixels, W `[out][in/groups]`: cuda-convnet2's split fc layer, and a locally connected layer of one
-//! place. Several inputs have weights of their own each, and their products are added up. With `drop_connect` (Wan et al. 2013)
-//! every weight is kept with that probability for each image of a training step by itself, and divided by it; testing has the
+//! Fully connected: y = W·x + b over all elements of an image, W `[out][in]`. In groups, each output sees only the channels of
+//! its group, of all pixels, W `[out][in/groups]`: cuda-convnet2's split fc layer, and a locally connected layer of one place.
+//! Each of several inputs has weights of its own, and their products are added up. With `drop_connect` (Wan et al. 2013) every
+//! weight is kept with that probability, for each image of a training step independently, and divided by it; testing uses the
 //! plain weights. Cost: out·in/groups multiply-adds an image, and as many for each gradient. Backward reads x.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterSpec, Pass, Phase, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterSpec, Phase, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, ConvGeometry, Device, DropConnect, Dtype, Into, Neuron, Op, Product, Shape, Tensor};
+use crate::device::{ConvGeometry, ProductGeometry, Shape};
+use crate::op::{
+    BiasBackward, DropConnect, DropConnectBackwardInput, DropConnectBackwardWeights, DropConnectForward, LocalBackwardFilters,
+    LocalBackwardImage, LocalForward, Neuron, Product, Scale, Target,
+};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -58,7 +62,6 @@ struct Fc {
     /// The probability that a weight is kept.
     keep: f64,
     bias: bool,
-    neuron: Neuron,
     /// One for each input.
     maps: Vec<Map>,
 }
@@ -75,9 +78,9 @@ enum Map {
 /// The products of one input.
 #[derive(Clone, Copy, Debug)]
 struct Products {
-    forward: Product,
-    input_gradient: Product,
-    weight_gradient: Product,
+    forward: ProductGeometry,
+    input_gradient: ProductGeometry,
+    weight_gradient: ProductGeometry,
 }
 
 impl Map {
@@ -97,9 +100,9 @@ impl Map {
             return Ok(Self::Groups(g));
         }
         Ok(Self::Whole(Products {
-            forward: Product { m: n, n: k, k: i, transpose_a: 0, transpose_b: 1 },
-            input_gradient: Product { m: n, n: i, k, transpose_a: 0, transpose_b: 0 },
-            weight_gradient: Product { m: k, n: i, k: n, transpose_a: 1, transpose_b: 0 },
+            forward: ProductGeometry { m: n, n: k, k: i, transpose_a: 0, transpose_b: 1 },
+            input_gradient: ProductGeometry { m: n, n: i, k, transpose_a: 0, transpose_b: 0 },
+            weight_gradient: ProductGeometry { m: k, n: i, k: n, transpose_a: 1, transpose_b: 0 },
         }))
     }
 
@@ -110,20 +113,6 @@ impl Map {
             Self::Groups(g) => g.filters().image(),
         }
     }
-
-    fn forward(&self) -> Op {
-        match *self {
-            Self::Whole(p) => Op::Product(p.forward),
-            Self::Groups(g) => Op::LocalForward(g),
-        }
-    }
-
-    fn backward(&self) -> [Op; 2] {
-        match *self {
-            Self::Whole(p) => [Op::Product(p.weight_gradient), Op::Product(p.input_gradient)],
-            Self::Groups(g) => [Op::LocalBackwardFilters(g), Op::LocalBackwardImage(g)],
-        }
-    }
 }
 
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
@@ -131,35 +120,26 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
     let (outputs, groups) = (keys.outputs.get() as usize, keys.groups.get() as usize);
     let keep = keys.drop_connect;
     if !(keep > 0.0 && keep <= 1.0) {
-        let message = format!("drop_connect is a probability, {keep} is none");
+        let message = format!("drop_connect must be a probability above 0, not {keep}");
         return Err(Misfit::shape("drop_connect", message, "use 0 < drop_connect ≤ 1: the fraction that is kept"));
     }
     if keep < 1.0 && groups > 1 {
         return Err(Misfit::shape("drop_connect", "drop_connect does not go with groups", "use several fc layers and a concat"));
     }
-    // The masks' numbers have 34 bits for a weight's place, and the products' sizes are checked when its parameters are made.
+    // The masks' random numbers have 34 bits for a weight's place.
     if keep < 1.0 && inputs.iter().any(|x| x.image().saturating_mul(outputs) > 1 << 34) {
         return Err(Misfit::shape("drop_connect", "more than 2³⁴ weights have no masks of their own", "use fewer outputs"));
     }
     let maps = inputs.iter().map(|&x| Map::new(x, outputs, groups)).collect::<Result<_, Misfit>>()?;
     let output = Shape::new(inputs[0].n, 1, 1, outputs);
-    Ok(Box::new(Fc { output, groups, keep, bias: keys.bias, neuron: Neuron::NONE, maps }))
+    Ok(Box::new(Fc { output, groups, keep, bias: keys.bias, maps }))
 }
 
 impl Fc {
-    /// The masks of input `i`'s weights.
-    fn masks(&self, io: &Io, i: usize) -> DropConnect {
-        DropConnect { stream: io.layer ^ (i as u32) << 24, keep: self.keep }
-    }
-
-    fn bias_shape(&self) -> Shape {
-        Shape { n: 1, ..self.output }
-    }
-
-    /// Bytes of an output of which several grouped inputs' results are the terms.
-    fn term_bytes(&self, real: Dtype) -> usize {
-        let grouped = self.groups > 1 && self.maps.len() > 1;
-        if grouped { (self.output.elements() * real.size()).next_multiple_of(256) } else { 0 }
+    /// The masks of input `i`'s weights, where they have any.
+    fn masks(&self, io: &Io, i: usize) -> Option<DropConnect> {
+        let masked = self.keep < 1.0 && io.phase == Phase::Train;
+        masked.then_some(DropConnect { stream: io.layer ^ (i as u32) << 24, keep: self.keep })
     }
 }
 
@@ -179,97 +159,59 @@ impl Layer for Fc {
             .iter()
             .enumerate()
             .map(|(i, map)| ParameterSpec::weights(i, Shape::new(outputs, 1, 1, map.seen()), map.seen(), fan_out));
-        let bias = self.bias.then(|| ParameterSpec::bias(self.bias_shape(), self.maps[0].seen(), fan_out));
+        let bias = self.bias.then(|| ParameterSpec::bias(Shape { n: 1, ..self.output }, self.maps[0].seen(), fan_out));
         weights.chain(bias).collect()
     }
 
-    fn multiply_adds(&self) -> u64 {
-        self.maps.iter().map(|map| (map.seen() * self.output.c) as u64).sum()
-    }
-
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
-    }
-
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        let most = |ops: &mut dyn Iterator<Item = Op>| ops.map(|op| device.scratch(&op)).max().unwrap_or(0);
-        match pass {
-            Pass::Forward => self.term_bytes(device.real()) + most(&mut self.maps.iter().map(Map::forward)),
-            Pass::Backward => {
-                let bias = Op::BiasBackward(self.output, self.bias_shape());
-                most(&mut self.maps.iter().flat_map(Map::backward).chain([bias]))
-            }
-        }
-    }
-
-    fn fuse(&mut self, neuron: Neuron) -> bool {
-        if self.maps.len() > 1 || self.keep < 1.0 {
-            return false; // it comes after the sum, and a masked product ends with none
-        }
-        self.neuron = neuron;
-        true
-    }
-
-    fn take_channel_map(&mut self, then: Neuron) -> bool {
-        let takes = self.maps.len() == 1 && self.neuron == Neuron::NONE && self.fuse(then);
-        self.bias |= takes;
-        takes
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (y, scratch) = (io.output(), io.scratch(Pass::Forward));
-        let (term, scratch) = scratch.split(self.term_bytes(device.real()));
-        let term = Tensor { shape: y.shape, dtype: y.dtype, ..term };
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let neuron = Neuron::NONE;
         for (i, map) in self.maps.iter().enumerate() {
             let (x, w) = (io.input(i), io.parameter(i));
-            let bias = (i == 0 && self.bias).then(|| io.parameter(self.maps.len()));
-            let (neuron, into) = if i == 0 { (self.neuron, Into::Set) } else { (Neuron::NONE, Into::Add) };
-            match map {
-                Map::Whole(_) if self.keep < 1.0 && io.phase == Phase::Train => {
-                    device.drop_connect_forward(&self.masks(io, i), x, w, bias, y, into)?;
-                }
-                Map::Whole(p) => device.product(&p.forward, x, w, bias, neuron, y, into, scratch)?,
-                Map::Groups(g) if i == 0 => device.local_forward(g, x, w, bias, neuron, y, scratch)?,
-                Map::Groups(g) => {
-                    device.local_forward(g, x, w, bias, neuron, term, scratch)?;
-                    device.scale(1.0, term, y, Into::Add)?;
+            let b = (i == 0 && self.bias).then(|| io.parameter(self.maps.len()));
+            let y = if i == 0 { Target::set(io.output()) } else { Target::add(io.output()) };
+            match (*map, self.masks(io, i)) {
+                (Map::Whole(_), Some(masks)) => tape.push(DropConnectForward { masks, x, w, b, y }),
+                (Map::Whole(p), None) => tape.push(Product { geometry: p.forward, neuron, a: x, b: w, bias: b, c: y }),
+                (Map::Groups(geometry), _) if i == 0 => tape.push(LocalForward { geometry, neuron, x, w, b, y: y.at }),
+                (Map::Groups(geometry), _) => {
+                    let term = tape.value(self.output);
+                    tape.push(LocalForward { geometry, neuron, x, w, b, y: term });
+                    tape.push(Scale { factor: 1.0, x: term, y });
                 }
             }
         }
-        Ok(())
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (dy, scratch) = (io.output_gradient(), io.scratch(Pass::Backward));
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let (neuron, bias, dy) = (Neuron::NONE, None, io.output_gradient());
         for (i, map) in self.maps.iter().enumerate() {
-            if let Some((dw, into)) = io.parameter_gradient(i) {
+            if let Some(dw) = io.parameter_gradient(i) {
                 let x = io.input(i);
-                match map {
-                    Map::Whole(_) if self.keep < 1.0 => {
-                        device.drop_connect_backward_weights(&self.masks(io, i), x, dy, dw, into)?;
+                match (*map, self.masks(io, i)) {
+                    (Map::Whole(_), Some(masks)) => tape.push(DropConnectBackwardWeights { masks, x, dy, dw }),
+                    (Map::Whole(Products { weight_gradient: geometry, .. }), None) => {
+                        tape.push(Product { geometry, neuron, a: dy, b: x, bias, c: dw });
                     }
-                    Map::Whole(p) => device.product(&p.weight_gradient, dy, x, None, Neuron::NONE, dw, into, scratch)?,
-                    Map::Groups(g) => device.local_backward_filters(g, x, dy, dw, into, scratch)?,
+                    (Map::Groups(geometry), _) => tape.push(LocalBackwardFilters { geometry, x, dy, dw }),
                 }
             }
         }
         if self.bias
-            && let Some((db, into)) = io.parameter_gradient(self.maps.len())
+            && let Some(db) = io.parameter_gradient(self.maps.len())
         {
-            device.bias_backward(dy, db, into, scratch)?;
+            tape.push(BiasBackward { dy, db });
         }
         for (i, map) in self.maps.iter().enumerate() {
-            if let Some((dx, into)) = io.input_gradient(i) {
+            if let Some(dx) = io.input_gradient(i) {
                 let w = io.parameter(i);
-                match map {
-                    Map::Whole(_) if self.keep < 1.0 => {
-                        device.drop_connect_backward_input(&self.masks(io, i), dy, w, dx, into)?;
+                match (*map, self.masks(io, i)) {
+                    (Map::Whole(_), Some(masks)) => tape.push(DropConnectBackwardInput { masks, dy, w, dx }),
+                    (Map::Whole(Products { input_gradient: geometry, .. }), None) => {
+                        tape.push(Product { geometry, neuron, a: dy, b: w, bias, c: dx });
                     }
-                    Map::Whole(p) => device.product(&p.input_gradient, dy, w, None, Neuron::NONE, dx, into, scratch)?,
-                    Map::Groups(g) => device.local_backward_image(g, dy, w, dx, into, scratch)?,
+                    (Map::Groups(geometry), _) => tape.push(LocalBackwardImage { geometry, dy, w, dx }),
                 }
             }
         }
-        Ok(())
     }
 }

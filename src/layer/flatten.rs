@@ -1,9 +1,10 @@
-//! All elements of an image as the channels of one cell, in the order row, column, channel. The output lies in its input's
-//! place where nobody else reads that; else it is a copy.
+//! All elements of an image as the channels of one cell, in the order row, column, channel. It is a copy, which the plan
+//! removes where it can.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Tape};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Into, Shape};
+use crate::device::Shape;
+use crate::op::{Scale, Target};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -43,22 +44,13 @@ impl Layer for Flatten {
         self.output
     }
 
-    fn elementwise(&self) -> bool {
-        true
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        tape.push(Scale { factor: 1.0, x: io.input(0).reshaped(self.output), y: Target::set(io.output()) });
     }
 
-    fn is_view(&self) -> bool {
-        true
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let (x, y) = (io.input(0), io.output());
-        if x.slot == y.slot { Ok(()) } else { device.scale(1.0, x, y, Into::Set) }
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let dy = io.output_gradient();
-        if dx.slot == dy.slot { Ok(()) } else { device.scale(1.0, dy, dx, into) }
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(Scale { factor: 1.0, x: io.output_gradient().reshaped(dx.at.shape), y: dx });
+        }
     }
 }

@@ -1,7 +1,8 @@
-//! What a layer computes in testing, in numbers: for what writes nets in other programs' formats, or looks through layers that
-//! change no order. A layer says it beside its passes.
+//! What a layer computes in testing, in numbers: for code that writes nets in other programs' formats, or looks through layers
+//! that keep the order of elements. A layer defines it next to its passes.
 
-use crate::device::{ConvGeometry, CopyGeometry, LrnGeometry, Neuron, PoolGeometry, PoolKind, Response};
+use crate::device::{ConvGeometry, CopyGeometry, LrnGeometry, PoolGeometry};
+use crate::op::{Neuron, PoolKind, Response};
 
 /// What a layer computes in testing. Parameters are those of [`Layer::parameters`](super::Layer::parameters), in their order.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ pub enum Form<'a> {
     Neuron(Neuron),
     /// A relu with a learned slope.
     Prelu,
-    /// The channels of its inputs, one behind the other.
+    /// The channels of its inputs, one after the other.
     Concat,
     /// The sum of its inputs with these coefficients.
     Sum(&'a [f64]),

@@ -1,12 +1,13 @@
 //! Hinge losses of class scores x and a label y, the costs of support vector machines. Of several classes (Weston and Watkins,
-//! "Support vector machines for multi-class pattern recognition", 1999) every other class's score should be a margin below
-//! the label's: Σ max(0, margin + x[j] − x[y])^norm. One against all (Caffe's HingeLoss, with a margin of 1) it should be the margin
-//! below 0, and the label's above: max(0, margin − x[y])^norm + Σ max(0, margin + x[j])^norm.
+//! "Support vector machines for multi-class pattern recognition", 1999) every other class's score should be a margin below the
+//! label's: Σ max(0, margin + x[j] − x[y])^norm. One against all (Caffe's HingeLoss, with a margin of 1) it should be the
+//! margin below 0, and the label's the margin above: max(0, margin − x[y])^norm + Σ max(0, margin + x[j])^norm.
 
 use super::cost::{coefficient, labels, one};
-use super::{Counts, Doc, Io, Kind, Layer, Misfit, Reads, Role, key};
+use super::{Counts, Doc, Io, Kind, Layer, Misfit, Role, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Hinge, Shape};
+use crate::device::Shape;
+use crate::op::{HingeBackward, HingeForward, HingeLoss};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -53,38 +54,34 @@ fn first() -> u32 {
     1
 }
 
-/// A margin, which is above 0.
+/// Checks that a margin is above 0.
 pub(super) fn margin(margin: f64) -> Result<f64, Misfit> {
     if margin > 0.0 && margin.is_finite() {
         return Ok(margin);
     }
-    Err(Misfit::shape("margin", format!("a margin is above 0, {margin} is not"), "1 is the default"))
+    Err(Misfit::shape("margin", format!("margin must be a number above 0, not {margin}"), "1 is the default"))
 }
 
 #[derive(Debug)]
-struct HingeCost {
+struct Hinge {
     coefficient: f64,
     input: Shape,
-    hinge: Hinge,
+    loss: HingeLoss,
 }
 
 fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
     let (coefficient, margin) = (coefficient(keys.coefficient)?, margin(keys.margin)?);
     if !(1..=2).contains(&keys.norm) {
-        return Err(Misfit::shape("norm", format!("there is no hinge loss of norm {} here", keys.norm), "use 1 or 2"));
+        return Err(Misfit::shape("norm", format!("norm must be 1 or 2, not {}", keys.norm), "1 is the default"));
     }
-    let hinge = Hinge { one_vs_all: keys.kind == Classes::OneVsAll, squared: keys.norm == 2, margin };
-    Ok(Box::new(HingeCost { coefficient, input: labels("hinge loss", inputs)?, hinge }))
+    let loss = HingeLoss { one_vs_all: keys.kind == Classes::OneVsAll, squared: keys.norm == 2, margin };
+    Ok(Box::new(Hinge { coefficient, input: labels("hinge loss", inputs)?, loss }))
 }
 
-impl Layer for HingeCost {
+impl Layer for Hinge {
     fn output(&self) -> Shape {
         self.input
-    }
-
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
     }
 
     fn classes(&self) -> Option<usize> {
@@ -99,12 +96,14 @@ impl Layer for HingeCost {
         Role::Cost { coefficient: self.coefficient }
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.hinge_forward(self.hinge, io.input(0), io.input(1), io.metrics())
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        tape.push(HingeForward { loss: self.loss, x: io.input(0), labels: io.input(1), metrics: io.metrics() });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.hinge_backward(self.hinge, io.input(0), io.input(1), self.coefficient, dx, into)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            let (loss, coefficient) = (self.loss, self.coefficient);
+            tape.push(HingeBackward { loss, coefficient, x: io.input(0), labels: io.input(1), dx });
+        }
     }
 }

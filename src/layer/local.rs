@@ -1,5 +1,5 @@
-//! Locally connected: a convolution whose filters are not shared, each place having its own, `[p·q][k][r][s][c/groups]`, and
-//! by default its own biases: y[n,p,q,k] = Σ over the window and the group's channels of w[p,q,k,r,s,c]·x + b[p,q,k]. The keys
+//! Locally connected: a convolution in which each place has its own filters, `[p·q][k][r][s][c/groups]`, and by default its own
+//! biases: y[n,p,q,k] = Σ over the window and the group's channels of w[p,q,k,r,s,c]·x + b[p,q,k]. The keys
 //! and passes are conv's (conv.rs). Cost: k·p·q·r·s·c/groups multiply-adds an image as in a convolution, and as many weights.
 
 use super::conv::{self, Filters};

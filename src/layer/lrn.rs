@@ -1,12 +1,13 @@
-//! Local response normalisation: y = x / (k + alpha/N·Σx²)^beta. Across maps the sum is over the N = size channels around
-//! each, at the same place (Krizhevsky et al. 2012), or over its block of size channels; within a map over the N = size²
-//! places around it. The window of element c starts at c − size/2, as cuda-convnet's, and is clipped at the borders; N is
-//! that of a whole window. Cost: forward reads x and writes y; backward reads x and dy and writes dx, and makes the sums again,
-//! which moves fewer bytes than keeping them.
+//! Local response normalisation: y = x / (k + alpha/N·Σx²)^beta. Across maps the sum is over the N = size channels around each,
+//! at the same place (Krizhevsky et al. 2012), or over its block of size channels; within a map over the N = size² places
+//! around it. The window of element c starts at c − size/2, as in cuda-convnet, and is clipped at the borders; N is that of a
+//! whole window. Cost: forward reads x and writes y; backward reads x and dy, computes the sums again (which moves fewer bytes
+//! than saving them) and writes dx.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, LrnGeometry, Op, Response, Shape};
+use crate::device::{LrnGeometry, Shape};
+use crate::op::{LrnBackward, LrnForward, Response};
 use serde::Deserialize;
 use std::num::NonZeroU32;
 
@@ -90,7 +91,7 @@ fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     Ok(Box::new(Lrn { geometry, response }))
 }
 
-/// The windows of an input: one that reaches past both borders from everywhere needs to be no larger.
+/// The windows of an input: a larger size than one that reaches past both borders from everywhere is cut to that.
 pub(super) fn geometry(x: Shape, size: NonZeroU32, within: bool, blocked: bool) -> Result<LrnGeometry, Misfit> {
     let cells = if within { x.h.max(x.w) } else { x.c };
     let size = (size.get() as usize).min(2 * cells);
@@ -105,7 +106,7 @@ pub(super) fn geometry(x: Shape, size: NonZeroU32, within: bool, blocked: bool) 
     })
 }
 
-/// The weights of windows of so many elements, where they make no division by 0.
+/// The weights of windows of `elements`, checked so that nothing is divided by 0.
 pub(super) fn response(alpha: f64, elements: f64, beta: f64, k: f64) -> Result<Response, Misfit> {
     let fault = |key, message: String, help| Err(Misfit::shape(key, message, help));
     if !(alpha.is_finite() && alpha >= 0.0) {
@@ -129,25 +130,14 @@ impl Layer for Lrn {
         self.geometry.shape()
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (geometry, response) = (self.geometry, self.response);
+        tape.push(LrnForward { geometry, response, x: io.input(0), seen: None, y: io.output() });
     }
 
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        match pass {
-            Pass::Forward => 0,
-            Pass::Backward => device.scratch(&Op::LrnBackward(self.geometry)),
-        }
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let x = io.input(0);
-        device.lrn_forward(&self.geometry, &self.response, x, x, io.output())
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let (x, dy, scratch) = (io.input(0), io.output_gradient(), io.scratch(Pass::Backward));
-        device.lrn_backward(&self.geometry, &self.response, x, x, dy, dx, into, None, scratch)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let Some(dx) = io.input_gradient(0) else { return };
+        let (geometry, response, dy) = (self.geometry, self.response, io.output_gradient());
+        tape.push(LrnBackward { geometry, response, x: io.input(0), seen: None, dy, dx, dseen: None });
     }
 }

@@ -1,5 +1,5 @@
-//! The layers: one file a type, each with its config keys, shape rule, parameters, cost, forward and backward in terms of
-//! the [`Device`] trait. To add one, write its file and name it in [`KINDS`].
+//! The layers: one file a type, each with its config keys, shape rule, parameters, cost, forward and backward as
+//! [operations](crate::op) on a [`Tape`]. To add one, write its file and name it in [`KINDS`].
 
 mod batch_norm;
 mod binary_cross_entropy;
@@ -36,13 +36,16 @@ mod rgb2yuv;
 mod slice;
 mod softmax;
 mod spatial_pyramid;
+mod tape;
 
 pub use data::Part;
 pub use form::Form;
 pub use neuron::NeuronLayer;
+pub use tape::{Io, Tape};
 
 use crate::config::{ConfigError, Init, LayerSpec};
-use crate::device::{self, Device, Into, METRICS, Neuron, Shape, Tensor};
+use crate::device::Shape;
+use crate::op::Neuron;
 use std::borrow::Cow;
 use std::fmt::Debug;
 
@@ -53,8 +56,8 @@ pub type Build = fn(&LayerSpec, &[Shape]) -> Result<Box<dyn Layer>, Misfit>;
 pub struct Kind {
     /// The value of `type`.
     pub name: &'static str,
-    /// Which input is the labels: where the config names those before it and no more, it is the data's. No other input may
-    /// be labels.
+    /// Which input is the labels: where the config names only the inputs before it, it is the data's. No other input may be
+    /// labels.
     pub labels: Option<usize>,
     /// What `convnet layers NAME` prints.
     pub doc: Doc,
@@ -62,7 +65,7 @@ pub struct Kind {
     pub build: Build,
 }
 
-/// What there is to know of a layer type.
+/// The documentation of a layer type.
 pub struct Doc {
     /// What it is, in a line.
     pub about: &'static str,
@@ -80,7 +83,7 @@ pub struct Doc {
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// What it is where it is not given; `required` where it must be.
+    /// Its value where the config does not set it; `required` where it must.
     pub default: &'static str,
     /// What it says.
     pub about: &'static str,
@@ -93,7 +96,7 @@ const fn key(name: &'static str, default: &'static str, about: &'static str) -> 
 
 /// The keys that every layer has.
 pub const COMMON_KEYS: &[Key] = &[
-    key("name", "required", "unlike any other layer's"),
+    key("name", "required", "unique among the layers"),
     key("type", "required", "the layer's type"),
     key("inputs", "the layer above", "the name of what it reads, or an array of names"),
     key("neuron", "none", "a nonlinearity that rides on it: \"relu\", \"tanh[1.7, 0.67]\"; see `convnet layers neuron`"),
@@ -180,7 +183,7 @@ impl Misfit {
     }
 }
 
-/// Whether a net is run to learn or to be tested: dropout differs.
+/// Whether a net learns or is tested: some layers differ, such as dropout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Masks are drawn.
@@ -189,25 +192,16 @@ pub enum Phase {
     Test,
 }
 
-/// Forward or backward: which of a layer's passes scratch is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// [`Layer::forward`].
-    Forward,
-    /// [`Layer::backward`].
-    Backward,
-}
-
 /// One tensor that a layer keeps from step to step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
-    /// `weights`, `bias`, …: unlike the layer's others.
+    /// `weights`, `bias`, …: unique in its layer.
     pub name: Cow<'static, str>,
     /// What it is to the layer.
     pub role: ParameterRole,
     /// Its extents.
     pub shape: Shape,
-    /// Inputs that one output sums over: for the initialisers that scale by it.
+    /// Inputs that one output sums over, for the initialisers that scale by it.
     pub fan_in: usize,
     /// Outputs that one input reaches.
     pub fan_out: usize,
@@ -222,10 +216,10 @@ pub enum ParameterRole {
     Weights,
     /// Learned; the keys for biases apply.
     Bias,
-    /// Not learned: the forward pass changes it in training, as batch normalisation its running means. Saved with the
+    /// Not learned: the forward pass changes it in training, as batch normalisation does its running means. Saved with the
     /// weights.
     Statistic,
-    /// Never changed: a filter that is given. It is made anew with the net, and saved nowhere.
+    /// Never changed: a fixed filter. It is made anew with the net, and not saved.
     Fixed(Vec<f64>),
 }
 
@@ -241,7 +235,7 @@ impl ParameterSpec {
         Self { name: "bias".into(), role: ParameterRole::Bias, shape, fan_in, fan_out, init: Init::constant(0.0) }
     }
 
-    /// A tensor of given values, which nothing changes.
+    /// A tensor of these values, which nothing changes.
     pub fn fixed(name: &'static str, shape: Shape, values: Vec<f64>) -> Self {
         let role = ParameterRole::Fixed(values);
         Self { name: name.into(), role, shape, fan_in: 1, fan_out: 1, init: Init::constant(0.0) }
@@ -263,15 +257,6 @@ impl ParameterSpec {
     }
 }
 
-/// Which of a layer's forward tensors its backward pass reads: they are kept until then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Reads {
-    /// The inputs.
-    pub inputs: bool,
-    /// The output.
-    pub output: bool,
-}
-
 /// A layer: a function of its inputs, with its gradients.
 pub trait Layer: Debug + Send {
     /// The output's shape, batch included.
@@ -282,120 +267,61 @@ pub trait Layer: Debug + Send {
         Vec::new()
     }
 
-    /// Multiply-adds of one image's forward pass.
-    fn multiply_adds(&self) -> u64 {
-        0
-    }
-
-    /// What the backward pass reads.
-    fn backward_reads(&self) -> Reads {
-        Reads::default()
-    }
-
-    /// Whether each output depends on the inputs at the same place alone, so that the output may overwrite the first or the
-    /// second input (where backward does not read it) and an input's gradient the output's. The forward pass reads those two
-    /// before any other; the backward pass makes the gradient that is in the output's place last.
-    fn elementwise(&self) -> bool {
-        false
-    }
-
-    /// Whether the gradient of this input is the output's, unchanged, so that it may lie in the same place, even with those of
-    /// others.
-    fn passes_gradient(&self, _input: usize) -> bool {
-        false
-    }
-
-    /// Whether the output is the input under another shape, which then may lie in the input's place even where that is read
-    /// again. Such a layer is elementwise too.
-    fn is_view(&self) -> bool {
-        false
-    }
-
-    /// Reals that the forward pass leaves for the backward pass, beside its output.
-    fn kept(&self) -> usize {
-        0
-    }
-
-    /// The classes that a layer which reads labels has room for; none where its labels are no classes.
+    /// The number of classes of a layer that reads labels; none where its labels are not classes.
     fn classes(&self) -> Option<usize> {
         None
     }
 
-    /// What is wrong where the data has more `classes` than that.
+    /// The misfit of data that has more `classes` than that.
     fn too_few(&self, classes: usize) -> Misfit {
         let outputs = self.classes().unwrap_or_default();
         let help = format!("give the last layer before the cost {classes} outputs");
         Misfit::shape("inputs", format!("{outputs} outputs for {classes} classes"), help)
     }
 
-    /// Bytes of scratch that a pass wants on this device.
-    fn scratch(&self, _device: &dyn Device, _pass: Pass) -> usize {
-        0
-    }
-
-    /// Takes a neuron into the layer's own forward pass, if it can: true if it did. (Its gradient stays a pass of its own.)
-    fn fuse(&mut self, _neuron: Neuron) -> bool {
-        false
-    }
-
-    /// Takes on a scale and a shift of each output channel, and a neuron behind them, in its own forward pass: weights, of which
-    /// it has one tensor with the output channel outermost, are multiplied, biases multiplied and added to. True if it did; one
-    /// without biases has a bias for each channel then, its second parameter.
-    fn take_channel_map(&mut self, _then: Neuron) -> bool {
-        false
-    }
-
-    /// Takes the layer before it into itself, reading that layer's input in its place, if it can: true if it did. A cost is
-    /// asked about its first input.
-    fn take(&mut self, _before: Role) -> bool {
-        false
-    }
-
-    /// Which numbers its inputs should be.
+    /// The numbers that its inputs should be.
     fn domain(&self) -> Domain {
         Domain::Reals
     }
 
-    /// What a cost counts beside its loss and the images.
+    /// What a cost counts besides its loss and the images.
     fn counts(&self) -> Counts {
         Counts::default()
     }
 
-    /// What it computes in testing, where other programs have it too.
+    /// What it computes in testing, in the terms that other programs share.
     fn form(&self) -> Form<'_> {
         Form::Other
     }
 
-    /// What the layer is, where the net has to know.
+    /// What the layer is to the net.
     fn role(&self) -> Role {
         Role::Inner
     }
 
-    /// Queues the forward pass.
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()>;
+    /// Writes the forward pass.
+    fn forward(&self, tape: &mut Tape, io: &Io);
 
-    /// Queues the backward pass: from the output's gradient (a cost's from its inputs) to those of inputs and parameters.
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()>;
+    /// Writes the backward pass: from the output's gradient (a cost's from its inputs) to those of inputs and parameters.
+    fn backward(&self, tape: &mut Tape, io: &Io);
 }
 
-/// What a net has to know of a layer beside its functions.
+/// What a net has to know about a layer besides its passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Role {
     /// An input of the net.
     Source(Part),
     /// A layer between inputs and costs.
     Inner,
-    /// A softmax, which a cross entropy takes into itself.
+    /// A softmax.
     Softmax,
-    /// A neuron; a logistic one is taken into itself by a binary cross entropy.
+    /// A neuron.
     Neuron(Neuron),
-    /// A batch normalisation, which the layer before takes into itself for testing. Its last two parameters are the running
-    /// mean and variance, and before them there may be gamma and beta.
+    /// A batch normalisation. Its last two parameters are the running mean and variance; gamma and beta, if it has them, come
+    /// first.
     BatchNorm {
         /// Added to the variance.
         epsilon: f64,
-        /// What it computes behind it.
-        neuron: Neuron,
     },
     /// A cost: it has metrics and starts the backward pass. The coefficient multiplies its gradient.
     Cost {
@@ -404,7 +330,7 @@ pub enum Role {
     },
 }
 
-/// Which numbers a layer's inputs should be: what gradient checks draw.
+/// The numbers that a layer's inputs should be: what gradient checks draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Domain {
     /// Any.
@@ -415,7 +341,7 @@ pub enum Domain {
     Unit,
 }
 
-/// What a cost counts beside its loss and the images.
+/// What a cost counts besides its loss and the images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Errors.
@@ -435,108 +361,7 @@ impl Counts {
     pub const DETECTIONS: Self = Self { own: &["true_positives", "false_positives", "false_negatives"], ..Self::ERRORS };
 }
 
-/// The tensors of one layer in a plan.
-#[derive(Clone, Debug, Default)]
-pub struct Tensors {
-    /// The inputs.
-    pub inputs: Vec<Tensor>,
-    /// The output; a cost has none.
-    pub output: Option<Tensor>,
-    /// Parameters.
-    pub parameters: Vec<Tensor>,
-    /// Each input's gradient, and whether to add to it; `None` where nobody needs it.
-    pub input_gradients: Vec<Option<(Tensor, Into)>>,
-    /// The output's gradient, where there is one.
-    pub output_gradient: Option<Tensor>,
-    /// The parameters' gradients, and whether a layer behind this one, or an input before, that shares the parameter has
-    /// set it; `None` where it is not learned.
-    pub parameter_gradients: Vec<Option<(Tensor, Into)>>,
-    /// What the forward pass leaves for the backward pass.
-    pub kept: Option<Tensor>,
-    /// Scratch for the forward pass.
-    pub forward_scratch: Option<Tensor>,
-    /// Scratch for the backward pass.
-    pub backward_scratch: Option<Tensor>,
-    /// A cost's metrics: [`METRICS`] reals, and those of its own counts.
-    pub metrics: Option<Tensor>,
-}
-
-/// What a layer is given to run: its tensors, and how this run differs from others.
-#[derive(Clone, Copy, Debug)]
-pub struct Io<'a> {
-    /// Its tensors.
-    pub tensors: &'a Tensors,
-    /// Learning or testing.
-    pub phase: Phase,
-    /// Whether parameter gradients are set (the first micro-batch) or added to (the others).
-    pub accumulate: Into,
-    /// The layer's number in its net: the key of its random numbers.
-    pub layer: u32,
-}
-
-impl Io<'_> {
-    /// Input `i`.
-    pub fn input(&self, i: usize) -> Tensor {
-        self.tensors.inputs[i]
-    }
-
-    /// The output.
-    pub fn output(&self) -> Tensor {
-        self.tensors.output.expect("the plan gives every layer but costs an output")
-    }
-
-    /// Parameter `i`.
-    pub fn parameter(&self, i: usize) -> Tensor {
-        self.tensors.parameters[i]
-    }
-
-    /// Where input `i`'s gradient goes, if anyone needs it.
-    pub fn input_gradient(&self, i: usize) -> Option<(Tensor, Into)> {
-        self.tensors.input_gradients[i]
-    }
-
-    /// The output's gradient.
-    pub fn output_gradient(&self) -> Tensor {
-        self.tensors.output_gradient.expect("backward runs where the output has a gradient")
-    }
-
-    /// Where parameter `i`'s gradient goes, if it is learned. A layer asks for its parameters in ascending order.
-    pub fn parameter_gradient(&self, i: usize) -> Option<(Tensor, Into)> {
-        let (gradient, into) = self.tensors.parameter_gradients[i]?;
-        Some((gradient, if into == Into::Add { Into::Add } else { self.accumulate }))
-    }
-
-    /// What the forward pass leaves for the backward pass: [`Layer::kept`] reals.
-    pub fn kept(&self) -> Tensor {
-        self.tensors.kept.expect("the plan gives a layer what it keeps")
-    }
-
-    /// The pass's scratch, of the bytes that [`Layer::scratch`] asked for.
-    pub fn scratch(&self, pass: Pass) -> Tensor {
-        let scratch = match pass {
-            Pass::Forward => self.tensors.forward_scratch,
-            Pass::Backward => self.tensors.backward_scratch,
-        };
-        scratch.expect("the plan gives every layer scratch, if of no bytes")
-    }
-
-    /// A cost's metrics, [`METRICS`] reals.
-    pub fn metrics(&self) -> Tensor {
-        self.all_metrics().part(0, METRICS)
-    }
-
-    /// What a cost counts of its own: the names in [`Counts::own`] one after the other.
-    pub fn counts(&self) -> Tensor {
-        let all = self.all_metrics();
-        all.part(METRICS, all.shape.elements() - METRICS)
-    }
-
-    fn all_metrics(&self) -> Tensor {
-        self.tensors.metrics.expect("the plan gives every cost metrics")
-    }
-}
-
-/// The one input of a layer that takes one.
+/// The input of a layer that reads exactly one.
 fn one_input(inputs: &[Shape]) -> Result<Shape, Misfit> {
     match inputs {
         [x] => Ok(*x),
@@ -544,7 +369,7 @@ fn one_input(inputs: &[Shape]) -> Result<Shape, Misfit> {
     }
 }
 
-/// Checks that several inputs make outputs of one shape, which are then added up; `key` is to blame where they do not.
+/// Checks that several inputs make outputs of one shape, so that they can be added up; the error points at `key`.
 fn same_shapes(outputs: impl IntoIterator<Item = Shape>, key: &'static str) -> Result<(), Misfit> {
     let outputs: Vec<Shape> = outputs.into_iter().collect();
     if outputs.windows(2).all(|pair| pair[0] == pair[1]) {

@@ -1,9 +1,11 @@
 //! A bed of nails: the cells at every stride-th row and column, which is a pool of one cell. Cost: one read and one write of those
 //! cells; backward writes all of dx.
 
-use super::{Doc, Io, Kind, Layer, Misfit, key};
+use super::pool::Pool;
+use super::{Doc, Form, Kind, Layer, Misfit, key};
 use crate::config::{Extent, LayerSpec, Offset};
-use crate::device::{self, Device, PoolGeometry, PoolKind, Shape};
+use crate::device::{PoolGeometry, Shape};
+use crate::op::PoolKind;
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -29,11 +31,6 @@ struct Keys {
     start: Option<Offset>,
 }
 
-#[derive(Debug)]
-struct Nailbed {
-    geometry: PoolGeometry,
-}
-
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
     let x = super::one_input(inputs)?;
@@ -42,7 +39,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         let stride = keys.stride.axis(axis);
         let start = match keys.start {
             Some(start) => i64::from(start.axis(axis)),
-            // As many cells are left before the first as behind the last.
+            // As many cells are left before the first as after the last.
             None => ((cells - stride * (cells.div_ceil(stride) - 1)) / 2) as i64,
         };
         if start < 0 || start >= cells as i64 {
@@ -67,20 +64,5 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         start_h,
         start_w,
     })?;
-    Ok(Box::new(Nailbed { geometry }))
-}
-
-impl Layer for Nailbed {
-    fn output(&self) -> Shape {
-        self.geometry.output()
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.pool_forward(&self.geometry, PoolKind::Avg, io.input(0), io.output())
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.pool_backward(&self.geometry, PoolKind::Avg, io.input(0), io.output(), io.output_gradient(), dx, into)
-    }
+    Ok(Box::new(Pool { geometry, kind: PoolKind::Avg, output: geometry.output(), form: Form::Other }))
 }

@@ -1,11 +1,12 @@
-//! An elementwise nonlinearity as a layer of its own, or riding on another layer (`neuron = "relu"`), where the net makes
-//! this layer behind it and, if the other layer can, computes it there. Backward reads the output, or for abs, square, drelu,
-//! nrelu and swish the input. Nrelu's noise is drawn in training, a function of (seed, step, layer, image, element) that
-//! backward draws again; in testing it is relu.
+//! An elementwise nonlinearity as a layer of its own, or riding on another layer (`neuron = "relu"`): the net then adds this
+//! layer after that one, and a pass over the program computes it in the other layer's operation where it can. Backward reads
+//! the output, or for abs, square, drelu, nrelu and swish the input. Nrelu's noise is drawn in training, a function of (seed,
+//! step, layer, image, element) that backward draws again; in testing it is relu.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, Phase, Reads, Role};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Phase, Role, Tape};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Neuron, Shape};
+use crate::device::Shape;
+use crate::op::{Neuron, NeuronBackward, NeuronForward, NoisyReluBackward, NoisyReluForward};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -56,32 +57,29 @@ impl Layer for NeuronLayer {
         self.shape
     }
 
-    fn backward_reads(&self) -> Reads {
-        let inputs = self.neuron.derivative_reads_input();
-        Reads { inputs, output: !inputs }
-    }
-
-    fn elementwise(&self) -> bool {
-        true
-    }
-
     fn role(&self) -> Role {
         Role::Neuron(self.neuron)
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        match (self.neuron, io.phase) {
-            (Neuron::Nrelu, Phase::Train) => device.noisy_relu_forward(io.layer, io.input(0), io.output()),
-            _ => device.neuron_forward(self.neuron, io.input(0), io.output()),
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (neuron, x, y) = (self.neuron, io.input(0), io.output());
+        match (neuron, io.phase) {
+            (Neuron::Nrelu, Phase::Train) => tape.push(NoisyReluForward { layer: io.layer, x, y }),
+            _ => tape.push(NeuronForward { neuron, x, y }),
         }
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        if (self.neuron, io.phase) == (Neuron::Nrelu, Phase::Train) {
-            return device.noisy_relu_backward(io.layer, io.input(0), io.output_gradient(), dx, into);
-        }
-        let seen = if self.neuron.derivative_reads_input() { io.input(0) } else { io.output() };
-        device.neuron_backward(self.neuron, seen, io.output_gradient(), dx, into)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let Some(dx) = io.input_gradient(0) else { return };
+        let (neuron, dy) = (self.neuron, io.output_gradient());
+        let seen = match (neuron, io.phase) {
+            (Neuron::Nrelu, Phase::Train) => {
+                return tape.push(NoisyReluBackward { layer: io.layer, x: io.input(0), dy, dx });
+            }
+            (Neuron::Linear { .. }, _) => None,
+            _ if neuron.derivative_reads_input() => Some(io.input(0)),
+            _ => Some(io.output()),
+        };
+        tape.push(NeuronBackward { neuron, seen, dy, dx, db: None });
     }
 }

@@ -1,9 +1,10 @@
 //! Gaussian noise: in training y = x + std·g with g standard normal, in testing y = x. The numbers are a function of (seed,
-//! step, layer, image, element). The gradient passes as it is.
+//! step, layer, image, element). The gradient passes unchanged.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, Phase, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Phase, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Into, Shape};
+use crate::device::Shape;
+use crate::op::{self, Scale, Target};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -34,8 +35,8 @@ struct Noise {
 fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     let keys: Keys = spec.keys()?;
     if !(keys.std >= 0.0 && keys.std.is_finite()) {
-        let message = format!("{} is no standard deviation", keys.std);
-        return Err(Misfit::shape("std", message, "use a number from 0 on"));
+        let message = format!("std must be a number of 0 or more, not {}", keys.std);
+        return Err(Misfit::shape("std", message, "0 adds no noise"));
     }
     Ok(Box::new(Noise { std: keys.std, shape: super::one_input(inputs)? }))
 }
@@ -49,22 +50,17 @@ impl Layer for Noise {
         self.shape
     }
 
-    fn elementwise(&self) -> bool {
-        true
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+    fn forward(&self, tape: &mut Tape, io: &Io) {
         let (x, y) = (io.input(0), io.output());
         match io.phase {
-            Phase::Train => device.noise(io.layer, self.std, x, y),
-            Phase::Test if x.slot == y.slot => Ok(()),
-            Phase::Test => device.scale(1.0, x, y, Into::Set),
+            Phase::Train => tape.push(op::Noise { layer: io.layer, std: self.std, x, y }),
+            Phase::Test => tape.push(Scale { factor: 1.0, x, y: Target::set(y) }),
         }
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let dy = io.output_gradient();
-        if dx.slot == dy.slot { Ok(()) } else { device.scale(1.0, dy, dx, into) }
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(Scale { factor: 1.0, x: io.output_gradient(), y: dx });
+        }
     }
 }

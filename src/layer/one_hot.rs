@@ -1,10 +1,11 @@
-//! Labels as class probabilities: 1 for the image's class and 0 for the others, or with smoothing a little less and a little
-//! more, so that a net that is trained on them does not drive its scores apart without end (Szegedy et al., "Rethinking the
-//! Inception architecture for computer vision", 2016). Nothing is learned through it.
+//! Labels as class probabilities: 1 for the image's class and 0 for the others, or with smoothing slightly less and slightly
+//! more, so that a net trained on them does not drive its scores apart without end (Szegedy et al., "Rethinking the Inception
+//! architecture for computer vision", 2016). No gradient passes through it.
 
-use super::{Doc, Io, Kind, Layer, Misfit, key};
+use super::{Doc, Io, Kind, Layer, Misfit, Tape, key};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Shape};
+use crate::device::Shape;
+use crate::op;
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -37,13 +38,13 @@ struct OneHot {
     smoothing: f64,
 }
 
-/// A smoothing, which is a part of 1.
+/// Checks that a smoothing is a part of 1.
 pub(super) fn smoothing(smoothing: f64) -> Result<f64, Misfit> {
     if (0.0..1.0).contains(&smoothing) {
         return Ok(smoothing);
     }
-    let message = format!("smoothing is a part of 1, {smoothing} is none");
-    Err(Misfit::shape("smoothing", message, "use 0 ≤ smoothing < 1; 0.1 is usual"))
+    let message = format!("smoothing must be at least 0 and below 1, not {smoothing}");
+    Err(Misfit::shape("smoothing", message, "0.1 is usual"))
 }
 
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
@@ -72,12 +73,10 @@ impl Layer for OneHot {
         Misfit::shape("classes", message, format!("use classes = {classes}"))
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.one_hot(io.input(0), self.smoothing, io.output())
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        tape.push(op::OneHot { smoothing: self.smoothing, labels: io.input(0), y: io.output() });
     }
 
     /// Labels have no gradient.
-    fn backward(&self, _: &mut dyn Device, _: &Io) -> device::Result<()> {
-        Ok(())
-    }
+    fn backward(&self, _: &mut Tape, _: &Io) {}
 }

@@ -1,14 +1,15 @@
-//! Max, average and L2 pooling. Windows are clipped to the image; averages divide by what is left of the window, as
-//! cuda-convnet does. Output sizes round up unless `rounding = "floor"`. `padding` is Caffe's, assumed on both sides; `start`
-//! and `outputs` are cuda-convnet's: where the first window starts (negative is outside), and how many there are. Cost: one
-//! read of x and one write of y; backward reads x and dy (of an average dy alone, of L2 y too) and writes dx.
+//! Max, average and L2 pooling. Windows are clipped to the image; averages divide by what is left of the window, as in
+//! cuda-convnet. Output sizes round up unless `rounding = "floor"`. `padding` is Caffe's, assumed on both sides; `start` and
+//! `outputs` are cuda-convnet's: where the first window starts (negative is outside), and how many there are. Cost: one read of
+//! x and one write of y; backward reads x and dy (of an average dy alone, of L2 y too) and writes dx.
 
-use super::{Doc, Form, Io, Kind as LayerKind, Layer, Misfit, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Tape, key};
 use crate::config::{Extent, LayerSpec, Offset, Padding};
-use crate::device::{self, Device, PoolGeometry, PoolKind, Rounding, Shape, Window, output_size};
+use crate::device::{PoolGeometry, Rounding, Shape, Window, output_size};
+use crate::op::{Neuron, PoolBackward, PoolForward, PoolKind, Target};
 use serde::Deserialize;
 
-pub(super) const KIND: LayerKind = LayerKind {
+pub(super) const KIND: Kind = Kind {
     name: "pool",
     labels: None,
     doc: Doc {
@@ -44,10 +45,22 @@ struct Keys {
     rounding: Option<Rounding>,
 }
 
+/// A layer that is one pool.
 #[derive(Debug)]
-struct Pool {
-    geometry: PoolGeometry,
-    kind: PoolKind,
+pub(super) struct Pool {
+    /// The pool; it may see the input under another shape.
+    pub geometry: PoolGeometry,
+    pub kind: PoolKind,
+    /// The shape of the layer's output.
+    pub output: Shape,
+    pub form: Form<'static>,
+}
+
+impl Pool {
+    /// A pool of images, as other programs have it.
+    fn of_images(geometry: PoolGeometry, kind: PoolKind) -> Box<dyn Layer> {
+        Box::new(Self { geometry, kind, output: geometry.output(), form: Form::Pool(geometry, kind) })
+    }
 }
 
 pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
@@ -65,7 +78,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
             return Err(Misfit::shape(key, format!("{key} says nothing of a window that is the whole image"), "leave it out"));
         }
-        return Ok(Box::new(Pool { geometry: even(x, 1)?, kind: keys.pool }));
+        return Ok(Pool::of_images(even(x, 1)?, keys.pool));
     }
     let Some(size) = keys.size else {
         return Err(Misfit::shape("type", "the pool has no size", "give its windows a size, or global = true"));
@@ -80,7 +93,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         let (size, stride) = (size.axis(i), stride.axis(i));
         let padding = keys.padding.map_or(0, |p| p.axis(i));
         let start = keys.start.map_or(-(padding as i64), |s| i64::from(s.axis(i)));
-        // cuda-convnet assumes no padding behind the image: the cells from the first window's start to the image's end.
+        // cuda-convnet assumes no padding after the image: the cells from the first window's start to the image's end.
         let seen = usize::try_from(input as i64 - start).unwrap_or(0);
         let by_rule = match keys.start {
             Some(_) => output_size(seen, Window { size, stride, padding: 0, dilation: 1 }, rounding),
@@ -125,7 +138,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
         start_h: starts[0],
         start_w: starts[1],
     })?;
-    Ok(Box::new(Pool { geometry, kind: keys.pool }))
+    Ok(Pool::of_images(geometry, keys.pool))
 }
 
 /// The geometry that divides an image into windows × windows.
@@ -149,23 +162,26 @@ pub(super) fn even(x: Shape, windows: usize) -> Result<PoolGeometry, Misfit> {
 
 impl Layer for Pool {
     fn form(&self) -> Form<'_> {
-        Form::Pool(self.geometry, self.kind)
+        self.form
     }
 
     fn output(&self) -> Shape {
-        self.geometry.output()
+        self.output
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: self.kind.gradient_reads_input(), output: self.kind.gradient_reads_output() }
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (kind, geometry) = (self.kind, self.geometry);
+        let (x, y) = (io.input(0).reshaped(geometry.input()), io.output().reshaped(geometry.output()));
+        tape.push(PoolForward { kind, geometry, x, y });
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.pool_forward(&self.geometry, self.kind, io.input(0), io.output())
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.pool_backward(&self.geometry, self.kind, io.input(0), io.output(), io.output_gradient(), dx, into)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let Some(dx) = io.input_gradient(0) else { return };
+        let (kind, geometry) = (self.kind, self.geometry);
+        let x = kind.gradient_reads_input().then(|| io.input(0).reshaped(geometry.input()));
+        let y = kind.gradient_reads_output().then(|| io.output().reshaped(geometry.output()));
+        let dy = io.output_gradient().reshaped(geometry.output());
+        let dx = Target { at: dx.at.reshaped(geometry.input()), ..dx };
+        tape.push(PoolBackward { kind, geometry, neuron: Neuron::NONE, x, y, dy, dx });
     }
 }

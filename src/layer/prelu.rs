@@ -1,9 +1,10 @@
 //! Parametric relu (He et al. 2015): y = x above 0, slope·x below; the slopes are learned, one for each channel or one for all, and
 //! start at 0.25. Cost: one pass over x and y; backward two over x and dy. Backward reads x.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterRole, ParameterSpec, Pass, Reads, key};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, ParameterRole, ParameterSpec, Tape, key};
 use crate::config::{Init, LayerSpec};
-use crate::device::{self, Device, Op, Shape};
+use crate::device::Shape;
+use crate::op::{PreluBackward, PreluBackwardSlope, PreluForward};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -59,32 +60,18 @@ impl Layer for Prelu {
         }]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        tape.push(PreluForward { x: io.input(0), slope: io.parameter(0), y: io.output() });
     }
 
-    fn elementwise(&self) -> bool {
-        true
-    }
-
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        match pass {
-            Pass::Forward => 0,
-            Pass::Backward => device.scratch(&Op::PreluBackwardSlope(self.shape, self.slopes)),
-        }
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.prelu_forward(io.input(0), io.parameter(0), io.output())
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+    fn backward(&self, tape: &mut Tape, io: &Io) {
         let (x, dy) = (io.input(0), io.output_gradient());
-        if let Some((dslope, into)) = io.parameter_gradient(0) {
-            device.prelu_backward_slope(x, dy, dslope, into, io.scratch(Pass::Backward))?;
+        if let Some(dslope) = io.parameter_gradient(0) {
+            tape.push(PreluBackwardSlope { x, dy, dslope });
         }
-        // Last: it may work in dy's place.
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.prelu_backward(x, io.parameter(0), dy, dx, into)
+        // Last, so that it can overwrite dy.
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(PreluBackward { x, slope: io.parameter(0), dy, dx });
+        }
     }
 }

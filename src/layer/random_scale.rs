@@ -1,11 +1,12 @@
-//! A random scale, one for the whole batch: in training the image is scaled, bilinearly, to r times the output's rows and columns, r
-//! from 1 to `max`, and a part of the output's size is taken at a random place; in testing r is 1. Scales are as probable as
-//! there are places for the part, as in cuda-convnet2: (p·(r − 1) + 1)². Both are functions of (seed, step, layer), drawn on the
-//! device and kept for the backward pass. Cost: as resize's.
+//! A random scale, one for the whole batch: in training the image is scaled, bilinearly, to r times the output's rows and
+//! columns, r from 1 to `max`, and a part of the output's size is taken at a random place; in testing r is 1. A scale is as
+//! probable as it has places for the part, as in cuda-convnet2: (p·(r − 1) + 1)². Both are functions of (seed, step, layer),
+//! drawn on the device and saved for the backward pass. Cost: as resize's.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Phase, key, resize};
+use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Phase, Tape, key, resize};
 use crate::config::{Extent, LayerSpec};
-use crate::device::{self, Device, ImageGeometry, Shape};
+use crate::device::{ImageGeometry, Shape};
+use crate::op::{RandomWindow, ResampleBackward, ResampleForward, Scale, Target};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -41,8 +42,8 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
     let keys: Keys = spec.keys()?;
     let x = super::one_input(inputs)?;
     if !(keys.max >= 1.0 && keys.max <= 100.0) {
-        let message = format!("the largest scale is {}", keys.max);
-        return Err(Misfit::shape("max", message, "use a number of 1 (no other scale) or more, up to 100"));
+        let message = format!("max must be a number from 1 to 100, not {}", keys.max);
+        return Err(Misfit::shape("max", message, "it is the largest scale; 1 never scales"));
     }
     let size = keys.size.map_or([x.h, x.w], |size| [size.height, size.width]);
     Ok(Box::new(RandomScale { geometry: resize::geometry(x, size)?, max: keys.max }))
@@ -57,24 +58,19 @@ impl Layer for RandomScale {
         vec![resize::whole(&self.geometry)]
     }
 
-    /// The window.
-    fn kept(&self) -> usize {
-        4
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        let (geometry, whole) = (self.geometry, io.parameter(0));
+        let window = tape.save(whole.shape);
+        match io.phase {
+            Phase::Train => tape.push(RandomWindow { layer: io.layer, geometry, largest: self.max, window }),
+            Phase::Test => tape.push(Scale { factor: 1.0, x: whole, y: Target::set(window) }),
+        }
+        tape.push(ResampleForward { geometry, window, x: io.input(0), y: io.output() });
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let window = match io.phase {
-            Phase::Train => {
-                device.random_window(io.layer, &self.geometry, self.max, io.kept())?;
-                io.kept()
-            }
-            Phase::Test => io.parameter(0),
-        };
-        device.resample_forward(&self.geometry, window, io.input(0), io.output())
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.resample_backward(&self.geometry, io.kept(), io.output_gradient(), dx, into)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(ResampleBackward { geometry: self.geometry, window: io.saved(0), dy: io.output_gradient(), dx });
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The image at another size, bilinearly: cells are squares whose centres lie half a cell inside, so that both images' edges
-//! meet, as PyTorch's interpolate has it with align_corners = False; nothing is smoothed first where it gets smaller. Cost: one
-//! write of y and four reads of x, most from the cache; backward alike.
+//! meet, as in PyTorch's interpolate with align_corners = False; an image that gets smaller is not smoothed first. Cost: one
+//! write of y and four reads of x, most from the cache; the same backward.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, key};
+use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Tape, key};
 use crate::config::{Extent, LayerSpec};
-use crate::device::{self, Device, ImageGeometry, Shape};
+use crate::device::{ImageGeometry, Shape};
+use crate::op::{ResampleBackward, ResampleForward};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -35,7 +36,7 @@ struct Resize {
     geometry: ImageGeometry,
 }
 
-/// The geometry of images made from others.
+/// The geometry of images of p × q cells made from x.
 pub(super) fn geometry(x: Shape, [p, q]: [usize; 2]) -> Result<ImageGeometry, Misfit> {
     super::geometry([x.n, x.h, x.w, x.c, p, q], |[n, h, w, c, p, q]| ImageGeometry { n, h, w, c, p, q })
 }
@@ -56,7 +57,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
     let size = match (keys.size, keys.scale) {
         (Some(size), None) => [size.height, size.width],
         (None, Some(scale)) if scale.is_finite() && scale > 0.0 => {
-            // A quotient that is whole but for its rounding is that number.
+            // A quotient that is a whole number but for its rounding error is that number.
             let scaled = [x.h, x.w].map(|cells| (cells as f64 / scale + 1e-6).floor());
             if scaled.iter().any(|&s| !(1.0..=1e6).contains(&s)) {
                 let message = format!("a {}×{} image over {scale} is {}×{}", x.h, x.w, scaled[0], scaled[1]);
@@ -65,7 +66,11 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
             scaled.map(|s| s as usize)
         }
         (None, Some(scale)) => {
-            return Err(Misfit::shape("scale", format!("{scale} is no scale"), "use a number above 0: input over output"));
+            return Err(Misfit::shape(
+                "scale",
+                format!("scale must be a number above 0, not {scale}"),
+                "it is input over output",
+            ));
         }
         (None, None) => return Err(Misfit::shape("type", "a resize layer needs a size or a scale", "add, say, size = 32")),
         (Some(_), Some(_)) => {
@@ -84,12 +89,14 @@ impl Layer for Resize {
         vec![whole(&self.geometry)]
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.resample_forward(&self.geometry, io.parameter(0), io.input(0), io.output())
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        tape.push(ResampleForward { geometry: self.geometry, window: io.parameter(0), x: io.input(0), y: io.output() });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.resample_backward(&self.geometry, io.parameter(0), io.output_gradient(), dx, into)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            let (window, dy) = (io.parameter(0), io.output_gradient());
+            tape.push(ResampleBackward { geometry: self.geometry, window, dy, dx });
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! L*a*b* of linear RGB from 0 to 1, cuda-convnet2's coefficients; the cube root is one, where cuda-convnet2 takes the power 0.3333.
-//! Cost: one pass over x and y with three cube roots a cell; backward reads x.
+//! L*a*b* of linear RGB from 0 to 1, with cuda-convnet2's coefficients, but an exact cube root where cuda-convnet2 has the power
+//! 0.3333. Cost: one pass over x and y with three cube roots a cell; backward reads x.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Reads, key, rgb2yuv};
+use super::{Doc, Io, Kind, Layer, Misfit, Tape, key, rgb2yuv};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Shape};
+use crate::device::Shape;
+use crate::op::{LabBackward, LabForward};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -44,16 +45,13 @@ impl Layer for Rgb2Lab {
         self.shape
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: true, output: false }
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        tape.push(LabForward { centre: self.centre, x: io.input(0), y: io.output() });
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.lab_forward(self.centre, io.input(0), io.output())
-    }
-
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.lab_backward(io.input(0), io.output_gradient(), dx, into)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(LabBackward { x: io.input(0), dy: io.output_gradient(), dx });
+        }
     }
 }

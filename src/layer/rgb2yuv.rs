@@ -1,9 +1,10 @@
-//! YUV of RGB: a convolution of one cell with a filter that is not learned, the coefficients cuda-convnet2's (BT.709). Cost: 9
+//! YUV of RGB: a 1×1 convolution with filters that are not learned, of cuda-convnet2's coefficients (BT.709). Cost: 9
 //! multiply-adds a cell, and as many for the gradient.
 
-use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Pass};
+use super::{Doc, Io, Kind, Layer, Misfit, ParameterSpec, Tape};
 use crate::config::LayerSpec;
-use crate::device::{self, ConvGeometry, Device, Neuron, Op, Shape};
+use crate::device::{ConvGeometry, Shape};
+use crate::op::{ConvBackwardImage, ConvForward, Neuron};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -74,25 +75,21 @@ impl Layer for Rgb2Yuv {
         vec![ParameterSpec::fixed("filters", self.geometry.filters(), COEFFICIENTS.concat())]
     }
 
-    fn multiply_adds(&self) -> u64 {
-        self.geometry.multiply_adds()
-    }
-
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        match pass {
-            Pass::Forward => device.scratch(&Op::ConvForward(self.geometry)),
-            Pass::Backward => device.scratch(&Op::ConvBackwardImage(self.geometry)),
-        }
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
+    fn forward(&self, tape: &mut Tape, io: &Io) {
         let (x, w, y) = (io.input(0), io.parameter(0), io.output());
-        device.conv_forward(&self.geometry, x, w, None, Neuron::NONE, y, io.scratch(Pass::Forward))
+        tape.push(ConvForward { geometry: self.geometry, neuron: Neuron::NONE, x, w, b: None, y });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let (dy, w) = (io.output_gradient(), io.parameter(0));
-        device.conv_backward_image(&self.geometry, dy, w, dx, into, io.scratch(Pass::Backward))
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(ConvBackwardImage {
+                geometry: self.geometry,
+                neuron: Neuron::NONE,
+                dy: io.output_gradient(),
+                w: io.parameter(0),
+                seen: None,
+                dx,
+            });
+        }
     }
 }

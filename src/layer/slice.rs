@@ -11,7 +11,7 @@ pub(super) const KIND: Kind = Kind {
     labels: None,
     doc: Doc {
         about: "some of the channels",
-        keys: &[key("channels", "required", "[from, to]: the first channel, and the one behind the last")],
+        keys: &[key("channels", "required", "[from, to]: the first channel, and the one after the last")],
         shape: "rows × columns of its input × (to − from)",
         formula: "y[i,j,o] = x[i,j,from + o]",
         source: "Caffe's Slice along the channels, one of its outputs",
@@ -30,7 +30,7 @@ pub(super) fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>
     let x = super::one_input(inputs)?;
     let [from, to] = keys.channels;
     if from >= to || to as usize > x.c {
-        let message = format!("channels {from} to {to} are no part of its input's {}", x.c);
+        let message = format!("channels {from} to {to} are not a part of its input's {}", x.c);
         return Err(Misfit::shape("channels", message, format!("use 0 ≤ from < to ≤ {}", x.c)));
     }
     Cut::layer(x, Shape { c: (to - from) as usize, ..x }, [0, 0, from as i32], false)

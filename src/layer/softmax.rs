@@ -1,9 +1,10 @@
-//! Softmax over the elements of each image: y = eˣ/Σeˣ. A cross entropy on it takes it into itself. Backward
-//! reads the output.
+//! Softmax over the elements of each image: y = eˣ/Σeˣ. A pass over the program computes it together with a cross entropy that
+//! follows. Backward reads the output.
 
-use super::{Doc, Form, Io, Kind, Layer, Misfit, Reads, Role};
+use super::{Doc, Form, Io, Kind, Layer, Misfit, Role, Tape};
 use crate::config::LayerSpec;
-use crate::device::{self, Device, Shape};
+use crate::device::Shape;
+use crate::op::{SoftmaxBackward, SoftmaxForward};
 use serde::Deserialize;
 
 pub(super) const KIND: Kind = Kind {
@@ -42,20 +43,17 @@ impl Layer for Softmax {
         self.shape
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: false, output: true }
-    }
-
     fn role(&self) -> Role {
         Role::Softmax
     }
 
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        device.softmax_forward(io.input(0), io.output())
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        tape.push(SoftmaxForward { x: io.input(0), y: io.output() });
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        device.softmax_backward(io.output(), io.output_gradient(), dx, into)
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        if let Some(dx) = io.input_gradient(0) {
+            tape.push(SoftmaxBackward { y: io.output(), dy: io.output_gradient(), dx });
+        }
     }
 }

@@ -3,9 +3,10 @@
 //! every cell is in a bin and no bin is empty. Cost: x is read once a level, and the bins are copied to their place in y;
 //! backward is a pool's for each level.
 
-use super::{Doc, Io, Kind, Layer, Misfit, Pass, Reads, key, pool};
+use super::{Doc, Io, Kind, Layer, Misfit, Tape, key, pool};
 use crate::config::LayerSpec;
-use crate::device::{self, CopyGeometry, Device, Dtype, Into, PoolGeometry, PoolKind, Shape, Tensor};
+use crate::device::{CopyGeometry, PoolGeometry, Shape};
+use crate::op::{CopyBox, Neuron, PoolBackward, PoolForward, PoolKind, Target, Value};
 use serde::Deserialize;
 use std::num::NonZeroU32;
 
@@ -13,7 +14,7 @@ pub(super) const KIND: Kind = Kind {
     name: "spatial-pyramid",
     labels: None,
     doc: Doc {
-        about: "pools of the image in ever finer bins, one behind the other: a vector whatever the image's size",
+        about: "pools of the image in ever finer bins, one after the other: a vector whatever the image's size",
         keys: &[
             key("pool", "max", "\"max\", \"avg\" or \"l2\""),
             key("levels", "[1, 2, 4]", "bins along each side of the image, level by level"),
@@ -71,58 +72,33 @@ fn build(spec: &LayerSpec, inputs: &[Shape]) -> Result<Box<dyn Layer>, Misfit> {
     Ok(Box::new(SpatialPyramid { output, kind: keys.pool, levels }))
 }
 
-impl SpatialPyramid {
-    /// Bytes of the largest level's bins, on a boundary.
-    fn bins_bytes(&self, real: Dtype) -> usize {
-        let most = self.levels.iter().map(|(pool, _)| pool.output().elements()).max().unwrap_or(0);
-        (most * real.size()).next_multiple_of(256)
-    }
-}
-
-/// The bins of a level, in scratch.
-fn bins(pool: &PoolGeometry, scratch: Tensor, real: Dtype) -> Tensor {
-    Tensor { slot: scratch.slot, shape: pool.output(), dtype: real }
-}
-
 impl Layer for SpatialPyramid {
     fn output(&self) -> Shape {
         self.output
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { inputs: self.kind.gradient_reads_input(), output: self.kind.gradient_reads_output() }
-    }
-
-    /// A level's bins, or their gradient and, where it is computed from them, the bins again.
-    fn scratch(&self, device: &dyn Device, pass: Pass) -> usize {
-        let both = pass == Pass::Backward && self.kind.gradient_reads_output();
-        self.bins_bytes(device.real()) * if both { 2 } else { 1 }
-    }
-
-    fn forward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let scratch = io.scratch(Pass::Forward);
-        for (pool, copy) in &self.levels {
-            let y = bins(pool, scratch, device.real());
-            device.pool_forward(pool, self.kind, io.input(0), y)?;
-            device.copy_box(copy, y, io.output(), Into::Set)?;
+    fn forward(&self, tape: &mut Tape, io: &Io) {
+        for &(pool, copy) in &self.levels {
+            let bins = tape.value(pool.output());
+            tape.push(PoolForward { kind: self.kind, geometry: pool, x: io.input(0), y: bins });
+            tape.push(CopyBox { geometry: copy, x: bins.reshaped(copy.input()), y: Target::set(io.output()) });
         }
-        Ok(())
     }
 
-    fn backward(&self, device: &mut dyn Device, io: &Io) -> device::Result<()> {
-        let Some((dx, into)) = io.input_gradient(0) else { return Ok(()) };
-        let real = device.real();
-        let (first, second) = io.scratch(Pass::Backward).split(self.bins_bytes(real));
-        for (i, (pool, copy)) in self.levels.iter().enumerate() {
-            let (dy, mut y) = (bins(pool, first, real), io.output());
-            device.copy_box(&copy.back(), io.output_gradient(), dy, Into::Set)?;
-            if self.kind.gradient_reads_output() {
-                y = bins(pool, second, real);
-                device.copy_box(&copy.back(), io.output(), y, Into::Set)?;
-            }
-            let into = if i == 0 { into } else { Into::Add };
-            device.pool_backward(pool, self.kind, io.input(0), y, dy, dx, into)?;
+    fn backward(&self, tape: &mut Tape, io: &Io) {
+        let Some(dx) = io.input_gradient(0) else { return };
+        let kind = self.kind;
+        for (i, &(geometry, copy)) in self.levels.iter().enumerate() {
+            let mut bins_of = |all: Value| {
+                let bins = tape.value(geometry.output());
+                tape.push(CopyBox { geometry: copy.back(), x: all, y: Target::set(bins.reshaped(copy.input())) });
+                bins
+            };
+            let dy = bins_of(io.output_gradient());
+            let y = kind.gradient_reads_output().then(|| bins_of(io.output()));
+            let x = kind.gradient_reads_input().then(|| io.input(0));
+            let dx = if i == 0 { dx } else { Target::add(dx.at) };
+            tape.push(PoolBackward { kind, geometry, neuron: Neuron::NONE, x, y, dy, dx });
         }
-        Ok(())
     }
 }

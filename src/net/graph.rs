@@ -1,9 +1,9 @@
 //! The net as a graph of layers with their shapes: what a config means for images of a given size, before any device.
 
-use super::fold::Fold;
 use crate::config::{ConfigError, Init, InputSpec, LayerSpec, NetSpec, Schedule, Source, WeightSource};
-use crate::device::{METRICS, Neuron, Shape};
+use crate::device::{METRICS, Shape};
 use crate::layer::{KINDS, Layer, Misfit, NeuronLayer, ParameterRole, ParameterSpec, Part, Role};
+use crate::op::Neuron;
 
 /// Where a node's input comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +49,10 @@ pub struct Node {
     pub inputs: Vec<Input>,
     /// Indices of its parameters in [`Graph::parameters`]; a shared one is its owner's.
     pub parameters: Vec<usize>,
-    /// The layer before computes its forward pass too.
-    pub fused: bool,
-    /// A cost's: the node before it, a softmax or a neuron, that it computes too, reading that node's input in its place.
-    pub taken: Option<usize>,
+    /// It is the neuron of the layer before it.
+    pub rides: bool,
+    /// Multiply-adds of one image's forward pass.
+    pub multiply_adds: u64,
     /// A gradient flows through it: a cost is reached from it, and a parameter before it learns.
     pub learns: bool,
     /// A cost is reached from it, so that training runs it.
@@ -115,10 +115,14 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// The parameters, in the order of the layers that own them.
     pub parameters: Vec<Parameter>,
+    /// Nodes whose outputs are read from outside in any case, beside the net's own.
+    pub shown: Vec<usize>,
+    /// Whether operations may be fused: `train.fuse`.
+    pub fuse: bool,
+    /// Whether values may share memory; `false` gives each a place of its own, for tests.
+    pub share: bool,
     /// What [`consumers`](Graph::consumers) answers, by node.
     readers: Vec<Vec<usize>>,
-    /// What [`Graph::fold`] has folded.
-    pub(super) folds: Vec<Fold>,
 }
 
 impl Graph {
@@ -135,8 +139,10 @@ impl Graph {
                 labels: labels.into(),
                 nodes: Vec::new(),
                 parameters: Vec::new(),
+                shown: Vec::new(),
+                fuse: spec.train.fuse,
+                share: true,
                 readers: Vec::new(),
-                folds: Vec::new(),
             },
             outputs: Vec::with_capacity(spec.layers.len()),
         };
@@ -178,7 +184,7 @@ impl Graph {
 
     /// Multiply-adds of one image's forward pass.
     pub fn multiply_adds(&self) -> u64 {
-        self.nodes.iter().map(|n| n.layer.multiply_adds()).sum()
+        self.nodes.iter().map(|n| n.multiply_adds).sum()
     }
 
     /// The nodes whose output nobody reads and that are no costs: the net's predictions.
@@ -196,9 +202,9 @@ impl Graph {
     pub fn prediction(&self) -> Option<usize> {
         let softmax = self.nodes.iter().position(|n| n.role() == Role::Softmax);
         softmax.or_else(|| {
-            let read = self.costs().find_map(|c| match (self.nodes[c].taken, self.nodes[c].inputs[0]) {
-                (Some(i), _) | (None, Input::Node(i)) => Some(i),
-                (None, Input::Source(_)) => None,
+            let read = self.costs().find_map(|c| match self.nodes[c].inputs[0] {
+                Input::Node(i) => Some(i),
+                Input::Source(_) => None,
             });
             read.or_else(|| self.outputs().next())
         })
@@ -274,7 +280,7 @@ impl Builder<'_> {
         } else {
             inputs.iter().map(|&i| self.graph.shape(i)).collect()
         };
-        let mut layer = (kind.build)(spec, &shapes).map_err(|m| self.misfit(spec, m))?;
+        let layer = (kind.build)(spec, &shapes).map_err(|m| self.misfit(spec, m))?;
         if let Role::Source(part) = layer.role() {
             self.outputs.push(Input::Source(part));
             return Ok(());
@@ -285,22 +291,11 @@ impl Builder<'_> {
         {
             return Err(self.misfit(spec, layer.too_few(classes)));
         }
-        let mut taken = None;
-        if matches!(layer.role(), Role::Cost { .. })
-            && let Input::Node(i) = inputs[0]
-            && layer.take(self.graph.nodes[i].role())
-        {
-            self.part(i);
-            inputs[0] = self.graph.nodes[i].inputs[0];
-            taken = Some(i);
-        }
         let riding = spec.neuron.filter(|_| kind.name != "neuron");
-        let fused = riding.is_some_and(|n| !n.derivative_reads_input() && layer.fuse(n));
         let shape = layer.output();
         self.push(spec, layer, inputs)?;
-        self.graph.nodes.last_mut().expect("one was just pushed").taken = taken;
         if let Some(neuron) = riding {
-            self.ride(spec, neuron, shape, fused);
+            self.ride(spec, neuron, shape);
         }
         self.outputs.push(Input::Node(self.graph.nodes.len() - 1));
         Ok(())
@@ -355,14 +350,15 @@ impl Builder<'_> {
             let max_norm = spec.max_norm.filter(|_| p.role == ParameterRole::Weights);
             self.graph.parameters.push(Parameter { name, spec: p, init, rate: rate.clone(), decay, momentum, max_norm });
         }
-        self.graph.nodes.push(Node {
+        let kind = spec.kind.clone();
+        self.add_node(Node {
             name: spec.name.clone(),
-            kind: spec.kind.clone(),
+            kind,
             layer,
             inputs,
             parameters,
-            fused: false,
-            taken: None,
+            rides: false,
+            multiply_adds: 0,
             learns: false,
             trains: false,
         });
@@ -410,24 +406,23 @@ impl Builder<'_> {
         Ok(index)
     }
 
-    /// Makes a neuron that its layer computes a pass of its own, so that the layer's output is there to read.
-    fn part(&mut self, neuron: usize) {
-        if let (true, Input::Node(layer)) = (self.graph.nodes[neuron].fused, self.graph.nodes[neuron].inputs[0]) {
-            self.graph.nodes[layer].layer.fuse(Neuron::NONE);
-            self.graph.nodes[neuron].fused = false;
-        }
+    /// Adds a node, and counts its multiply-adds.
+    fn add_node(&mut self, mut node: Node) {
+        let images = self.graph.images.n.max(1) as u64;
+        node.multiply_adds = super::writer::multiply_adds(&self.graph, &node) / images;
+        self.graph.nodes.push(node);
     }
 
     /// The neuron that rides on the layer just pushed.
-    fn ride(&mut self, spec: &LayerSpec, neuron: Neuron, shape: Shape, fused: bool) {
-        self.graph.nodes.push(Node {
+    fn ride(&mut self, spec: &LayerSpec, neuron: Neuron, shape: Shape) {
+        self.add_node(Node {
             name: format!("{}.neuron", spec.name),
             kind: "neuron".into(),
             layer: Box::new(NeuronLayer { neuron, shape }),
             inputs: vec![Input::Node(self.graph.nodes.len() - 1)],
             parameters: Vec::new(),
-            fused,
-            taken: None,
+            rides: true,
+            multiply_adds: 0,
             learns: false,
             trains: false,
         });
@@ -435,10 +430,10 @@ impl Builder<'_> {
 
     /// Sizes must be such that products of them fit: a tensor's elements and bytes in 64 bits, an image's elements in 32.
     fn check_size(&self, spec: &LayerSpec, what: &str, shape: Shape) -> Result<(), ConfigError> {
-        const MOST: usize = 1 << 40;
+        const MAX: usize = 1 << 40;
         let Shape { n, h, w, c } = shape;
         let elements = |extents: &[usize]| extents.iter().try_fold(1_usize, |n, &extent| n.checked_mul(extent));
-        if elements(&[h, w, c]).is_some_and(|n| n <= i32::MAX as usize) && elements(&[n, h, w, c]).is_some_and(|n| n <= MOST) {
+        if elements(&[h, w, c]).is_some_and(|n| n <= i32::MAX as usize) && elements(&[n, h, w, c]).is_some_and(|n| n <= MAX) {
             return Ok(());
         }
         let message = format!("{what} would be too large: {n}×{h}×{w}×{c} elements");

@@ -1,17 +1,22 @@
-//! A net on a device: the graph of its layers, the plan of its memory, and the walk forward and backward.
+//! A net on a device: the graph of its layers, the program that they write, the passes over that, the plan of its memory, and
+//! the run of its operations.
 
-mod fold;
+pub(crate) mod alone;
 mod graph;
 mod init;
+mod passes;
 mod plan;
 mod recording;
+mod writer;
 
 pub use graph::{Graph, Input, Labels, Node, Parameter};
 pub use init::{InitError, values as initial_values};
-pub use plan::{Clip, Feed, Plan, Purpose};
+pub use passes::Fold;
+pub use plan::{Clip, Feed, Kept, Plan, Planned, Purpose};
 
-use crate::device::{self, Device, Dtype, ImageGeometry, Into, METRICS, Place, Shape, StepValues, Tensor, Update};
-use crate::layer::{Io, ParameterRole, Pass, Phase, Role, Tensors};
+use crate::device::{self, Device, Dtype, METRICS, Place, Shape, Slot, StepValues, Tensor};
+use crate::layer::{ParameterRole, Phase, Role};
+use crate::op::{ClipFactor, Fill, LimitNorms, MeanAbs, Op, Pass, SgdUpdate, Step, SumSquares, Target, Update, Write};
 use recording::Recording;
 
 /// What a cost counted.
@@ -63,13 +68,13 @@ pub struct BatchBytes<'a> {
 pub struct Net {
     /// Its layers.
     pub graph: Graph,
-    /// Its memory.
+    /// Its memory, and what it runs.
     pub plan: Plan,
     device: Box<dyn Device>,
-    load: ImageGeometry,
-    scale: f64,
     /// Labels that are values, as they are fed.
     values: Vec<u8>,
+    /// The phase that ran last.
+    phase: Phase,
     /// Of the training pass that sets the gradients, and of the one that adds to them.
     recordings: [Recording; 2],
 }
@@ -101,14 +106,12 @@ impl Net {
         scale: f64,
     ) -> Result<Self, (device::Error, Box<dyn Device>)> {
         let mean_shape = if mean.len() == source.c { Shape::new(1, 1, 1, source.c) } else { Shape { n: 1, ..source } };
-        let plan = Plan::new(&graph, device.as_ref(), purpose, source, mean_shape);
+        let plan = Plan::new(&graph, device.as_ref(), purpose, source, mean_shape, scale);
         if let Err(error) = device.allocate(plan.bytes) {
             return Err((error, device));
         }
-        let x = graph.images;
-        let [n, h, w, c, p, q] = [x.n, source.h, source.w, source.c, x.h, x.w].map(|v| v as i32);
-        let (load, recordings) = (ImageGeometry { n, h, w, c, p, q }, Default::default());
-        let mut net = Self { graph, plan, device, load, scale, values: Vec::new(), recordings };
+        let (phase, recordings) = (Phase::Test, Default::default());
+        let mut net = Self { graph, plan, device, values: Vec::new(), phase, recordings };
         match net.write_constants(mean) {
             Ok(()) => Ok(net),
             Err(error) => Err((error, net.device)),
@@ -118,11 +121,11 @@ impl Net {
     /// Writes the mean and what layers have fixed.
     fn write_constants(&mut self, mean: &[f32]) -> device::Result<()> {
         let mean: Vec<f64> = mean.iter().map(|&m| f64::from(m)).collect();
-        self.write(self.plan.feed.mean, &mean)?;
+        self.write(self.plan.kept.feed.mean, &mean)?;
         for i in 0..self.graph.parameters.len() {
             if let ParameterRole::Fixed(values) = &self.graph.parameters[i].spec.role {
                 let values = values.clone();
-                self.write(self.plan.parameters[i], &values)?;
+                self.write(self.plan.kept.parameters[i], &values)?;
             }
         }
         Ok(())
@@ -154,7 +157,7 @@ impl Net {
     /// A file that does not have a parameter's values, or the device.
     pub fn initialise(&mut self, seed: u64) -> Result<(), InitError> {
         let Self { graph, plan, device, .. } = self;
-        for (i, (p, &to)) in graph.parameters.iter().zip(&plan.parameters).enumerate() {
+        for (i, (p, &to)) in graph.parameters.iter().zip(&plan.kept.parameters).enumerate() {
             if p.spec.is_saved() {
                 init::in_pieces(p, i as u32, seed, |first, values| write(device.as_mut(), to.part(first, values.len()), values))?;
             }
@@ -189,7 +192,7 @@ impl Net {
 
     /// Queues the copy of a batch to the device, beside what runs.
     pub fn feed(&mut self, batch: BatchBytes) -> device::Result<()> {
-        let f = self.plan.feed;
+        let f = self.plan.kept.feed;
         let labels = match self.graph.labels {
             Labels::Classes(_) => bytemuck::cast_slice(batch.labels),
             Labels::Values(values) => {
@@ -202,7 +205,7 @@ impl Net {
 
     /// Makes the bytes of labels that are so many values an image.
     fn set_values(&mut self, batch: BatchBytes, values: usize) {
-        let real = self.plan.feed.labels.dtype;
+        let real = self.plan.kept.feed.labels.dtype;
         self.values.clear();
         let mut add = |value: f32| match real {
             Dtype::F64 => self.values.extend(f64::from(value).to_ne_bytes()),
@@ -221,27 +224,43 @@ impl Net {
         self.device.set_step(values)
     }
 
+    /// The tensor of a layer's output after the pass that ran last, until another operation takes its place: by then the layers
+    /// after it may have done so, but for the net's outputs. `None` where the layer has none, or it is never made, since an
+    /// operation does that layer's work and the next one's at once.
+    pub fn output(&self, node: usize) -> Option<Tensor> {
+        self.plan.program(self.phase).outputs[node]
+    }
+
     /// Queues loading the batch that was fed.
     pub fn load(&mut self) -> device::Result<()> {
-        let Self { plan, device, load, scale, .. } = self;
-        device.load_images(load, plan.feed.images, plan.feed.places, plan.feed.mean, *scale, plan.images)?;
-        device.load_labels(plan.feed.labels, plan.labels)
+        self.run_pass(self.phase, Pass::Load)
     }
 
     /// Queues loading the batch that was fed and the forward pass.
     pub fn forward(&mut self, phase: Phase) -> device::Result<()> {
+        self.phase = phase;
         self.load()?;
-        forward(&self.graph, &self.plan, self.device.as_mut(), phase)
+        self.run_pass(phase, Pass::Forward)
     }
 
-    /// As [`forward`](Net::forward) of a test, telling `seen` of each layer as its output comes to be there: those behind it
-    /// may write over it.
+    fn run_pass(&mut self, phase: Phase, pass: Pass) -> device::Result<()> {
+        let Self { plan, device, .. } = self;
+        plan.program(phase).pass(pass).try_for_each(|(step, scratch)| device.run(&step.op, *scratch))
+    }
+
+    /// As [`forward`](Net::forward) of a test, telling `seen` of each layer that has an [`output`](Net::output) as it comes to be
+    /// there: those after it may write over it.
     pub fn forward_watched(&mut self, seen: &mut dyn FnMut(&mut Self, usize) -> device::Result<()>) -> device::Result<()> {
+        self.phase = Phase::Test;
         self.load()?;
-        for i in 0..self.graph.nodes.len() {
-            if !self.graph.nodes[i].fused {
-                self.forward_layer(i, Phase::Test)?;
-                seen(self, i)?;
+        let steps = self.plan.test.steps.clone();
+        let forward = || steps.iter().filter(|(step, _)| step.pass == Pass::Forward);
+        for node in 0..self.graph.nodes.len() {
+            for (step, scratch) in forward().filter(|(step, _)| step.node == node) {
+                self.device.run(&step.op, *scratch)?;
+            }
+            if self.output(node).is_some() {
+                seen(self, node)?;
             }
         }
         Ok(())
@@ -250,95 +269,43 @@ impl Net {
     /// Queues what a step does with the batch that was fed: load it, forward, backward; `accumulate` says whether parameter
     /// gradients are set or added to. The same as [`forward`](Net::forward) and [`backward`](Net::backward), by a recording
     /// where the device makes one. Loading is not part of it, so that the next batch may be fed while it runs; neither is
-    /// the update, whose rates and decays are arguments of its calls and may change from step to step.
-    pub fn training_pass(&mut self, accumulate: Into) -> device::Result<()> {
+    /// the update, whose rates and decays are parameters of its operations and may change from step to step.
+    pub fn training_pass(&mut self, accumulate: Write) -> device::Result<()> {
+        self.phase = Phase::Train;
         self.load()?;
-        let Self { graph, plan, device, recordings, .. } = self;
-        recordings[usize::from(accumulate == Into::Add)].queue(device.as_mut(), |device| {
-            forward(graph, plan, device, Phase::Train)?;
-            backward(graph, plan, device, accumulate)
+        let Self { plan, device, recordings, .. } = self;
+        recordings[usize::from(accumulate == Write::Add)].queue(device.as_mut(), |device| {
+            plan.train.pass(Pass::Forward).try_for_each(|(step, scratch)| device.run(&step.op, *scratch))?;
+            backward(plan, device, accumulate)
         })
     }
 
-    /// Queues one layer's forward pass.
-    pub fn forward_layer(&mut self, i: usize, phase: Phase) -> device::Result<()> {
-        forward_layer(&self.graph, &self.plan, self.device.as_mut(), i, phase)
-    }
-
-    /// Queues one layer's pass of training with tensors other than the plan's: those of a pass that makes some of the
-    /// gradients alone.
-    pub fn layer_with(&mut self, i: usize, pass: Pass, tensors: &Tensors) -> device::Result<()> {
-        let io = Io { tensors, phase: Phase::Train, accumulate: Into::Set, layer: i as u32 };
-        let layer = &self.graph.nodes[i].layer;
-        match pass {
-            Pass::Forward => layer.forward(self.device.as_mut(), &io),
-            Pass::Backward => layer.backward(self.device.as_mut(), &io),
-        }
+    /// Queues an operation of a program by itself.
+    pub fn run(&mut self, step: &Step<Tensor>, scratch: Tensor) -> device::Result<()> {
+        self.device.run(&step.op, scratch)
     }
 
     /// Waits for everything queued.
     pub fn wait(&mut self) -> device::Result<()> {
         let mut label = [0; Dtype::F64.size()];
-        let first = self.plan.labels.part(0, 1);
+        let first = self.plan.kept.feed.labels.part(0, 1);
         self.device.read(first, &mut label[..first.bytes()])
     }
 
     /// Queues the backward pass; `accumulate` says whether parameter gradients are set or added to.
-    pub fn backward(&mut self, accumulate: Into) -> device::Result<()> {
-        backward(&self.graph, &self.plan, self.device.as_mut(), accumulate)
+    pub fn backward(&mut self, accumulate: Write) -> device::Result<()> {
+        backward(&self.plan, self.device.as_mut(), accumulate)
     }
 
     /// Queues the update of every parameter that learns.
     pub fn update(&mut self, rule: &UpdateRule) -> device::Result<()> {
-        let count = self.graph.parameters.len();
-        let factor = match rule.clip_norm {
-            Some(limit) => {
-                let mut into = Into::Set;
-                for k in 0..count {
-                    let Some(gradient) = self.plan.gradients[k].filter(|_| self.is_updated(k)) else { continue };
-                    self.device.sum_squares(gradient, self.plan.clip.sum, into)?;
-                    into = Into::Add;
-                }
-                self.device.clip_factor(limit, self.plan.clip.sum, self.plan.clip.factor)?;
-                Some(self.plan.clip.factor)
-            }
-            None => None,
-        };
-        for k in 0..count {
-            if self.is_updated(k) {
-                self.update_parameter(k, rule, factor)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether training changes a parameter.
-    pub fn is_updated(&self, k: usize) -> bool {
-        self.plan.momenta[k].is_some() && self.graph.nodes.iter().any(|n| n.learns && n.parameters.contains(&k))
-    }
-
-    /// Queues the update of one parameter that learns, its gradient multiplied by what is in `factor`.
-    pub fn update_parameter(&mut self, k: usize, rule: &UpdateRule, factor: Option<Tensor>) -> device::Result<()> {
         let Self { graph, plan, device, .. } = self;
-        let Some((gradient, momentum)) = plan.gradients[k].zip(plan.momenta[k]) else { return Ok(()) };
-        let p = &graph.parameters[k];
-        let update = Update {
-            rate: p.rate.rate(rule.step, rule.total_steps),
-            decay: rule.weight_decay * p.decay,
-            l1_decay: rule.l1_decay * p.decay,
-            momentum: p.momentum,
-            nesterov: rule.nesterov,
-        };
-        device.sgd_update(&update, plan.parameters[k], gradient, momentum, factor)?;
-        match p.max_norm {
-            Some(limit) => device.limit_norms(limit, plan.parameters[k]),
-            None => Ok(()),
-        }
+        updates(graph, plan, rule, |_, op| device.run(&op, NO_SCRATCH))
     }
 
     /// Waits for the device and reads what each cost counted since [`clear_metrics`](Net::clear_metrics).
     pub fn metrics(&mut self) -> device::Result<Vec<(String, CostMetrics)>> {
-        let sums = self.read(self.plan.metrics)?;
+        let sums = self.read(self.plan.kept.metrics)?;
         let mut left = sums.as_slice();
         let one = |i: usize| {
             let node = &self.graph.nodes[i];
@@ -351,8 +318,8 @@ impl Net {
 
     /// Sets the metrics to 0.
     pub fn clear_metrics(&mut self) -> device::Result<()> {
-        let metrics = self.plan.metrics;
-        if metrics.shape.elements() > 0 { self.device.fill(metrics, 0.0) } else { Ok(()) }
+        let metrics = self.plan.kept.metrics;
+        if metrics.shape.elements() > 0 { self.device.run(&Fill { value: 0.0, x: metrics }.into(), NO_SCRATCH) } else { Ok(()) }
     }
 
     /// The sum of the costs' losses, each times its coefficient: what training minimises.
@@ -369,40 +336,70 @@ impl Net {
 
     /// Mean |w| and mean |last update| of each parameter.
     pub fn parameter_means(&mut self) -> device::Result<Vec<(String, f64, f64)>> {
-        let Self { graph, plan, device, .. } = self;
-        for i in 0..graph.parameters.len() {
-            device.mean_abs(plan.parameters[i], plan.means.part(2 * i, 1), plan.means_scratch)?;
-            if let Some(momentum) = plan.momenta[i] {
-                device.mean_abs(momentum, plan.means.part(2 * i + 1, 1), plan.means_scratch)?;
+        let Self { plan, device, .. } = self;
+        for (i, (&w, v)) in plan.kept.parameters.iter().zip(&plan.kept.momenta).enumerate() {
+            for (j, x) in [Some(w), *v].into_iter().enumerate() {
+                let mean = plan.kept.means.part(2 * i + j, 1);
+                x.map_or(Ok(()), |x| device.run(&MeanAbs { x, mean }.into(), NO_SCRATCH))?;
             }
         }
-        let means = self.read(self.plan.means)?;
+        let means = self.read(self.plan.kept.means)?;
         let names = self.graph.parameters.iter().map(|p| p.name.clone());
         Ok(names.zip(means.chunks_exact(2)).map(|(name, m)| (name, m[0], m[1])).collect())
     }
 }
 
-fn forward_layer(graph: &Graph, plan: &Plan, device: &mut dyn Device, i: usize, phase: Phase) -> device::Result<()> {
-    let io = Io { tensors: &plan.nodes[i], phase, accumulate: Into::Set, layer: i as u32 };
-    graph.nodes[i].layer.forward(device, &io)
+/// What operations that want no scratch are given.
+pub(crate) const NO_SCRATCH: Tensor = Tensor::new(Slot(0), Shape::new(1, 1, 1, 0), Dtype::U8);
+
+/// Queues the backward pass of a training program.
+fn backward(plan: &Plan, device: &mut dyn Device, accumulate: Write) -> device::Result<()> {
+    let gradients = &plan.kept.gradients;
+    let is_gradient = |t: &Tensor| gradients.iter().flatten().any(|g| g.slot == t.slot);
+    plan.train.pass(Pass::Backward).try_for_each(|(step, scratch)| match accumulate {
+        Write::Set => device.run(&step.op, *scratch),
+        Write::Add => device.run(&step.op.adding(&is_gradient), *scratch),
+    })
 }
 
-fn backward_layer(graph: &Graph, plan: &Plan, device: &mut dyn Device, i: usize, accumulate: Into) -> device::Result<()> {
-    let io = Io { tensors: &plan.nodes[i], phase: Phase::Train, accumulate, layer: i as u32 };
-    graph.nodes[i].layer.backward(device, &io)
+/// The parameters that training changes.
+pub(crate) fn updated(graph: &Graph, plan: &Plan) -> impl Iterator<Item = usize> {
+    let changes = |k: &usize| graph.nodes.iter().any(|n| n.learns && n.parameters.contains(k));
+    (0..graph.parameters.len()).filter(|&k| plan.kept.momenta[k].is_some()).filter(changes)
 }
 
-/// The layers' forward passes, in their order.
-fn forward(graph: &Graph, plan: &Plan, device: &mut dyn Device, phase: Phase) -> device::Result<()> {
-    let runs = |node: &Node| !node.fused && (phase == Phase::Test || node.trains);
-    let mut layers = (0..graph.nodes.len()).filter(|&i| runs(&graph.nodes[i]));
-    layers.try_for_each(|i| forward_layer(graph, plan, device, i, phase))
-}
-
-/// The layers' backward passes, from the last to the first.
-fn backward(graph: &Graph, plan: &Plan, device: &mut dyn Device, accumulate: Into) -> device::Result<()> {
-    let mut layers = (0..graph.nodes.len()).rev().filter(|&i| graph.nodes[i].learns);
-    layers.try_for_each(|i| backward_layer(graph, plan, device, i, accumulate))
+/// Calls `run` with the operations of an update in their order, each with the parameter that it is for.
+pub fn updates(
+    graph: &Graph,
+    plan: &Plan,
+    rule: &UpdateRule,
+    mut run: impl FnMut(usize, Op<Tensor>) -> device::Result<()>,
+) -> device::Result<()> {
+    let Kept { parameters, gradients, momenta, clip, .. } = &plan.kept;
+    let each = || updated(graph, plan).filter_map(|k| Some((k, gradients[k]?, momenta[k]?)));
+    if let Some(limit) = rule.clip_norm {
+        for (i, (k, x, _)) in each().enumerate() {
+            let into = if i == 0 { Write::Set } else { Write::Add };
+            run(k, SumSquares { x, sum: Target { at: clip.sum, into } }.into())?;
+        }
+        run(0, ClipFactor { limit, sum: clip.sum, factor: clip.factor }.into())?;
+    }
+    for (k, g, v) in each() {
+        let p = &graph.parameters[k];
+        let update = Update {
+            rate: p.rate.rate(rule.step, rule.total_steps),
+            decay: rule.weight_decay * p.decay,
+            l1_decay: rule.l1_decay * p.decay,
+            momentum: p.momentum,
+            nesterov: rule.nesterov,
+        };
+        let (w, factor) = (parameters[k], rule.clip_norm.map(|_| clip.factor));
+        run(k, SgdUpdate { update, w, g, v, factor }.into())?;
+        if let Some(limit) = p.max_norm {
+            run(k, LimitNorms { limit, w }.into())?;
+        }
+    }
+    Ok(())
 }
 
 impl CostMetrics {

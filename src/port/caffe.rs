@@ -10,7 +10,7 @@ use crate::net::Graph;
 use std::collections::HashMap;
 
 /// Layers of a file, at most.
-const MOST_LAYERS: usize = 100_000;
+const MAX_LAYERS: usize = 100_000;
 
 /// A layer with blobs.
 #[derive(Debug, Default)]
@@ -108,8 +108,8 @@ fn layers(file: &[u8]) -> Result<Vec<Layer>, String> {
             2 => (4, 2, 3, None, 6),
             _ => continue,
         };
-        if layers.len() == MOST_LAYERS {
-            return Err(format!("it has more than {MOST_LAYERS} layers"));
+        if layers.len() == MAX_LAYERS {
+            return Err(format!("it has more than {MAX_LAYERS} layers"));
         }
         let mut layer = Layer::default();
         let mut messages: Vec<Field> = Vec::new();

@@ -6,7 +6,7 @@ use askama::Template;
 use serde::Serialize;
 
 /// Points of a series that are drawn; where there are more, each stands for the mean of its neighbours.
-const MOST_POINTS: usize = 400;
+const MAX_POINTS: usize = 400;
 /// The drawing, and what its axes take of it.
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 260.0;
@@ -171,7 +171,7 @@ fn finite(s: &Series) -> impl Iterator<Item = (f64, f64)> + '_ {
 
 /// As many points as are drawn at most, by the means of neighbours.
 fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    let each = points.len().div_ceil(MOST_POINTS).max(1);
+    let each = points.len().div_ceil(MAX_POINTS).max(1);
     let mean = |c: &[(f64, f64)]| {
         let n = c.len() as f64;
         (c.iter().map(|p| p.0).sum::<f64>() / n, c.iter().map(|p| p.1).sum::<f64>() / n)
@@ -285,6 +285,6 @@ mod tests {
         let points: Vec<(f64, f64)> = (0..1000).map(|i| (f64::from(i), if i == 7 { f64::NAN } else { 1.0 })).collect();
         let s = Series { name: "a".into(), colour: "red".into(), points, marked: false };
         let thin = thinned(finite(&s).collect());
-        assert!(thin.len() <= MOST_POINTS && thin.iter().all(|p| p.1 == 1.0), "{}", thin.len());
+        assert!(thin.len() <= MAX_POINTS && thin.iter().all(|p| p.1 == 1.0), "{}", thin.len());
     }
 }

@@ -13,7 +13,7 @@ const GAP: (f64, f64) = (28.0, 30.0);
 /// The width of a place where an edge passes a row.
 const PASS: f64 = 20.0;
 /// Nets of more layers are not drawn: nobody could read that.
-const MOST: usize = 600;
+const MAX: usize = 600;
 /// Above so many, crossings are looked for less thoroughly.
 const LARGE: usize = 120;
 
@@ -38,7 +38,7 @@ struct Drawing {
 
 /// The graph as SVG; nothing where there are too many layers.
 pub fn svg(graph: &Graph) -> Option<String> {
-    if graph.nodes.len() > MOST {
+    if graph.nodes.len() > MAX {
         return None;
     }
     // The images are the first box. A neuron that rides on a layer is in its box.
@@ -72,12 +72,8 @@ pub fn svg(graph: &Graph) -> Option<String> {
         let this = layers.len();
         box_of.push(this);
         layers.push(Layer { name: node.name.clone(), about, class, at: (0.0, 0.0) });
-        let mut inputs = node.inputs.clone();
-        if let Some(taken) = node.taken {
-            inputs[0] = Input::Node(taken);
-        }
-        for input in inputs {
-            let from = match input {
+        for input in &node.inputs {
+            let from = match *input {
                 Input::Source(Part::Images) => 0,
                 Input::Source(Part::Labels) => continue,
                 Input::Node(j) => box_of[j],

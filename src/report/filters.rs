@@ -12,9 +12,9 @@ const LARGEST_CELL: usize = 8;
 /// Pixels along the longer side, about.
 const ROOM: usize = 3000;
 /// Filters, and channels, of which more are not shown.
-const MOST: usize = 512;
+const MAX: usize = 512;
 /// Filters, and channels, that a page shows of a layer with many channels; of others, four times as many filters.
-const MOST_SHOWN: usize = 32;
+const MAX_SHOWN: usize = 32;
 /// Between them there: no grey, so that it is no weight.
 const GRID: Rgb<u8> = Rgb([58, 84, 128]);
 /// Around the picture.
@@ -75,12 +75,12 @@ impl Filters<'_> {
             )));
         }
         let mosaic = c == 1 || self.colours;
-        let shown = k.min(MOST);
+        let shown = k.min(MAX);
         let (rows, columns) = if mosaic {
             let columns = columns(shown, r, s);
             (shown.div_ceil(columns), columns)
         } else {
-            (shown, c.min(MOST))
+            (shown, c.min(MAX))
         };
         let cell = (ROOM / (rows * r).max(columns * s)).clamp(1, LARGEST_CELL);
         let cell = if mosaic && rows.max(columns) * r.max(s) * cell < 500 { cell * 2 } else { cell };
@@ -119,7 +119,7 @@ impl Filters<'_> {
     /// Whether a page shows all of them.
     pub fn is_shown_whole(&self) -> bool {
         let [k, .., c] = self.shape;
-        if c == 1 || self.colours { k <= 4 * MOST_SHOWN } else { k.max(c) <= MOST_SHOWN }
+        if c == 1 || self.colours { k <= 4 * MAX_SHOWN } else { k.max(c) <= MAX_SHOWN }
     }
 
     /// The filters alone, for a page: as [`draw`](Self::draw) has them, of few pixels a weight, and no more than the first
@@ -130,8 +130,8 @@ impl Filters<'_> {
             return None;
         }
         let one = c == 1 || self.colours;
-        let shown = k.min(if one { 4 * MOST_SHOWN } else { MOST_SHOWN });
-        let columns = if one { columns(shown, r, s) } else { c.min(MOST_SHOWN) };
+        let shown = k.min(if one { 4 * MAX_SHOWN } else { MAX_SHOWN });
+        let columns = if one { columns(shown, r, s) } else { c.min(MAX_SHOWN) };
         let rows = if one { shown.div_ceil(columns) } else { shown };
         let cell = (1024 / (rows * r).max(columns * s)).clamp(1, 4);
         let (tile_h, tile_w) = (r * cell + 1, s * cell + 1);

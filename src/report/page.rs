@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// Classes of the confusion matrix; of more, those with the most errors are shown.
-const MOST_CLASSES: usize = 20;
+const MAX_CLASSES: usize = 20;
 /// Pairs of classes that are listed.
 const PAIRS: usize = 8;
 
@@ -298,9 +298,9 @@ fn matrix(study: &Study, classes: &[String]) -> (Vec<String>, Vec<Row>) {
         return Default::default();
     }
     let mut shown: Vec<usize> = (0..classes.len()).collect();
-    if shown.len() > MOST_CLASSES {
+    if shown.len() > MAX_CLASSES {
         shown.sort_by_cached_key(|&c| std::cmp::Reverse(study.confusion.of_class(c).1));
-        shown.truncate(MOST_CLASSES);
+        shown.truncate(MAX_CLASSES);
         shown.sort_unstable();
     }
     let row = |&class: &usize| {

@@ -3,9 +3,9 @@
 
 use super::units;
 use crate::data::Loader;
-use crate::device::Neuron;
 use crate::layer::Role;
 use crate::net::{Graph, Input, Net};
+use crate::op::Neuron;
 use crate::testing::{is_probable, softmax};
 use crate::train::{Result, Setup, bytes_of, test_step};
 use image::{Rgb, RgbImage};
@@ -18,7 +18,7 @@ const TOP: usize = 5;
 /// Images whose hidden units are looked at.
 const SAMPLE: usize = 512;
 /// Outputs of one layer that are read at once.
-const MOST_READ: usize = 1 << 23;
+const MAX_READ: usize = 1 << 23;
 
 /// An image that the net takes for another class.
 #[derive(Clone, Debug)]
@@ -99,13 +99,13 @@ impl Study {
             net.set_step(test_step(setup.spec.train.seed, batch.count))?;
             let labels = &batch.labels[..batch.count];
             net.forward_watched(&mut |net, node| {
-                let Some(output) = net.plan.nodes[node].output else { return Ok(()) };
-                if prediction == Some(last_fused(&net.graph, node)) {
+                let Some(output) = net.output(node) else { return Ok(()) };
+                if prediction == Some(node) {
                     scores = net.read(output)?;
                 }
                 for (_, sample) in samples.iter_mut().filter(|(n, _)| *n == node) {
                     let each = output.shape.image();
-                    let wanted = SAMPLE.div_ceil(batches).min(MOST_READ / each.max(1)).clamp(1, labels.len());
+                    let wanted = SAMPLE.div_ceil(batches).min(MAX_READ / each.max(1)).clamp(1, labels.len());
                     sample.add(&net.read(output.part(0, wanted * each))?, labels);
                 }
                 Ok(())
@@ -162,31 +162,13 @@ pub fn classifies(graph: &Graph, prediction: usize) -> bool {
     is_probable(graph, prediction) || graph.costs().any(scored)
 }
 
-/// The last of the nodes that a node computes beside its own: where they are done, its output is theirs.
-fn last_fused(graph: &Graph, node: usize) -> usize {
-    let mut last = node;
-    while let Some(next) = graph.nodes.get(last + 1)
-        && next.fused
-        && next.inputs == [Input::Node(last)]
-    {
-        last += 1;
-    }
-    last
-}
-
-/// The layers with a nonlinearity behind which others come, by the node that computes it.
+/// The layers with a nonlinearity after which others come, by the node that computes it.
 fn hidden_layers(graph: &Graph) -> Vec<(usize, units::Sample)> {
     let prediction = graph.prediction();
     let mut found = Vec::new();
-    for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| !n.fused && !n.is_cost()) {
-        let last = last_fused(graph, i);
-        let neuron = (i..=last).find_map(|k| match graph.nodes[k].role() {
-            Role::Neuron(neuron) if neuron != Neuron::NONE => Some(neuron),
-            Role::BatchNorm { neuron, .. } if neuron != Neuron::NONE => Some(neuron),
-            _ => None,
-        });
-        if let Some(neuron) = neuron
-            && prediction.is_none_or(|p| !(i..=last).contains(&p))
+    for (i, node) in graph.nodes.iter().enumerate().filter(|(i, _)| prediction != Some(*i)) {
+        if let Role::Neuron(neuron) = node.role()
+            && neuron != Neuron::NONE
         {
             let name = node.name.strip_suffix(".neuron").unwrap_or(&node.name);
             found.push((i, units::Sample::new(name, neuron, node.layer.output())));

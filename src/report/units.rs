@@ -4,14 +4,15 @@
 //! tutorial at CVPR 2014).
 //!
 //! A unit of a convolution is a channel: it is on at a place where it is above 0, and its value for an image is its mean over
-//! the places. Correlations are Pearson's over the images, of the first [`MOST_COMPARED`] units that vary: u²·n/2
+//! the places. Correlations are Pearson's over the images, of the first [`MAX_COMPARED`] units that vary: u²·n/2
 //! multiply-adds for u units and n images.
 
-use crate::device::{Neuron, Shape};
+use crate::device::Shape;
+use crate::op::Neuron;
 use image::{Rgb, RgbImage};
 
 /// Units that are compared with each other.
-const MOST_COMPARED: usize = 256;
+const MAX_COMPARED: usize = 256;
 /// Units, and images, of the picture.
 const PICTURE: (usize, usize) = (256, 96);
 /// A standard deviation below this part of the layer's largest value is none.
@@ -122,7 +123,7 @@ impl Sample {
         let never_off = |&&off: &&u64| self.kind == Kind::Rectified && off == 0;
         let largest = self.means.iter().flatten().fold(0f32, |a, &v| a.max(v.abs()));
         let columns: Vec<Option<Vec<f64>>> = (0..units).map(|u| self.standardised(u, f64::from(largest) * CONSTANT)).collect();
-        let varying: Vec<&Vec<f64>> = columns.iter().flatten().take(MOST_COMPARED).collect();
+        let varying: Vec<&Vec<f64>> = columns.iter().flatten().take(MAX_COMPARED).collect();
         let n = varying.len();
         let (mut sum, mut twins) = (0.0, vec![false; n]);
         for i in 0..n {

@@ -11,9 +11,10 @@ pub mod views;
 
 use crate::config::NetSpec;
 use crate::data::{ImageShape, Loader, Normalisation, Source};
-use crate::device::{Device, Neuron, Place, Shape, Tensor};
+use crate::device::{Device, Place, Shape, Tensor};
 use crate::layer::{Phase, Role};
 use crate::net::{BatchBytes, Graph, Net, Purpose};
+use crate::op::Neuron;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::{Error, Result, load_parameters, normalisation_of, test_step};
 use std::path::{Path, PathBuf};
@@ -35,8 +36,7 @@ impl Predictor {
     /// # Errors
     /// The config has no output, or the checkpoint is of another net, or the device fails.
     pub fn new(spec: &NetSpec, images: Shape, found: &Checkpoint, path: &Path, device: Box<dyn Device>) -> Result<Self> {
-        let mut graph = Graph::new(spec, images, found.state.data.labels())?;
-        graph.fold();
+        let graph = Graph::new(spec, images, found.state.data.labels())?;
         let Some(prediction) = graph.prediction() else {
             return Err(Error::Argument("the net has no output to predict with".into()));
         };
@@ -65,8 +65,7 @@ impl Predictor {
         path: &Path,
         device: Box<dyn Device>,
     ) -> Result<Self> {
-        let mut graph = Graph::new(spec, images, 1)?;
-        graph.fold();
+        let graph = Graph::new(spec, images, 1)?;
         let Some(output) = subnet::node_of(&graph, layer).filter(|&i| !graph.nodes[i].is_cost()) else {
             return Err(Error::Argument(format!("layer '{layer}' has no output of its own; name another")));
         };
@@ -93,7 +92,7 @@ impl Predictor {
         let net = Net::new(graph, device, Purpose::Infer, images, &mean, scale);
         let mut net = net.map_err(|(error, _)| error)?;
         load_parameters(&mut net, found, path)?;
-        let output = net.plan.nodes[output].output.expect("what is read is no cost");
+        let output = net.output(output).expect("what is read is no cost");
         Ok(Self { net, output, probabilities })
     }
 

@@ -5,9 +5,10 @@
 //! the cost of the new pixels alone (Sermanet et al. 2013, "OverFeat", section 3.5).
 
 use crate::config::{NetSpec, Source};
-use crate::device::{Neuron, Shape};
+use crate::device::Shape;
 use crate::layer::Role;
 use crate::net::{Graph, Input};
+use crate::op::Neuron;
 use crate::train::checkpoint::{Checkpoint, HostTensor};
 use crate::train::{Error, Result};
 use std::collections::BTreeMap;
@@ -179,9 +180,9 @@ impl Dense {
     /// Pixels between two neighbouring predictions, for a net that was trained on images of `h` rows. The last of those may have
     /// been left out by a window that did not fit, so it is how far apart the second and the third row of predictions come.
     pub fn stride(&self, h: usize, w: usize, c: usize) -> Option<usize> {
-        const MOST: usize = 512;
+        const MAX: usize = 512;
         let [rows, _] = self.places(h, w, c)?;
-        let first_with = |count: usize| (1..=MOST).find(|d| self.places(h + d, w, c).is_some_and(|[r, _]| r >= count));
+        let first_with = |count: usize| (1..=MAX).find(|d| self.places(h + d, w, c).is_some_and(|[r, _]| r >= count));
         Some(first_with(rows + 2)? - first_with(rows + 1)?)
     }
 }

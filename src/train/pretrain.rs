@@ -54,7 +54,7 @@ pub fn run(
         for i in 0..net.graph.parameters.len() {
             let name = net.graph.parameters[i].name.clone();
             if name.strip_prefix(layer.as_str()).is_some_and(|rest| rest == ".weights" || rest == ".bias") {
-                let values = net.read(net.plan.parameters[i])?;
+                let values = net.read(net.plan.kept.parameters[i])?;
                 learned.insert(name, values);
             }
         }
@@ -95,7 +95,7 @@ fn loss(trainer: &mut Trainer, step: u64) -> Result<f64> {
 pub fn load(net: &mut Net, learned: &Learned) -> Result<()> {
     for i in 0..net.graph.parameters.len() {
         if let Some(values) = learned.get(&net.graph.parameters[i].name) {
-            net.write(net.plan.parameters[i], values)?;
+            net.write(net.plan.kept.parameters[i], values)?;
         }
     }
     Ok(())

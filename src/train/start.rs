@@ -79,11 +79,11 @@ fn carry(net: &mut Net, before: &Graph, values: impl Fn(usize, &str, &str) -> Op
             let filter = if p.spec.role == ParameterRole::Weights { shape.image() } else { 1 };
             let (elements, one_place) = (shape.elements(), channels * filter);
             if values.len() == elements {
-                net.write(net.plan.parameters[k], &values)?;
+                net.write(net.plan.kept.parameters[k], &values)?;
                 started.copied.push(name);
             } else if local && values.len() == one_place && elements.is_multiple_of(one_place) {
                 let all = values.repeat(elements / one_place);
-                net.write(net.plan.parameters[k], &all)?;
+                net.write(net.plan.kept.parameters[k], &all)?;
                 started.spread.push(name);
             } else {
                 started.missing.push(format!("{name} ({elements} values, {} there)", values.len()));

@@ -1,5 +1,5 @@
-//! Is this device right? Every operation of [`Device`], over a table of awkward geometries and over random ones, against
-//! the CPU in f64.
+//! Is this device right? Every [operation](crate::op), over a table of awkward geometries and over random ones, against the CPU
+//! in f64. An operation that does the work of several is compared with those ([`Op::parts`]).
 //!
 //! A case's tensors hold random numbers that are f32 exactly, so both devices start from the same ones. A result may differ
 //! from the reference by
@@ -9,60 +9,30 @@
 //! where ε is the distance from 1 to the next number of the device's type, n the number of terms that the result sums up,
 //! and Σ|terms| their sum without signs: rounding errors behave like a random walk of n steps, each below ε times the sum so
 //! far, and the 4 is for the few roundings of every operation and for exponentials that are a unit or two off. Maxima, masks,
-//! counts, labels and fills have no such sum: they must be equal. So must every input after the call, and 256 bytes behind
-//! every tensor. Where the device rounds the operands of convolutions and products to tf32 or bf16, by at most u = 2^-11 or
-//! 2^-8 of each ([`Precision`]), those results may differ by (2u + u²)·Σ|terms| more.
+//! counts, labels and fills have no such sum: they must be equal. So must every input after the call, and what lies around the
+//! tensors: 256 bytes after each, and the gaps between the cells of one that is some channels of a larger tensor. Where the
+//! device rounds the operands of convolutions and products to tf32 or bf16, by at most u = 2^-11 or 2^-8 of each
+//! ([`Precision`]), those results may differ by (2u + u²)·Σ|terms| more.
 //!
 //! The table costs less than a second on the CPU in release builds. The device makes one allocation, as large as the
 //! largest case.
 
+mod case;
 mod cases;
-mod operation;
-mod table;
 
-pub use table::{cases, random_case};
+pub use case::Case;
+pub use cases::{cases, random_case};
 
 use crate::device::cpu::CpuDevice;
-use crate::device::{Device, Dtype, Precision, Result, Shape, Slot, Tensor};
-use operation::{Call, Role, start, step_values};
+use crate::device::{Device, Dtype, Precision, Result, Shape, Slot, StepValues, Tensor};
+use crate::op::Op;
+use case::{Known, Operand};
 use std::fmt;
-use std::sync::Arc;
-
-/// An operation on tensors of certain shapes, holding certain numbers.
-#[derive(Clone, Debug)]
-pub struct Case {
-    operation: Arc<dyn Call>,
-    seed: u64,
-}
-
-impl Case {
-    /// The operation: a method of [`Device`].
-    pub fn operation(&self) -> &'static str {
-        self.operation.name()
-    }
-
-    /// Whether it is one that a [`Precision`] rounds the operands of.
-    pub fn is_rounded(&self) -> bool {
-        self.operation.is_rounded()
-    }
-
-    /// What it is applied to.
-    pub fn geometry(&self) -> String {
-        self.operation.geometry()
-    }
-}
-
-/// As in `conv_forward 2 of 5×7×3 k4 3×2 s2×1 p1 d1 g1 bias relu`.
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.operation(), self.geometry())
-    }
-}
 
 /// How a device did in one case: at the element that is worst by its bound.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Outcome {
-    /// The method of [`Device`].
+    /// The operation.
     pub operation: String,
     /// What it was applied to.
     pub geometry: String,
@@ -80,7 +50,7 @@ pub struct Outcome {
     pub expected: f64,
     /// Whether all is within its bound, and nothing else was touched.
     pub passed: bool,
-    /// What else went wrong: a changed input, bytes written behind a tensor.
+    /// What else went wrong: a changed input, bytes written after a tensor or in its gaps.
     pub fault: Option<String>,
 }
 
@@ -95,47 +65,100 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs cases on a device that nothing has been allocated on yet, and on the reference. `Err` is the device's own.
+/// Runs cases on a device that nothing has been allocated on yet, and on the reference. A case whose form of its operation the
+/// device does not [support](Device::supports) is left out of the outcomes. `Err` is the device's own.
 pub fn run(device: &mut dyn Device, cases: &[Case]) -> Result<Vec<Outcome>> {
-    let mut reference = CpuDevice::<f64>::new(1);
+    let mut reference = Reference(CpuDevice::new(1));
     allocate(device, cases)?;
-    allocate(&mut reference, cases)?;
-    cases.iter().map(|case| compare(device, &mut reference, case)).collect()
+    let mut outcomes = Vec::new();
+    for case in cases {
+        if supports(device, case) {
+            outcomes.push(compare(device, &mut reference, case)?);
+        }
+    }
+    Ok(outcomes)
 }
 
-/// The bytes of all results of the cases, one vector a case: two devices that should agree to the bit can be compared.
+/// The bytes of all results of the cases, one vector a case: two devices that should agree to the bit can be compared. It is
+/// empty where the device does not support the case.
 pub fn results(device: &mut dyn Device, cases: &[Case]) -> Result<Vec<Vec<u8>>> {
     allocate(device, cases)?;
-    let one = |case: &Case| {
-        let held = execute(device, case.operation.as_ref(), &start(case.operation.as_ref(), case.seed))?;
-        let written = case.operation.operands().into_iter().zip(held.bytes).filter(|(o, _)| o.role != Role::In);
-        Ok(written.flat_map(|(_, bytes)| bytes).collect())
+    let one = |case: &Case| -> Result<Vec<u8>> {
+        if !supports(device, case) {
+            return Ok(Vec::new());
+        }
+        let held = execute(device, &[case.op], &case.tensors, case.step, &case.start())?;
+        Ok(held.bytes.into_iter().enumerate().filter(|(i, _)| case.writes(*i)).flat_map(|(_, bytes)| bytes).collect())
     };
     cases.iter().map(one).collect()
 }
 
-/// Bytes behind each tensor that nothing may write.
+/// The CPU in f64: another one for a case that needs a larger allocation than any before.
+struct Reference(CpuDevice<f64>);
+
+impl Reference {
+    /// What a case's tensors hold after an operation, or after the operations that it stands for.
+    fn run(&mut self, op: &Op<usize>, case: &Case, start: &[Vec<f64>]) -> Result<Vec<Vec<f64>>> {
+        let mut tensors: Vec<Operand> = case.tensors.iter().map(|t| t.dense()).collect();
+        let mut start = start.to_vec();
+        let parts = op.parts(&mut |&like| {
+            tensors.push(tensors[like]);
+            start.push(vec![f64::NAN; start[like].len()]);
+            tensors.len() - 1
+        });
+        let ops = parts.unwrap_or_else(|| vec![*op]);
+        let bytes = layout(&self.0, &ops, &tensors).end;
+        if bytes > self.0.allocated() {
+            self.0 = CpuDevice::new(1);
+            self.0.allocate(bytes)?;
+        }
+        Ok(execute(&mut self.0, &ops, &tensors, case.step, &start)?.values)
+    }
+}
+
+/// Bytes after each tensor that nothing may write.
 const GUARD: usize = 256;
 /// What is in them.
 const GUARDED: [u8; GUARD] = [0xa5; GUARD];
 
-/// The tensors of an operation one after the other, its scratch last, each with a guard behind it.
-fn layout(device: &dyn Device, operation: &dyn Call) -> (Vec<Tensor>, Tensor, usize) {
-    let mut end = 0;
-    let mut place = |shape: Shape, dtype: Dtype| {
-        let t = Tensor { slot: Slot(end), shape, dtype };
-        end = (end + t.bytes()).next_multiple_of(256) + GUARD;
-        t
-    };
-    let real = device.real();
-    let tensors = operation.operands().iter().map(|o| place(o.shape, o.dtype.unwrap_or(real))).collect();
-    let scratch = operation.op().map_or(0, |op| device.scratch(&op));
-    let scratch = place(Shape::new(1, 1, 1, scratch), Dtype::U8);
-    (tensors, scratch, end)
+/// Where tensors lie.
+struct Layout {
+    tensors: Vec<Tensor>,
+    /// What each is channels of; itself, where it has no gaps.
+    wholes: Vec<Tensor>,
+    scratch: Tensor,
+    /// Where all ends, guards included.
+    end: usize,
+}
+
+/// Where the tensors of operations lie, one after the other, each with a guard after it, and the operations' scratch after them.
+fn layout(device: &dyn Device, ops: &[Op<usize>], operands: &[Operand]) -> Layout {
+    let (mut tensors, mut wholes, mut end) = (Vec::new(), Vec::new(), 0);
+    for operand in operands {
+        let (shape, [before, after]) = (operand.shape, operand.gaps);
+        let c = before + shape.c + after;
+        let whole = Tensor::new(Slot(end), Shape { c, ..shape }, operand.dtype.unwrap_or(device.real()));
+        end = (end + whole.bytes()).next_multiple_of(256) + GUARD;
+        wholes.push(whole);
+        tensors.push(whole.channels(before, shape.c));
+    }
+    let bytes = ops.iter().map(|op| device.scratch(&on(op, &tensors))).max().unwrap_or(0);
+    let scratch = Tensor::new(Slot(end), Shape::new(1, 1, 1, bytes), Dtype::U8);
+    Layout { tensors, wholes, scratch, end: (end + bytes).next_multiple_of(256) + GUARD }
+}
+
+/// An operation on tensors that have places.
+fn on(op: &Op<usize>, tensors: &[Tensor]) -> Op<Tensor> {
+    op.map(&mut |&i| tensors[i])
+}
+
+fn supports(device: &dyn Device, case: &Case) -> bool {
+    device.supports(&on(&case.op, &layout(device, &[], &case.tensors).tensors))
 }
 
 fn allocate(device: &mut dyn Device, cases: &[Case]) -> Result<()> {
-    let bytes = cases.iter().map(|case| layout(device, case.operation.as_ref()).2).max().unwrap_or(0);
+    let supported = cases.iter().filter(|case| supports(device, case));
+    let bytes = supported.map(|case| layout(device, &[case.op], &case.tensors).end).max().unwrap_or(0);
     device.allocate(bytes)
 }
 
@@ -157,83 +180,115 @@ fn decode(bytes: &[u8], dtype: Dtype) -> Vec<f64> {
     }
 }
 
-/// What the tensors hold after a call.
+/// The bytes of each cell of a tensor, within those of what it is channels of.
+fn cells(t: &Tensor, whole: &Tensor) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let (first, size) = (t.slot.0 - whole.slot.0, t.dtype.size());
+    let (step, cell) = (t.pitch * size, t.shape.c * size);
+    (0..t.shape.n * t.shape.h * t.shape.w).map(move |i| first + i * step..first + i * step + cell)
+}
+
+/// What lies in the gaps of tensor `i`, where nothing else does: NaN, of other bits than in any other tensor's.
+fn gaps(i: usize, whole: &Tensor) -> Vec<u8> {
+    let mut element = vec![0xff; whole.dtype.size()];
+    element[0] = i as u8;
+    element.repeat(whole.shape.elements())
+}
+
+/// What tensors hold after operations.
 struct Held {
     bytes: Vec<Vec<u8>>,
     values: Vec<Vec<f64>>,
+    /// What else was written.
     fault: Option<String>,
 }
 
-/// Fills an operation's tensors, calls it, reads them.
-fn execute(device: &mut dyn Device, operation: &dyn Call, start: &[Vec<f64>]) -> Result<Held> {
-    let (tensors, scratch, _) = layout(device, operation);
-    let behind = |t: &Tensor| {
+/// Fills the tensors of operations, runs these in order, and reads what the tensors hold then.
+fn execute(
+    device: &mut dyn Device,
+    ops: &[Op<usize>],
+    operands: &[Operand],
+    step: StepValues,
+    start: &[Vec<f64>],
+) -> Result<Held> {
+    let Layout { tensors, wholes, scratch, .. } = layout(device, ops, operands);
+    let after = |t: &Tensor| {
         let slot = Slot(t.slot.0 + t.bytes());
         let room = (t.slot.0 + t.bytes()).next_multiple_of(256) + GUARD - slot.0;
-        Tensor { slot, shape: Shape::new(1, 1, 1, room), dtype: Dtype::U8 }
+        Tensor::new(slot, Shape::new(1, 1, 1, room), Dtype::U8)
     };
-    let guard = |t: &Tensor| GUARDED.repeat(2)[..behind(t).bytes()].to_vec();
-    for (t, values) in tensors.iter().zip(start) {
-        device.write(*t, &encode(values, t.dtype))?;
-        device.write(behind(t), &guard(t))?;
+    let guard = |t: &Tensor| GUARDED.repeat(2)[..after(t).bytes()].to_vec();
+    for (i, ((t, whole), values)) in tensors.iter().zip(&wholes).zip(start).enumerate() {
+        let (values, mut bytes) = (encode(values, t.dtype), gaps(i, whole));
+        let cell = (t.shape.c * t.dtype.size()).max(1);
+        cells(t, whole).zip(values.chunks(cell)).for_each(|(to, cell)| bytes[to].copy_from_slice(cell));
+        device.write(*whole, &bytes)?;
     }
-    device.write(behind(&scratch), &guard(&scratch))?;
-    device.set_step(step_values(operation))?;
-    operation.call(device, &tensors, scratch)?;
+    for t in wholes.iter().chain([&scratch]) {
+        device.write(after(t), &guard(t))?;
+    }
+    device.set_step(step)?;
+    for op in ops {
+        device.run(&on(op, &tensors), scratch)?;
+    }
 
-    let mut held = Held { bytes: Vec::new(), values: Vec::new(), fault: None };
     let mut read = |t: Tensor| {
         let mut bytes = vec![0; t.bytes()];
         device.read(t, &mut bytes).map(|()| bytes)
     };
-    for (i, t) in tensors.iter().chain([&scratch]).enumerate() {
-        if read(behind(t))? != guard(t) {
-            held.fault.get_or_insert(format!("bytes behind tensor {i} were written"));
+    let mut held = Held { bytes: Vec::new(), values: Vec::new(), fault: None };
+    for (i, (t, whole)) in tensors.iter().zip(&wholes).enumerate() {
+        let (mut all, mut bytes, untouched) = (read(*whole)?, Vec::new(), gaps(i, whole));
+        for cell in cells(t, whole) {
+            bytes.extend_from_slice(&all[cell.clone()]);
+            all[cell.clone()].copy_from_slice(&untouched[cell]);
         }
-    }
-    for (i, (t, operand)) in tensors.iter().zip(operation.operands()).enumerate() {
-        let bytes = read(*t)?;
-        if operand.role == Role::In && bytes != encode(&start[i], t.dtype) {
-            held.fault.get_or_insert(format!("tensor {i}, an input, was changed"));
+        if all != untouched {
+            held.fault.get_or_insert(format!("bytes between the cells of tensor {i} were written"));
         }
         held.values.push(decode(&bytes, t.dtype));
         held.bytes.push(bytes);
     }
+    // The scratch counts as the last tensor.
+    for (i, t) in wholes.iter().chain([&scratch]).enumerate() {
+        if read(after(t))? != guard(t) {
+            held.fault.get_or_insert(format!("bytes after tensor {i} were written"));
+        }
+    }
     Ok(held)
 }
 
-fn compare(device: &mut dyn Device, reference: &mut dyn Device, case: &Case) -> Result<Outcome> {
-    let operation = case.operation.as_ref();
-    let start = start(operation, case.seed);
-    let got = execute(device, operation, &start)?;
-    let expected = execute(reference, operation, &start)?.values;
-    let magnitudes =
-        operation.magnitudes(&start, &expected, &mut |op, start| execute(reference, op, start).map(|held| held.values))?;
+fn compare(device: &mut dyn Device, reference: &mut Reference, case: &Case) -> Result<Outcome> {
+    let start = case.start();
+    let got = execute(device, &[case.op], &case.tensors, case.step, &start)?;
+    let expected = reference.run(&case.op, case, &start)?;
+    let magnitudes = (case.magnitudes)(&mut Known::new(case, &start, &expected, reference))?;
+
+    let (results, inputs): (Vec<usize>, Vec<usize>) = (0..start.len()).partition(|&i| case.writes(i));
+    let held = |i: usize| encode(&start[i], case.tensors[i].dtype.unwrap_or(device.real()));
+    let changed = inputs.into_iter().find(|&i| got.bytes[i] != held(i));
+    let fault = got.fault.or_else(|| changed.map(|i| format!("tensor {i}, an input, was changed")));
 
     let (epsilon, tiny, dtype) = match device.real() {
         Dtype::F64 => (f64::EPSILON, f64::MIN_POSITIVE, "f64"),
         _ => (f64::from(f32::EPSILON), f64::from(f32::MIN_POSITIVE), "f32"),
     };
-    let precision = if operation.is_rounded() { device.precision() } else { Precision::F32 };
+    let precision = if case.is_rounded() { device.precision() } else { Precision::F32 };
     let dtype = if precision == Precision::F32 { dtype.into() } else { precision.to_string() };
-    let factor = epsilon * (4.0 + (operation.length() as f64).sqrt()) + precision.of_products();
+    let factor = epsilon * (4.0 + (case.length as f64).sqrt()) + precision.of_products();
     let mut outcome = Outcome {
-        operation: operation.name().into(),
-        geometry: operation.geometry(),
+        operation: case.operation().into(),
+        geometry: case.geometry(),
         dtype,
         worst: 0.0,
         bound: 0.0,
         index: 0,
         got: 0.0,
         expected: 0.0,
-        passed: got.fault.is_none(),
-        fault: got.fault,
+        passed: fault.is_none(),
+        fault,
     };
     let mut worst_share = -1.0;
-    for (tensor, operand) in operation.operands().iter().enumerate() {
-        if operand.role == Role::In {
-            continue;
-        }
+    for tensor in results {
         for (index, (&got, &expected)) in got.values[tensor].iter().zip(&expected[tensor]).enumerate() {
             let sum = magnitudes[tensor][index];
             let bound = if sum == 0.0 { 0.0 } else { factor * sum + tiny };

@@ -134,7 +134,7 @@ pub fn f64_device() -> Box<dyn Device> {
 /// All parameters of a trainer's net, one after the other.
 pub fn parameters(trainer: &mut Trainer) -> Vec<f64> {
     let net = trainer.net();
-    (0..net.plan.parameters.len()).flat_map(|i| net.read(net.plan.parameters[i]).unwrap()).collect()
+    (0..net.plan.kept.parameters.len()).flat_map(|i| net.read(net.plan.kept.parameters[i]).unwrap()).collect()
 }
 
 /// Fails, showing the worst element, where two lists differ by more than `bound` · (1 + |b|).

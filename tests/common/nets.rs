@@ -60,23 +60,28 @@ fn logits(name: &str, sets: &[&str], device: Box<dyn Device>) -> Vec<f64> {
     let synthetic = spec.data.synthetic.as_ref().unwrap();
     let [h, w, c] = synthetic.shape;
     let images = Shape::new(1, h, w, c);
-    let graph = Graph::new(&spec, images, synthetic.classes).unwrap();
+    let mut graph = Graph::new(&spec, images, synthetic.classes).unwrap();
+    let input = |node: usize| match graph.nodes[node].inputs[0] {
+        Input::Node(input) => input,
+        Input::Source(_) => panic!("layer '{}' of {name} reads no layer", graph.nodes[node].name),
+    };
+    // What the cost's softmax reads.
+    let scores = input(input(graph.costs().next().unwrap()));
+    graph.shown.push(scores);
     let made = Net::new(graph, device, Purpose::Infer, images, &[128.0; 3], 1.0 / 64.0);
     let mut net = made.unwrap_or_else(|(e, _)| panic!("{e}"));
     for k in 0..net.graph.parameters.len() {
         let values = values(&net.graph, k);
-        let tensor = net.plan.parameters[k];
+        let tensor = net.plan.kept.parameters[k];
         net.device_mut().write(tensor, bytemuck::cast_slice(&values)).unwrap();
     }
+    net.fold_parameters().unwrap();
     let pixels: Vec<u8> = (0..(h * w * c) as u64).map(|e| ((uniform(1 << 20, e) + 1.0) * 128.0) as u8).collect();
     net.feed(BatchBytes { images: &pixels, places: &[Place::default()], labels: &[0], values: &[] }).unwrap();
     let step = StepValues { seed: 1, step: 0, first_image: 0, images: 1, gradient_scale: 1.0, learning_rate: 0.0, momentum: 0.0 };
     net.set_step(step).unwrap();
     net.forward(Phase::Test).unwrap();
-    // A logistic regression reads its softmax's input, so that it is still there.
-    let cost = net.graph.costs().next().unwrap();
-    let Input::Node(scores) = net.graph.nodes[cost].inputs[0] else { panic!("the cost of {name} reads no layer") };
-    let scores = net.plan.nodes[scores].output.unwrap();
+    let scores = net.output(scores).unwrap();
     net.read(scores).unwrap()
 }
 

@@ -122,7 +122,7 @@ fn unknown_key_of_a_section() {
    ·   ╰── did you mean 'epochs'?
    ╰────
   help: known keys: batch, micro_batch, epochs, steps, seed, momentum, nesterov, weight_decay, l1_decay, clip_norm,
-        test_every, log_every, checkpoint_every, keep, monitor_weights, winograd, tensorboard, precision,
+        test_every, log_every, checkpoint_every, keep, monitor_weights, winograd, fuse, tensorboard, precision,
         learning_rate
 "#,
     );
@@ -1112,7 +1112,7 @@ fn set_of_an_unknown_key() {
    ·               ╰── did you mean 'batch'?
    ╰────
   help: known keys: batch, micro_batch, epochs, steps, seed, momentum, nesterov, weight_decay, l1_decay, clip_norm,
-        test_every, log_every, checkpoint_every, keep, monitor_weights, winograd, tensorboard, precision,
+        test_every, log_every, checkpoint_every, keep, monitor_weights, winograd, fuse, tensorboard, precision,
         learning_rate
 "#,
     );

@@ -2,9 +2,11 @@
 //! benches/kernels.json says they were: a kernel may not become worse unnoticed. `scripts/kernel-report.sh --update` writes the
 //! file anew, through CONVNET_COUNTERS.
 
+use super::tiles::{conv_backward_filters, conv_backward_image};
 use super::{child, device, on_a_card, said};
 use convnet::device::cuda::CudaDevice;
-use convnet::device::{ConvGeometry, Device, Into, Neuron, Op, Precision, Shape, Tensor};
+use convnet::device::{ConvGeometry, Device, Precision, Shape, Tensor};
+use convnet::op::{ConvForward, Neuron, Op};
 use serde_json::{Map, Value, json};
 
 /// A convolution of n images of 16 × 16.
@@ -29,10 +31,10 @@ fn conv(n: i32, c: i32, k: i32, size: i32) -> ConvGeometry {
     }
 }
 
-/// Calls one operation of two inputs.
-fn run(d: &mut CudaDevice, shapes: [Shape; 3], op: Op, call: impl Fn(&mut dyn Device, [Tensor; 3], Tensor)) {
+/// Runs one operation of two inputs.
+fn run<O: Into<Op<Tensor>>>(d: &mut CudaDevice, shapes: [Shape; 3], op: impl Fn([Tensor; 3]) -> O) {
     let numbers = |shape: Shape| (0..shape.elements()).map(|i| (i % 61) as f32 / 61.0).collect();
-    super::tiles::run(d, shapes, &[numbers(shapes[0]), numbers(shapes[1])], &op, &call);
+    super::tiles::run(d, shapes, &[numbers(shapes[0]), numbers(shapes[1])], op);
 }
 
 /// Every kernel on tensor cores once. Called by the test below in a process of its own.
@@ -44,19 +46,14 @@ fn layers() {
         d.set_precision(Some(precision));
         // Each pass in the small tile, and in the large one.
         for g in [conv(4, 32, 32, 3), conv(4, 32, 128, 3)] {
-            run(&mut d, [g.input(), g.filters(), g.output()], Op::ConvForward(g), |d, [x, w, y], scratch| {
-                d.conv_forward(&g, x, w, None, Neuron::Relu, y, scratch).unwrap();
-            });
+            let op = |[x, w, y]: [Tensor; 3]| ConvForward { geometry: g, neuron: Neuron::Relu, x, w, b: None, y };
+            run(&mut d, [g.input(), g.filters(), g.output()], op);
         }
         for g in [conv(4, 32, 32, 3), conv(4, 128, 32, 3)] {
-            run(&mut d, [g.output(), g.filters(), g.input()], Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
-                d.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
-            });
+            run(&mut d, [g.output(), g.filters(), g.input()], conv_backward_image(g));
         }
         for g in [conv(4, 32, 32, 3), conv(1, 1024, 128, 1)] {
-            run(&mut d, [g.input(), g.output(), g.filters()], Op::ConvBackwardFilters(g), |d, [x, dy, dw], scratch| {
-                d.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
-            });
+            run(&mut d, [g.input(), g.output(), g.filters()], conv_backward_filters(g));
         }
     }
 }

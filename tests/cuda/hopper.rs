@@ -2,10 +2,10 @@
 //! is one.
 
 use super::common::{LENET, setup};
-use super::tiles::check;
+use super::tiles::{check, conv_backward_image, conv_forward, product};
 use super::{child, device, on_a_card, said};
 use convnet::device::cuda::{CudaDevice, available};
-use convnet::device::{ConvGeometry, Device, Into, Neuron, Op, Precision, Product, Shape};
+use convnet::device::{ConvGeometry, Device, Precision, ProductGeometry, Shape};
 use convnet::train::Trainer;
 use convnet::verify::{Case, cases, random_case, results, run};
 use serde_json::{Map, Value};
@@ -88,6 +88,7 @@ fn large() {
 
 fn large_in(precision: Precision) {
     let d = &mut hopper(precision);
+    super::fused::convolutions(d);
     let dense = ConvGeometry {
         n: 8,
         h: 11,
@@ -124,31 +125,17 @@ fn large_in(precision: Precision) {
     let turned = |g: ConvGeometry| ConvGeometry { c: g.k, k: g.c, ..g };
     for g in [dense, sparse, long] {
         let shapes = [g.input(), g.filters(), g.output()];
-        check(
-            &format!("forward {g:?}"),
-            d,
-            &[precision],
-            shapes,
-            g.filters().image(),
-            &Op::ConvForward(g),
-            |d, [x, w, y], scratch| {
-                d.conv_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
-            },
-        );
+        check(d, &[precision], shapes, g.filters().image(), conv_forward(g));
         let g = turned(g);
         let (shapes, terms) = ([g.output(), g.filters(), g.input()], (g.k / g.groups * g.r * g.s) as usize);
-        check(&format!("image {g:?}"), d, &[precision], shapes, terms, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
-            d.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
-        });
+        check(d, &[precision], shapes, terms, conv_backward_image(g));
     }
     for (m, n, k, transpose_b) in [(130, 304, 80, 1), (7, 16, 2000, 1), (130, 304, 80, 0)] {
-        let p = Product { m, n, k, transpose_a: 0, transpose_b };
+        let p = ProductGeometry { m, n, k, transpose_a: 0, transpose_b };
         let b = if transpose_b == 1 { [n, k] } else { [k, n] };
         let shape = |[rows, columns]: [i32; 2]| Shape::new(rows as usize, 1, 1, columns as usize);
         let shapes = [shape([m, k]), shape(b), shape([m, n])];
-        check(&format!("{p:?}"), d, &[precision], shapes, k as usize, &Op::Product(p), |d, [a, b, c], scratch| {
-            d.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch).unwrap();
-        });
+        check(d, &[precision], shapes, k as usize, product(p));
     }
 }
 

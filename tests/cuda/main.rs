@@ -6,6 +6,7 @@ mod conformance;
 mod counters;
 mod failures;
 mod faults;
+mod fused;
 mod hopper;
 mod memory_bound;
 mod order;

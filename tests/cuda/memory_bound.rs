@@ -2,7 +2,10 @@
 
 use super::{child, device, on_a_card, said};
 use convnet::device::cuda::CudaDevice;
-use convnet::device::{Device, Into, LrnGeometry, Neuron, Op, PoolGeometry, PoolKind, Response, Shape, Tensor};
+use convnet::device::{LrnGeometry, PoolGeometry, Shape, Tensor};
+use convnet::op::{
+    LrnBackward, LrnForward, Neuron, NeuronBackward, NeuronForward, Op, PoolBackward, PoolForward, PoolKind, Response, Target,
+};
 use serde_json::Value;
 
 const IMAGES: i32 = 2;
@@ -29,7 +32,7 @@ const LRN: LrnGeometry = LrnGeometry { n: IMAGES, h: SIDE, w: SIDE, c: CHANNELS,
 /// Lane-instructions for a byte of device memory: an H100 issues 29.6 × 10¹² a second (132 multiprocessors, 4 warps a cycle,
 /// 1.755 GHz), 10.4 for each byte at 85 % of its 3.35 TB/s. Those counted are PTX's, of which an integer division becomes about
 /// twenty of the card's, and a comparison and a selection often one.
-const MOST: f64 = 10.4;
+const MAX: f64 = 10.4;
 
 /// The kernels, and the tensors that each must read or write at least once, by whether they are as large as a pool's input (or
 /// else its output).
@@ -44,10 +47,10 @@ const KERNELS: [(&str, &[bool]); 8] = [
     ("lrn_across_backward", &[true, true, true]),
 ];
 
-/// Calls one operation of two inputs.
-fn run(d: &mut CudaDevice, shapes: [Shape; 3], op: Op, call: impl Fn(&mut dyn Device, [Tensor; 3], Tensor)) {
+/// Runs one operation of two inputs.
+fn run<O: Into<Op<Tensor>>>(d: &mut CudaDevice, shapes: [Shape; 3], op: impl Fn([Tensor; 3]) -> O) {
     let numbers = |shape: Shape| (0..shape.elements()).map(|i| (i * 37 % 61) as f32 / 61.0).collect();
-    super::tiles::run(d, shapes, &[numbers(shapes[0]), numbers(shapes[1])], &op, &call);
+    super::tiles::run(d, shapes, &[numbers(shapes[0]), numbers(shapes[1])], op);
 }
 
 /// Every kernel once. Called by the test below in a process of its own.
@@ -56,21 +59,27 @@ fn run(d: &mut CudaDevice, shapes: [Shape; 3], op: Op, call: impl Fn(&mut dyn De
 fn passes() {
     let mut d = device();
     let (large, small) = (POOL.input(), POOL.output());
-    let r = Response { alpha: 1e-4, beta: 0.75, k: 1.0 };
-    let op = || Op::LrnBackward(LRN);
-    run(&mut d, [large, large, large], op(), |d, [x, _, y], _| d.neuron_forward(Neuron::Relu, x, y).unwrap());
-    run(&mut d, [large, large, large], op(), |d, [seen, dy, dx], _| {
-        d.neuron_backward(Neuron::Relu, seen, dy, dx, Into::Set).unwrap();
-    });
+    let response = Response { alpha: 1e-4, beta: 0.75, k: 1.0 };
+    run(&mut d, [large; 3], |[x, _, y]| NeuronForward { neuron: Neuron::Relu, x, y });
+    let backward =
+        |[y, dy, dx]: [Tensor; 3]| NeuronBackward { neuron: Neuron::Relu, seen: Some(y), dy, dx: Target::set(dx), db: None };
+    run(&mut d, [large; 3], backward);
     for kind in [PoolKind::Max, PoolKind::Avg] {
-        run(&mut d, [large, large, small], op(), |d, [x, _, y], _| d.pool_forward(&POOL, kind, x, y).unwrap());
-        run(&mut d, [large, small, large], op(), |d, [x, dy, dx], _| {
-            d.pool_backward(&POOL, kind, x, dy, dy, dx, Into::Set).unwrap();
+        run(&mut d, [large, large, small], |[x, _, y]| PoolForward { kind, geometry: POOL, x, y });
+        run(&mut d, [large, small, large], |[x, dy, dx]| {
+            let x = kind.gradient_reads_input().then_some(x);
+            PoolBackward { kind, geometry: POOL, neuron: Neuron::NONE, x, y: None, dy, dx: Target::set(dx) }
         });
     }
-    run(&mut d, [large, large, large], op(), |d, [x, _, y], _| d.lrn_forward(&LRN, &r, x, x, y).unwrap());
-    run(&mut d, [large, large, large], op(), |d, [x, dy, dx], scratch| {
-        d.lrn_backward(&LRN, &r, x, x, dy, dx, Into::Set, None, scratch).unwrap();
+    run(&mut d, [large; 3], |[x, _, y]| LrnForward { geometry: LRN, response, x, seen: None, y });
+    run(&mut d, [large; 3], |[x, dy, dx]| LrnBackward {
+        geometry: LRN,
+        response,
+        x,
+        seen: None,
+        dy,
+        dx: Target::set(dx),
+        dseen: None,
     });
 }
 
@@ -90,6 +99,6 @@ fn kernels_bound_by_memory_compute_little() {
         let instructions = counted[kernel]["lane_instructions"].as_f64().unwrap_or_else(|| panic!("{kernel} did not run"));
         let each = instructions / bytes as f64;
         println!("{kernel}: {each:.2} lane-instructions a byte");
-        assert!(each <= MOST, "{kernel}: {each:.2} lane-instructions for each byte that it must move, at most {MOST} wanted");
+        assert!(each <= MAX, "{kernel}: {each:.2} lane-instructions for each byte that it must move, at most {MAX} wanted");
     }
 }

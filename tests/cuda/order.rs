@@ -2,14 +2,20 @@
 
 use super::device;
 use convnet::device::cuda::CudaDevice;
-use convnet::device::{Device, Dtype, Into, Shape, Slot, StepValues, Tensor, Update};
+use convnet::device::{Device, Dtype, Result, Shape, Slot, StepValues, Tensor};
+use convnet::op::{Fill, LoadLabels, Op, Scale, SgdUpdate, Target, Update};
 
 fn step(images: u32, learning_rate: f64) -> StepValues {
     StepValues { seed: 1, step: 0, first_image: 0, images, gradient_scale: 1.0, learning_rate, momentum: 0.5 }
 }
 
 fn tensor(slot: usize, elements: usize, dtype: Dtype) -> Tensor {
-    Tensor { slot: Slot(slot), shape: Shape::new(1, 1, 1, elements), dtype }
+    Tensor::new(Slot(slot), Shape::new(1, 1, 1, elements), dtype)
+}
+
+/// Queues an operation that wants no scratch.
+fn run(d: &mut CudaDevice, op: impl Into<Op<Tensor>>) -> Result<()> {
+    d.run(&op.into(), tensor(0, 0, Dtype::U8))
 }
 
 fn put(d: &mut CudaDevice, t: Tensor, values: &[f32]) {
@@ -40,7 +46,7 @@ fn loads_and_feeds_take_turns() {
     for (i, &to) in loaded.iter().enumerate() {
         let labels = [i as i32, 10 * i as i32, -7];
         d.feed(&[(fed, bytemuck::cast_slice(&labels))]).unwrap();
-        d.load_labels(fed, to).unwrap();
+        run(&mut d, LoadLabels { x: fed, y: to }).unwrap();
     }
     for (i, &t) in loaded.iter().enumerate() {
         assert_eq!(get::<i32>(&mut d, t), [i as i32, 10 * i as i32, -7]);
@@ -58,7 +64,7 @@ fn every_step_reads_its_own_values() {
     for i in 0..50 {
         let rate = 1.0 / 2_f64.powi(i % 8);
         d.set_step(step(1, rate)).unwrap();
-        d.sgd_update(&Update::new(1.0, 0.0), w, g, v, None).unwrap();
+        run(&mut d, SgdUpdate { update: Update::new(1.0, 0.0), w, g, v, factor: None }).unwrap();
         velocity = 0.5 * velocity - rate as f32;
         weight += velocity;
     }
@@ -72,15 +78,15 @@ fn a_recorded_step_is_replayed_with_new_values() {
     let mut d = device();
     d.allocate(1 << 12).unwrap();
     let [w, g, v, x, y] = [0, 256, 512, 768, 1024].map(|slot| tensor(slot, 5, Dtype::F32));
-    let (fed, labels) = (Tensor { dtype: Dtype::I32, ..tensor(1280, 2, Dtype::I32) }, tensor(1536, 2, Dtype::I32));
+    let (fed, labels) = (tensor(1280, 2, Dtype::I32), tensor(1536, 2, Dtype::I32));
     put(&mut d, g, &[1.0; 5]);
     put(&mut d, x, &[1.0, 2.0, 3.0, 4.0, 5.0]);
     d.set_step(step(1, 1.0)).unwrap();
 
     assert!(d.record().unwrap());
-    d.load_labels(fed, labels).unwrap();
-    d.sgd_update(&Update::new(1.0, 0.0), w, g, v, None).unwrap();
-    d.scale(2.0, x, y, Into::Add).unwrap();
+    run(&mut d, LoadLabels { x: fed, y: labels }).unwrap();
+    run(&mut d, SgdUpdate { update: Update::new(1.0, 0.0), w, g, v, factor: None }).unwrap();
+    run(&mut d, Scale { factor: 2.0, x, y: Target::add(y) }).unwrap();
     for (what, error) in [
         ("write", d.write(x, &[0; 20]).unwrap_err()),
         ("read", d.read(x, &mut [0; 20]).unwrap_err()),
@@ -110,13 +116,13 @@ fn a_recorded_step_is_replayed_with_new_values() {
 fn misfits_are_errors() {
     let mut d = device();
     let t = tensor(0, 4, Dtype::F32);
-    assert!(d.fill(t, 1.0).unwrap_err().to_string().contains("is not in the net's 0 bytes"));
+    assert!(run(&mut d, Fill { value: 1.0, x: t }).unwrap_err().to_string().contains("is not in the net's 0 bytes"));
     d.allocate(1024).unwrap();
-    assert!(d.fill(tensor(1020, 4, Dtype::F32), 1.0).is_err());
-    assert!(d.fill(tensor(0, 4, Dtype::I32), 1.0).is_err());
+    assert!(run(&mut d, Fill { value: 1.0, x: tensor(1020, 4, Dtype::F32) }).is_err());
+    assert!(run(&mut d, Fill { value: 1.0, x: tensor(0, 4, Dtype::I32) }).is_err());
     assert!(d.write(t, &[0; 3]).unwrap_err().to_string().contains("3 bytes"));
     assert!(d.feed(&[(t, &[0; 3])]).is_err());
-    assert!(d.scale(1.0, t, tensor(256, 5, Dtype::F32), Into::Set).is_err());
-    d.fill(t, 1.0).unwrap();
+    assert!(run(&mut d, Scale { factor: 1.0, x: t, y: Target::set(tensor(256, 5, Dtype::F32)) }).is_err());
+    run(&mut d, Fill { value: 1.0, x: t }).unwrap();
     assert_eq!(get::<f32>(&mut d, t), [1.0; 4]);
 }

@@ -3,9 +3,10 @@
 use super::common::{Folder, SMALL, setup};
 use super::{child, device, on_a_card, said};
 use convnet::data::Loader;
-use convnet::device::{Into, StepValues};
+use convnet::device::StepValues;
 use convnet::layer::Phase;
 use convnet::net::{BatchBytes, UpdateRule};
+use convnet::op::Write;
 use convnet::train::{Run, Trainer, read_lines};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -46,7 +47,7 @@ fn plain_steps(trainer: &mut Trainer, steps: std::ops::Range<u64>) {
             })
             .unwrap();
             net.forward(Phase::Train).unwrap();
-            net.backward(if part == 0 { Into::Set } else { Into::Add }).unwrap();
+            net.backward(if part == 0 { Write::Set } else { Write::Add }).unwrap();
             loader.recycle(batch);
         }
         let rule = UpdateRule {

@@ -5,32 +5,55 @@ use super::device;
 use convnet::device::cpu::CpuDevice;
 use convnet::device::cuda::CudaDevice;
 use convnet::device::philox::{Purpose, Stream};
-use convnet::device::{ConvGeometry, Device, Dtype, Into, Neuron, Op, Precision, Product, Shape, Slot, Tensor};
+use convnet::device::{ConvGeometry, Device, Dtype, Precision, ProductGeometry, Shape, Slot, Tensor};
+use convnet::op::{
+    ConvBackwardFilters, ConvBackwardImage, ConvForward, LocalBackwardFilters, LocalBackwardImage, LocalForward, Neuron, Op,
+    Product, Target,
+};
 
-/// Calls one operation of two inputs on both devices: `call` is given the device, both inputs, the result and scratch.
+/// A convolution's forward pass, on images and filters.
+pub(super) fn conv_forward(geometry: ConvGeometry) -> impl Fn([Tensor; 3]) -> ConvForward<Tensor> {
+    move |[x, w, y]| ConvForward { geometry, neuron: Neuron::NONE, x, w, b: None, y }
+}
+
+/// Its image gradient, on the output's gradient and filters.
+pub(super) fn conv_backward_image(geometry: ConvGeometry) -> impl Fn([Tensor; 3]) -> ConvBackwardImage<Tensor> {
+    move |[dy, w, dx]| ConvBackwardImage { geometry, neuron: Neuron::NONE, dy, w, seen: None, dx: Target::set(dx) }
+}
+
+/// Its filter gradient, on images and the output's gradient.
+pub(super) fn conv_backward_filters(geometry: ConvGeometry) -> impl Fn([Tensor; 3]) -> ConvBackwardFilters<Tensor> {
+    move |[x, dy, dw]| ConvBackwardFilters { geometry, x, dy, dw: Target::set(dw) }
+}
+
+/// A product of two matrices.
+pub(super) fn product(geometry: ProductGeometry) -> impl Fn([Tensor; 3]) -> Product<Tensor> {
+    move |[a, b, c]| Product { geometry, neuron: Neuron::NONE, a, b, bias: None, c: Target::set(c) }
+}
+
+/// Runs one operation of two inputs on both devices; `op` makes it from both inputs and the result.
 /// Every element must lie within ε·(4 + √terms)·Σ|terms| of the f64 reference, as in `convnet::verify`. The reference multiplies
 /// numbers that were rounded here, to one of these precisions, so that only the sum differs: a tensor core may cut off bits once
 /// in eight terms, ε·terms/8 more.
-pub(super) fn check(
-    what: &str,
+pub(super) fn check<O: Into<Op<Tensor>>>(
     device: &mut CudaDevice,
     precisions: &[Precision],
     shapes: [Shape; 3],
     terms: usize,
-    op: &Op,
-    call: impl Fn(&mut dyn Device, [Tensor; 3], Tensor),
+    op: impl Fn([Tensor; 3]) -> O,
 ) {
+    let what: Op<Tensor> = op(shapes.map(|shape| Tensor::new(Slot(0), shape, Dtype::F32))).into();
     let mut random = Stream::new(7, Purpose::Data, 0, terms as u64);
     // None is halfway between two numbers of a precision: there kernels differ.
     let mut value = |_| f32::from_bits((random.uniform() as f32 * 2.0 - 1.0).to_bits() | 1);
     let values: Vec<Vec<f32>> = shapes[..2].iter().map(|s| (0..s.elements()).map(&mut value).collect()).collect();
-    let got = run(device, shapes, &values, op, &call);
+    let got = run(device, shapes, &values, &op);
     let mut reference = CpuDevice::<f64>::new(0);
     let mut failure = |precision: Precision| {
         let values: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|&x| rounded(x, precision)).collect()).collect();
         let absolute: Vec<Vec<f32>> = values.iter().map(|v| v.iter().map(|x| x.abs()).collect()).collect();
-        let expected = run(&mut reference, shapes, &values, op, &call);
-        let magnitudes = run(&mut reference, shapes, &absolute, op, &call);
+        let expected = run(&mut reference, shapes, &values, &op);
+        let magnitudes = run(&mut reference, shapes, &absolute, &op);
         let cut = if precision == Precision::F32 { 0.0 } else { terms as f64 / 8.0 };
         let factor = f64::from(f32::EPSILON) * (4.0 + (terms as f64).sqrt() + cut);
         got.iter().zip(&expected).zip(&magnitudes).enumerate().find_map(|(i, ((got, expected), magnitude))| {
@@ -67,22 +90,23 @@ fn rounded(x: f32, precision: Precision) -> f32 {
     ((x / unit).round() * unit) as f32
 }
 
-pub(super) fn run(
+/// The result of one operation of two inputs on a device; `op` makes it as in [`check`].
+pub(super) fn run<O: Into<Op<Tensor>>>(
     device: &mut dyn Device,
     shapes: [Shape; 3],
     values: &[Vec<f32>],
-    op: &Op,
-    call: &impl Fn(&mut dyn Device, [Tensor; 3], Tensor),
+    op: impl Fn([Tensor; 3]) -> O,
 ) -> Vec<f64> {
     let real = device.real();
     let mut end = 0;
     let mut place = |shape: Shape, dtype: Dtype| {
-        let t = Tensor { slot: Slot(end), shape, dtype };
+        let t = Tensor::new(Slot(end), shape, dtype);
         end = (end + t.bytes()).next_multiple_of(256);
         t
     };
     let tensors = shapes.map(|shape| place(shape, real));
-    let scratch = place(Shape::new(1, 1, 1, device.scratch(op)), Dtype::U8);
+    let op: Op<Tensor> = op(tensors).into();
+    let scratch = place(Shape::new(1, 1, 1, device.scratch(&op)), Dtype::U8);
     device.allocate(end).unwrap();
     for (t, values) in tensors.iter().zip(values) {
         let bytes: Vec<u8> = match real {
@@ -91,7 +115,7 @@ pub(super) fn run(
         };
         device.write(*t, &bytes).unwrap();
     }
-    call(device, tensors, scratch);
+    device.run(&op, scratch).unwrap();
     let mut bytes = vec![0; tensors[2].bytes()];
     device.read(tensors[2], &mut bytes).unwrap();
     match real {
@@ -138,32 +162,18 @@ fn convolutions(d: &mut CudaDevice) {
         let fastest = multiplied_in(d.precision(), &[few], pay);
         let g = conv(n, 16, few, many);
         let shapes = [g.input(), g.filters(), g.output()];
-        check("conv_forward", d, &fastest, shapes, g.filters().image(), &Op::ConvForward(g), |d, [x, w, y], scratch| {
-            d.conv_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
-        });
+        check(d, &fastest, shapes, g.filters().image(), conv_forward(g));
         let g = conv(n, 16, many, few);
         let shapes = [g.output(), g.filters(), g.input()];
         let fastest = multiplied_in(d.precision(), &[few, many], pay);
         let terms = (few * g.r * g.s) as usize;
-        check("conv_backward_image", d, &fastest, shapes, terms, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
-            d.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
-        });
+        check(d, &fastest, shapes, terms, conv_backward_image(g));
     }
     for (c, k) in [(28, 100), (27, 101)] {
         let g = conv(40, 8, c, k);
         let shapes = [g.input(), g.output(), g.filters()];
         let terms = (g.n * g.p * g.q) as usize;
-        check(
-            "conv_backward_filters",
-            d,
-            &[d.precision()],
-            shapes,
-            terms,
-            &Op::ConvBackwardFilters(g),
-            |d, [x, dy, dw], scratch| {
-                d.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
-            },
-        );
+        check(d, &[d.precision()], shapes, terms, conv_backward_filters(g));
     }
 }
 
@@ -178,24 +188,10 @@ fn groups_of_odd_channels() {
         let (x, w, y) = (g.input(), g.filters(), g.output());
         let precisions = &[precision];
         let terms = g.filters().image();
-        check("conv_forward", &mut d, precisions, [x, w, y], terms, &Op::ConvForward(g), |d, [x, w, y], scratch| {
-            d.conv_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
-        });
-        check("conv_backward_image", &mut d, precisions, [y, w, x], 567, &Op::ConvBackwardImage(g), |d, [dy, w, dx], scratch| {
-            d.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
-        });
+        check(&mut d, precisions, [x, w, y], terms, conv_forward(g));
+        check(&mut d, precisions, [y, w, x], 567, conv_backward_image(g));
         let terms = (g.n * g.p * g.q) as usize;
-        check(
-            "conv_backward_filters",
-            &mut d,
-            precisions,
-            [x, y, w],
-            terms,
-            &Op::ConvBackwardFilters(g),
-            |d, [x, dy, dw], scratch| {
-                d.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
-            },
-        );
+        check(&mut d, precisions, [x, y, w], terms, conv_backward_filters(g));
     }
 }
 
@@ -206,44 +202,17 @@ fn local_layers_in_large_tiles() {
     for (n, few, many) in [(100, 8, 100), (98, 5, 99)] {
         let g = conv(n, 3, few, many);
         let shapes = [g.input(), g.local_filters(), g.output()];
-        check(
-            "local_forward",
-            &mut d,
-            &[Precision::F32],
-            shapes,
-            g.filters().image(),
-            &Op::LocalForward(g),
-            |d, [x, w, y], scratch| {
-                d.local_forward(&g, x, w, None, Neuron::NONE, y, scratch).unwrap();
-            },
-        );
+        let op = |[x, w, y]: [Tensor; 3]| LocalForward { geometry: g, neuron: Neuron::NONE, x, w, b: None, y };
+        check(&mut d, &[Precision::F32], shapes, g.filters().image(), op);
         let g = conv(n, 3, many, few);
         let shapes = [g.output(), g.local_filters(), g.input()];
         let terms = (few * g.r * g.s) as usize;
-        check(
-            "local_backward_image",
-            &mut d,
-            &[Precision::F32],
-            shapes,
-            terms,
-            &Op::LocalBackwardImage(g),
-            |d, [dy, w, dx], scratch| {
-                d.local_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
-            },
-        );
+        let op = |[dy, w, dx]: [Tensor; 3]| LocalBackwardImage { geometry: g, dy, w, dx: Target::set(dx) };
+        check(&mut d, &[Precision::F32], shapes, terms, op);
         let g = conv(n / 4, 3, 26, many);
         let shapes = [g.input(), g.output(), g.local_filters()];
-        check(
-            "local_backward_filters",
-            &mut d,
-            &[Precision::F32],
-            shapes,
-            n / 4,
-            &Op::LocalBackwardFilters(g),
-            |d, [x, dy, dw], scratch| {
-                d.local_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
-            },
-        );
+        let op = |[x, dy, dw]: [Tensor; 3]| LocalBackwardFilters { geometry: g, x, dy, dw: Target::set(dw) };
+        check(&mut d, &[Precision::F32], shapes, n / 4, op);
     }
 }
 
@@ -259,7 +228,7 @@ fn products_in_every_tile_and_layout() {
 fn products(d: &mut CudaDevice) {
     for [m, n, k] in [[104, 132, 20], [101, 133, 19], [100, 100, 1000], [8, 12, 8], [8, 12, 2000], [7, 9, 1001]] {
         for (transpose_a, transpose_b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let p = Product { m, n, k, transpose_a, transpose_b };
+            let p = ProductGeometry { m, n, k, transpose_a, transpose_b };
             let fastest = [[k, m][transpose_a as usize], [n, k][transpose_b as usize]];
             let tensor_cores = transpose_a + transpose_b < 2;
             let precisions = if tensor_cores { multiplied_in(d.precision(), &fastest, false) } else { vec![Precision::F32] };
@@ -268,9 +237,7 @@ fn products(d: &mut CudaDevice) {
                 Shape::new(rows as usize, 1, 1, columns as usize)
             };
             let shapes = [shape(m, k, transpose_a), shape(k, n, transpose_b), shape(m, n, 0)];
-            check(&format!("{p:?}"), d, &precisions, shapes, k as usize, &Op::Product(p), |d, [a, b, c], scratch| {
-                d.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch).unwrap();
-            });
+            check(d, &precisions, shapes, k as usize, product(p));
         }
     }
 }
@@ -280,16 +247,14 @@ fn products(d: &mut CudaDevice) {
 #[test]
 fn what_is_no_number_stays_so_in_every_precision() {
     let mut d = device();
-    let p = Product { m: 4, n: 4, k: 8, transpose_a: 0, transpose_b: 1 };
+    let p = ProductGeometry { m: 4, n: 4, k: 8, transpose_a: 0, transpose_b: 1 };
     let shapes = [Shape::new(4, 1, 1, 8), Shape::new(4, 1, 1, 8), Shape::new(4, 1, 1, 4)];
     for precision in Precision::ALL {
         d.set_precision(Some(precision));
         for bits in [0x7fff_ffff, 0x7fc0_0000, 0xffc0_0000, 0x7f80_0000_u32] {
             let mut values = vec![vec![1.0; 32], vec![1.0; 32]];
             values[0][8 + 3] = f32::from_bits(bits);
-            let got = run(&mut d, shapes, &values, &Op::Product(p), &|d: &mut dyn Device, [a, b, c], scratch| {
-                d.product(&p, a, b, None, Neuron::NONE, c, Into::Set, scratch).unwrap();
-            });
+            let got = run(&mut d, shapes, &values, product(p));
             assert!(got[4..8].iter().all(|v| !v.is_finite()), "{bits:x} in {precision}: {got:?}");
             assert!(got[..4].iter().chain(&got[8..]).all(|&v| v == 8.0), "{bits:x} in {precision}: {got:?}");
         }

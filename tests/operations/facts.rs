@@ -2,9 +2,11 @@
 
 use super::{Machine, assert_near, step};
 use convnet::device::cpu::{CpuDevice, Real};
-use convnet::device::{
-    Binary, Device, Dtype, Error, ImageGeometry, Into, METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_LOSS, Neuron, Op, PoolGeometry,
-    PoolKind, Shape,
+use convnet::device::{Device, Dtype, Error, ImageGeometry, METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_LOSS, PoolGeometry, Shape};
+use convnet::op::{
+    BiasBackward, Binary, BinaryCrossEntropyBackward, BinaryCrossEntropyForward, ContrastiveBackward, ContrastiveForward,
+    CountDetections, Dropout, LabForward, LoadImages, LogregBackward, LogregForward, Neuron, NeuronForward, NoisyReluForward, Op,
+    PoolBackward, PoolForward, PoolKind, RandomWindow, Target,
 };
 
 fn vector(c: usize) -> Shape {
@@ -19,7 +21,7 @@ fn dropout_keeps_its_share() {
         let mut m = Machine::<f32>::new();
         m.device.set_step(step()).unwrap();
         let (x, y) = (m.put(shape, &vec![1.0; elements]), m.room(shape));
-        m.device.dropout(0, keep, 1.0 / keep, x, y, Into::Set).unwrap();
+        m.run(Dropout { layer: 0, keep, factor: 1.0 / keep, x, y: Target::set(y) });
         let y = m.get(y);
         let kept = y.iter().filter(|&&y| y != 0.0).count() as f64;
         assert!(y.iter().all(|&y| y == 0.0 || y == f64::from((1.0 / keep) as f32)));
@@ -40,7 +42,7 @@ fn dropout_masks_are_functions_of_their_keys() {
         (values.seed, values.step, values.first_image) = (seed, at, first_image);
         m.device.set_step(values).unwrap();
         let x = m.put(shape, &vec![1.0; shape.elements()]);
-        m.device.dropout(layer, 0.5, 2.0, x, x, Into::Set).unwrap();
+        m.run(Dropout { layer, keep: 0.5, factor: 2.0, x, y: Target::set(x) });
         m.get(x)
     };
     let whole = mask(shape, 1, 2, 3, 0);
@@ -63,7 +65,7 @@ fn noisy_relu_adds_normal_numbers() {
         let mut m = Machine::<f64>::new();
         m.device.set_step(step()).unwrap();
         let (x, y) = (m.put(shape, &vec![at; elements]), m.room(shape));
-        m.device.noisy_relu_forward(0, x, y).unwrap();
+        m.run(NoisyReluForward { layer: 0, x, y });
         m.get(y)
     };
     let near = |what: &str, got: f64, expected: f64, deviation: f64| {
@@ -91,7 +93,7 @@ fn noise_is_a_function_of_its_keys() {
         (values.seed, values.step, values.first_image) = (seed, at, first_image);
         m.device.set_step(values).unwrap();
         let (x, y) = (m.put(shape, &vec![20.0; shape.elements()]), m.room(shape));
-        m.device.noisy_relu_forward(layer, x, y).unwrap();
+        m.run(NoisyReluForward { layer, x, y });
         m.get(y)
     };
     let whole = noise(shape, 1, 2, 3, 0);
@@ -109,14 +111,14 @@ fn noise_is_a_function_of_its_keys() {
 #[test]
 fn random_windows_lie_in_the_image() {
     let g = ImageGeometry { n: 1, h: 40, w: 30, c: 1, p: 20, q: 12 };
-    let (most, steps) = (1.5, 4000);
+    let (largest, steps) = (1.5, 4000);
     let mut m = Machine::<f64>::new();
     let t = m.room(vector(4));
     let mut window = |at: u64, layer: u32, first_image: u32| {
         let mut values = step();
         (values.step, values.first_image) = (at, first_image);
         m.device.set_step(values).unwrap();
-        m.device.random_window(layer, &g, most, t).unwrap();
+        m.run(RandomWindow { layer, geometry: g, largest, window: t });
         m.get(t)
     };
     let (mut low, mut ends) = (0, [f64::INFINITY, f64::NEG_INFINITY]);
@@ -128,7 +130,7 @@ fn random_windows_lie_in_the_image() {
             assert!(begin > -1e-9 && end < cells + 1e-9, "step {at}: from {begin} to {end} of {cells}");
         }
         let (scale, also) = (40.0 / (20.0 * w[1]), 30.0 / (12.0 * w[3]));
-        assert!((scale - also).abs() < 1e-9 && (1.0..=most).contains(&scale), "{scale} {also}");
+        assert!((scale - also).abs() < 1e-9 && (1.0..=largest).contains(&scale), "{scale} {also}");
         low += usize::from(scale < 1.25);
         ends = [ends[0].min(scale), ends[1].max(scale)];
     }
@@ -147,10 +149,10 @@ fn white_has_no_colour() {
     let shape = Shape::new(1, 1, 3, 3);
     let x = m.put(shape, &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.2, 0.2, 0.2]);
     let y = m.room(shape);
-    m.device.lab_forward(0.0, x, y).unwrap();
+    m.run(LabForward { centre: 0.0, x, y });
     // Grey of a fifth: L* = 116·∛0.2 − 16.
     assert_near("L*a*b*", &m.get(y), &[100.0, 0.0, 0.0, 0.0, 0.0, 0.0, 51.837, 0.0, 0.0], 1e-3);
-    m.device.lab_forward(50.0, x, y).unwrap();
+    m.run(LabForward { centre: 50.0, x, y });
     assert_near("centred", &m.get(y)[..3], &[50.0, 0.0, 0.0], 1e-3);
 }
 
@@ -162,9 +164,9 @@ fn logreg_is_stable_for_large_logits() {
         m.device.set_step(step()).unwrap();
         let x = m.put(Shape::new(2, 1, 1, 3), &[1e4, -1e4, 0.0, -1e4, 1e4, 0.0]);
         let (labels, metrics, dx) = (m.integers(&[1, 1]), m.put(vector(4), &[0.0; 4]), m.room(Shape::new(2, 1, 1, 3)));
-        m.device.logreg_forward(x, labels, 0.0, metrics).unwrap();
+        m.run(LogregForward { smoothing: 0.0, x, labels, metrics });
         assert_eq!(m.get(metrics), [2e4, 1.0, 0.0, 2.0]);
-        m.device.logreg_backward(x, labels, 0.0, 1.0, dx, Into::Set).unwrap();
+        m.run(LogregBackward { smoothing: 0.0, coefficient: 1.0, x, labels, dx: Target::set(dx) });
         assert_eq!(m.get(dx), [1.0, -1.0, 0.0, 0.0, 0.0, 0.0]);
     }
     check::<f32>();
@@ -180,13 +182,13 @@ fn binary_cross_entropy_is_stable_for_large_logits() {
         let shape = Shape::new(1, 1, 1, 4);
         let (x, t) = (m.put(shape, &[1e4, -1e4, 1e4, -1e4]), m.put(shape, &[0.0, 1.0, 1.0, 0.0]));
         let (metrics, dx) = (m.put(vector(4), &[0.0; 4]), m.room(shape));
-        let b = Binary { logistic: true, positive_weight: 1.0 };
-        m.device.binary_cross_entropy_forward(b, x, t, metrics).unwrap();
+        let binary = Binary { logistic: true, positive_weight: 1.0 };
+        m.run(BinaryCrossEntropyForward { binary, x, target: t, metrics });
         assert_eq!(m.get(metrics), [2e4, 0.5, 0.0, 1.0]);
-        m.device.binary_cross_entropy_backward(b, x, t, 1.0, dx, Into::Set).unwrap();
+        m.run(BinaryCrossEntropyBackward { binary, coefficient: 1.0, x, target: t, dx: Target::set(dx) });
         assert_eq!(m.get(dx), [1.0, -1.0, 0.0, 0.0]);
         let counts = m.put(vector(12), &[7.0; 12]);
-        m.device.count_detections(b, x, t, counts).unwrap();
+        m.run(CountDetections { binary, x, target: t, counts });
         // True positives, false positives, false negatives, on top of what was there.
         assert_eq!(m.get(counts), [7.0, 7.0, 8.0, 7.0, 8.0, 7.0, 7.0, 7.0, 7.0, 8.0, 7.0, 7.0]);
     }
@@ -203,7 +205,7 @@ fn a_nan_is_on_no_side() {
         let shape = Shape::new(2, 1, 1, 2);
         let (x, t) = (m.put(shape, &[f64::NAN, 1.0, f64::NAN, 1.0]), m.put(shape, &[0.0, 1.0, 1.0, 1.0]));
         let metrics = m.put(vector(4), &[0.0; 4]);
-        m.device.binary_cross_entropy_forward(Binary { logistic, positive_weight: 1.0 }, x, t, metrics).unwrap();
+        m.run(BinaryCrossEntropyForward { binary: Binary { logistic, positive_weight: 1.0 }, x, target: t, metrics });
         let got = m.get(metrics);
         assert!(got[METRIC_LOSS].is_nan() && got[METRIC_ERRORS] == 1.0, "{got:?}");
     }
@@ -217,10 +219,10 @@ fn equal_vectors_have_no_contrastive_gradient() {
     let shape = Shape::new(2, 1, 1, 3);
     let [a, b] = [(); 2].map(|()| m.put(shape, &[1.0, -2.0, 3.0, 0.5, 0.25, 0.0]));
     let (labels, metrics, da) = (m.integers(&[0, 1]), m.put(vector(4), &[0.0; 4]), m.room(shape));
-    m.device.contrastive_forward(2.0, a, b, labels, metrics).unwrap();
+    m.run(ContrastiveForward { margin: 2.0, a, b, labels, metrics });
     // ½·2² of the pair of two classes, which is wrong.
     assert_eq!(m.get(metrics), [2.0, 1.0, 0.0, 2.0]);
-    m.device.contrastive_backward(2.0, a, b, labels, 1.0, da, Into::Set).unwrap();
+    m.run(ContrastiveBackward { margin: 2.0, coefficient: 1.0, a, b, labels, da: Target::set(da) });
     assert_eq!(m.get(da), [0.0; 6]);
 }
 
@@ -231,7 +233,7 @@ fn the_first_of_equal_maxima_wins() {
     m.device.set_step(step()).unwrap();
     let x = m.put(Shape::new(3, 1, 1, 7), &[1.0; 21]);
     let (labels, metrics) = (m.integers(&[0, 4, 5]), m.put(vector(4), &[0.0; 4]));
-    m.device.logreg_forward(x, labels, 0.0, metrics).unwrap();
+    m.run(LogregForward { smoothing: 0.0, x, labels, metrics });
     // The first image is right; the second is among the five; the third is the sixth.
     assert_eq!(m.get(metrics)[METRIC_ERRORS..], [2.0, 1.0, 3.0]);
 }
@@ -247,7 +249,7 @@ fn a_nan_is_an_error() {
         logits[place] = f64::NAN;
         let (x, labels) = (m.put(vector(classes), &logits), m.integers(&[classes.min(4) as i32 - 1]));
         let metrics = m.put(vector(4), &[0.0; 4]);
-        m.device.logreg_forward(x, labels, 0.0, metrics).unwrap();
+        m.run(LogregForward { smoothing: 0.0, x, labels, metrics });
         let got = m.get(metrics);
         assert!(got[METRIC_LOSS].is_nan() && got[METRIC_ERRORS] == 1.0 && got[METRIC_ERRORS_TOP5] == 1.0, "{got:?}");
     }
@@ -260,7 +262,7 @@ fn labels_outside_the_classes_are_the_nearest_class() {
     m.device.set_step(step()).unwrap();
     let x = m.put(Shape::new(2, 1, 1, 2), &[0.0, 3.0, 0.0, 3.0]);
     let (labels, metrics) = (m.integers(&[i32::MIN, i32::MAX]), m.put(vector(4), &[0.0; 4]));
-    m.device.logreg_forward(x, labels, 0.0, metrics).unwrap();
+    m.run(LogregForward { smoothing: 0.0, x, labels, metrics });
     assert_eq!(m.get(metrics)[METRIC_ERRORS], 1.0);
 }
 
@@ -287,8 +289,16 @@ fn pools_take_nan() {
         values[place] = f64::NAN;
         let (x, y) = (m.put(Shape::new(1, 3, 3, 1), &values), m.room(vector(1)));
         let (dy, dx) = (m.put(vector(1), &[1.0]), m.room(Shape::new(1, 3, 3, 1)));
-        m.device.pool_forward(&g, PoolKind::Max, x, y).unwrap();
-        m.device.pool_backward(&g, PoolKind::Max, x, y, dy, dx, Into::Set).unwrap();
+        m.run(PoolForward { kind: PoolKind::Max, geometry: g, x, y });
+        m.run(PoolBackward {
+            kind: PoolKind::Max,
+            geometry: g,
+            neuron: Neuron::NONE,
+            x: Some(x),
+            y: None,
+            dy,
+            dx: Target::set(dx),
+        });
         assert_eq!(m.get(y)[0].is_nan(), place == 0);
         assert_eq!(m.get(dx).iter().sum::<f64>(), 1.0);
     }
@@ -304,7 +314,7 @@ fn images_are_mirrored_and_shifted() {
         m.device.write(x, &[10, 20, 30, 40, 50, 60]).unwrap();
         let (places, y) = (m.integers(&[top, left, flip]), m.room(Shape::new(1, 2, 3, 1)));
         let mean = m.put(Shape::new(1, 2, 3, 1), &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        m.device.load_images(&g, x, places, mean, 0.5, y).unwrap();
+        m.run(LoadImages { geometry: g, scale: 0.5, x, places, mean, y });
         m.get(y)
     };
     assert_eq!(load(0, 0, 0), [4.5, 9.0, 13.5, 18.0, 22.5, 27.0]);
@@ -331,9 +341,9 @@ fn long_bias_sums_are_accurate() {
     let mut m = Machine::<f32>::new();
     let values: Vec<f64> = (0..shape.elements()).map(|i| f64::from((i as f32 * 0.618).fract())).collect();
     let (dy, db) = (m.put(shape, &values), m.room(vector(20)));
-    let scratch = m.scratch(&Op::BiasBackward(shape, vector(20)));
-    assert!(scratch.bytes() > 0);
-    m.device.bias_backward(dy, db, Into::Set, scratch).unwrap();
+    let op = Op::from(BiasBackward { dy, db: Target::set(db) });
+    assert!(m.device.scratch(&op) > 0);
+    m.run(op);
     let exact: Vec<f64> = (0..20).map(|c| values.iter().skip(c).step_by(20).sum()).collect();
     assert_near("db", &m.get(db), &exact, 1e-6);
 }
@@ -356,7 +366,7 @@ fn neurons_at_the_ends() {
         (Neuron::Elu { a: 0.5 }, [-0.5, 1e30, -0.5, 200.0]),
         (Neuron::Swish, [0.0, 1e30, 0.0, 200.0]),
     ] {
-        m.device.neuron_forward(neuron, x, y).unwrap();
+        m.run(NeuronForward { neuron, x, y });
         let got = m.get(y);
         assert!(got[0].is_nan(), "{neuron:?} of NaN is {}", got[0]);
         assert_near(&format!("{neuron:?}"), &got[1..], &ends.map(f64::from), 1e-6);

@@ -1,9 +1,14 @@
 //! The CPU device against PyTorch's numbers: tests/golden/operations.json, made in double by make_operations.py beside it.
 
-use super::{Machine, assert_near, step};
+use super::{Machine, assert_near, pool_backward, step};
 use convnet::device::cpu::Real;
-use convnet::device::{
-    Binary, ConvGeometry, Device, Hinge, ImageGeometry, Into, Neuron, Op, PoolGeometry, PoolKind, Shape, StepValues, Tensor,
+use convnet::device::{ConvGeometry, Device, ImageGeometry, PoolGeometry, Shape, StepValues, Tensor};
+use convnet::op::{
+    BiasBackward, Binary, BinaryCrossEntropyBackward, BinaryCrossEntropyForward, ContrastiveBackward, ContrastiveForward,
+    ConvBackwardFilters, ConvBackwardImage, ConvForward, CrossEntropyBackward, CrossEntropyForward, HingeBackward, HingeForward,
+    HingeLoss, LocalBackwardFilters, LocalBackwardImage, LocalForward, LogregBackward, LogregForward, Neuron, NeuronBackward,
+    NeuronForward, OneHot, PoolForward, PoolKind, PreluBackward, PreluBackwardSlope, PreluForward, ResampleBackward,
+    ResampleForward, SgdUpdate, SoftCrossEntropyBackward, SoftCrossEntropyForward, SoftmaxBackward, SoftmaxForward, Target,
     Update,
 };
 use serde_json::Value;
@@ -42,14 +47,10 @@ fn convolutions() {
             let (x, w) = (m.put(xs, &numbers(&v["x"])), m.put(ws, &numbers(&v["w"])));
             let (b, dy) = (m.put(bs, &numbers(&v["b"])), m.put(ys, &numbers(&v["dy"])));
             let (y, dx, dw, db) = (m.room(ys), m.room(xs), m.room(ws), m.room(bs));
-            let scratch = m.scratch(&Op::ConvForward(g));
-            m.device.conv_forward(&g, x, w, Some(b), Neuron::NONE, y, scratch).unwrap();
-            let scratch = m.scratch(&Op::ConvBackwardImage(g));
-            m.device.conv_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
-            let scratch = m.scratch(&Op::ConvBackwardFilters(g));
-            m.device.conv_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
-            let scratch = m.scratch(&Op::BiasBackward(ys, bs));
-            m.device.bias_backward(dy, db, Into::Set, scratch).unwrap();
+            m.run(ConvForward { geometry: g, neuron: Neuron::NONE, x, w, b: Some(b), y });
+            m.run(ConvBackwardImage { geometry: g, neuron: Neuron::NONE, dy, w, seen: None, dx: Target::set(dx) });
+            m.run(ConvBackwardFilters { geometry: g, x, dy, dw: Target::set(dw) });
+            m.run(BiasBackward { dy, db: Target::set(db) });
             for (name, t) in [("y", y), ("dx", dx), ("dw", dw), ("db", db)] {
                 assert_near(&format!("{name} of {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -71,14 +72,10 @@ fn local_layers() {
             let (x, w) = (m.put(xs, &numbers(&v["x"])), m.put(ws, &numbers(&v["w"])));
             let (b, dy) = (m.put(bs, &numbers(&v["b"])), m.put(ys, &numbers(&v["dy"])));
             let (y, dx, dw, db) = (m.room(ys), m.room(xs), m.room(ws), m.room(bs));
-            let scratch = m.scratch(&Op::LocalForward(g));
-            m.device.local_forward(&g, x, w, Some(b), Neuron::NONE, y, scratch).unwrap();
-            let scratch = m.scratch(&Op::LocalBackwardImage(g));
-            m.device.local_backward_image(&g, dy, w, dx, Into::Set, scratch).unwrap();
-            let scratch = m.scratch(&Op::LocalBackwardFilters(g));
-            m.device.local_backward_filters(&g, x, dy, dw, Into::Set, scratch).unwrap();
-            let scratch = m.scratch(&Op::BiasBackward(ys, bs));
-            m.device.bias_backward(dy, db, Into::Set, scratch).unwrap();
+            m.run(LocalForward { geometry: g, neuron: Neuron::NONE, x, w, b: Some(b), y });
+            m.run(LocalBackwardImage { geometry: g, dy, w, dx: Target::set(dx) });
+            m.run(LocalBackwardFilters { geometry: g, x, dy, dw: Target::set(dw) });
+            m.run(BiasBackward { dy, db: Target::set(db) });
             for (name, t) in [("y", y), ("dx", dx), ("dw", dw), ("db", db)] {
                 assert_near(&format!("{name} of {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -97,8 +94,8 @@ fn pools() {
             let mut m = Machine::<T>::new();
             let (x, dy) = (m.put(g.input(), &numbers(&v["x"])), m.put(g.output(), &numbers(&v["dy"])));
             let (y, dx) = (m.room(g.output()), m.room(g.input()));
-            m.device.pool_forward(&g, kind, x, y).unwrap();
-            m.device.pool_backward(&g, kind, x, y, dy, dx, Into::Set).unwrap();
+            m.run(PoolForward { kind, geometry: g, x, y });
+            m.run(pool_backward(kind, g, [x, y, dy], Target::set(dx)));
             for (name, t) in [("y", y), ("dx", dx)] {
                 assert_near(&format!("{name} of {kind:?} {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -122,10 +119,10 @@ fn softmax_and_costs() {
             let (x, dy, labels) = (m.put(shape, &numbers(&v["x"])), m.put(shape, &numbers(&v["dy"])), m.integers(&labels));
             let (y, softmax_dx, dx) = (m.room(shape), m.room(shape), m.room(shape));
             let (fused, apart) = (m.put(vector(4), &[0.0; 4]), m.put(vector(4), &[0.0; 4]));
-            m.device.softmax_forward(x, y).unwrap();
-            m.device.softmax_backward(y, dy, softmax_dx, Into::Set).unwrap();
-            m.device.logreg_forward(x, labels, 0.0, fused).unwrap();
-            m.device.logreg_backward(x, labels, 0.0, 1.0, dx, Into::Set).unwrap();
+            m.run(SoftmaxForward { x, y });
+            m.run(SoftmaxBackward { y, dy, dx: Target::set(softmax_dx) });
+            m.run(LogregForward { smoothing: 0.0, x, labels, metrics: fused });
+            m.run(LogregBackward { smoothing: 0.0, coefficient: 1.0, x, labels, dx: Target::set(dx) });
             for (name, t) in [("y", y), ("softmax_dx", softmax_dx), ("dx", dx)] {
                 assert_near(&format!("{name} of {classes} classes"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -136,10 +133,10 @@ fn softmax_and_costs() {
             // The same in two: softmax, then the cross entropy of its probabilities. The last case's probabilities are too small.
             if metrics[0] < 100.0 {
                 let dp = m.room(shape);
-                m.device.cross_entropy_forward(y, labels, 0.0, apart).unwrap();
+                m.run(CrossEntropyForward { smoothing: 0.0, x: y, labels, metrics: apart });
                 assert_near("cross entropy", &m.get(apart), &metrics, bound::<T>());
-                m.device.cross_entropy_backward(y, labels, 0.0, 1.0, dp, Into::Set).unwrap();
-                m.device.softmax_backward(y, dp, dx, Into::Set).unwrap();
+                m.run(CrossEntropyBackward { smoothing: 0.0, coefficient: 1.0, x: y, labels, dx: Target::set(dp) });
+                m.run(SoftmaxBackward { y, dy: dp, dx: Target::set(dx) });
                 assert_near("its gradient", &m.get(dx), &numbers(&v["dx"]), bound::<T>());
             }
         }
@@ -175,30 +172,30 @@ fn smoothed_and_soft_targets() {
             let (x, labels, t) =
                 (m.put(shape, &numbers(&v["x"])), m.integers(&whole(&v["labels"])), m.put(shape, &numbers(&v["t"])));
             let [y, one_hot, dx, dp] = [(); 4].map(|()| m.room(shape));
-            m.device.softmax_forward(x, y).unwrap();
-            m.device.one_hot(labels, smoothing, one_hot).unwrap();
+            m.run(SoftmaxForward { x, y });
+            m.run(OneHot { smoothing, labels, y: one_hot });
             assert_near("one-hot", &m.get(one_hot), &numbers(&v["one_hot"]), bound::<T>());
             for fused in [true, false] {
                 let [smoothed, of_one_hot, soft] = [(); 3].map(|()| m.put(vector(4), &[0.0; 4]));
                 let p = if fused { x } else { y };
                 if fused {
-                    m.device.logreg_forward(p, labels, smoothing, smoothed).unwrap();
-                    m.device.logreg_backward(p, labels, smoothing, 1.0, dx, Into::Set).unwrap();
+                    m.run(LogregForward { smoothing, x: p, labels, metrics: smoothed });
+                    m.run(LogregBackward { smoothing, coefficient: 1.0, x: p, labels, dx: Target::set(dx) });
                 } else {
-                    m.device.cross_entropy_forward(p, labels, smoothing, smoothed).unwrap();
-                    m.device.cross_entropy_backward(p, labels, smoothing, 1.0, dp, Into::Set).unwrap();
-                    m.device.softmax_backward(y, dp, dx, Into::Set).unwrap();
+                    m.run(CrossEntropyForward { smoothing, x: p, labels, metrics: smoothed });
+                    m.run(CrossEntropyBackward { smoothing, coefficient: 1.0, x: p, labels, dx: Target::set(dp) });
+                    m.run(SoftmaxBackward { y, dy: dp, dx: Target::set(dx) });
                 }
                 assert_near("smoothed loss", &[loss(&mut m, smoothed)], &numbers(&v["loss"]), bound::<T>());
                 assert_near("its gradient", &m.get(dx), &numbers(&v["dx"]), bound::<T>());
                 // Labels by another way, and the errors with them.
-                m.device.soft_cross_entropy_forward(fused, p, one_hot, of_one_hot).unwrap();
+                m.run(SoftCrossEntropyForward { softmax: fused, x: p, target: one_hot, metrics: of_one_hot });
                 assert_near("one-hot metrics", &m.get(of_one_hot), &m.get(smoothed), bound::<T>());
-                m.device.soft_cross_entropy_forward(fused, p, t, soft).unwrap();
+                m.run(SoftCrossEntropyForward { softmax: fused, x: p, target: t, metrics: soft });
                 let to = if fused { dx } else { dp };
-                m.device.soft_cross_entropy_backward(fused, p, t, 1.0, to, Into::Set).unwrap();
+                m.run(SoftCrossEntropyBackward { softmax: fused, coefficient: 1.0, x: p, target: t, dx: Target::set(to) });
                 if !fused {
-                    m.device.softmax_backward(y, dp, dx, Into::Set).unwrap();
+                    m.run(SoftmaxBackward { y, dy: dp, dx: Target::set(dx) });
                 }
                 assert_near("soft loss", &[loss(&mut m, soft)], &numbers(&v["soft"]), bound::<T>());
                 assert_near("its gradient", &m.get(dx), &numbers(&v["soft_dx"]), bound::<T>());
@@ -220,10 +217,10 @@ fn binary_cross_entropies() {
             let dx = m.room(shape);
             let weighed = Binary { logistic: true, positive_weight: v["weight"].as_f64().unwrap() };
             let plain = Binary { logistic: false, positive_weight: 1.0 };
-            for (b, x, of_loss, of_dx) in [(weighed, x, "loss", "dx"), (plain, p, "apart", "dp")] {
+            for (binary, x, of_loss, of_dx) in [(weighed, x, "loss", "dx"), (plain, p, "apart", "dp")] {
                 let metrics = m.put(vector(4), &[0.0; 4]);
-                m.device.binary_cross_entropy_forward(b, x, t, metrics).unwrap();
-                m.device.binary_cross_entropy_backward(b, x, t, 1.0, dx, Into::Set).unwrap();
+                m.run(BinaryCrossEntropyForward { binary, x, target: t, metrics });
+                m.run(BinaryCrossEntropyBackward { binary, coefficient: 1.0, x, target: t, dx: Target::set(dx) });
                 assert_near(of_loss, &[loss(&mut m, metrics)], &numbers(&v[of_loss]), bound::<T>());
                 assert_near(of_dx, &m.get(dx), &numbers(&v[of_dx]), bound::<T>());
             }
@@ -240,11 +237,11 @@ fn hinge_losses() {
         for v in golden("hinge") {
             let (mut m, n) = scaled::<T>(&v);
             let shape = Shape::new(n, 1, 1, v["classes"].as_u64().unwrap() as usize);
-            let hinge = Hinge { one_vs_all: false, squared: v["norm"] == 2, margin: v["margin"].as_f64().unwrap() };
+            let hinge = HingeLoss { one_vs_all: false, squared: v["norm"] == 2, margin: v["margin"].as_f64().unwrap() };
             let (x, labels) = (m.put(shape, &numbers(&v["x"])), m.integers(&whole(&v["labels"])));
             let (dx, metrics) = (m.room(shape), m.put(vector(4), &[0.0; 4]));
-            m.device.hinge_forward(hinge, x, labels, metrics).unwrap();
-            m.device.hinge_backward(hinge, x, labels, 1.0, dx, Into::Set).unwrap();
+            m.run(HingeForward { loss: hinge, x, labels, metrics });
+            m.run(HingeBackward { loss: hinge, coefficient: 1.0, x, labels, dx: Target::set(dx) });
             assert_near("loss", &[loss(&mut m, metrics)], &numbers(&v["loss"]), bound::<T>());
             assert_near("dx", &m.get(dx), &numbers(&v["dx"]), bound::<T>());
         }
@@ -264,9 +261,9 @@ fn contrastive_losses() {
             let [a, b] = ["a", "b"].map(|name| m.put(shape, &numbers(&v[name])));
             let labels = m.integers(&whole(&v["labels"]));
             let ([da, db], metrics) = ([(); 2].map(|()| m.room(shape)), m.put(vector(4), &[0.0; 4]));
-            m.device.contrastive_forward(margin, a, b, labels, metrics).unwrap();
-            m.device.contrastive_backward(margin, a, b, labels, 1.0, da, Into::Set).unwrap();
-            m.device.contrastive_backward(margin, b, a, labels, 1.0, db, Into::Set).unwrap();
+            m.run(ContrastiveForward { margin, a, b, labels, metrics });
+            m.run(ContrastiveBackward { margin, coefficient: 1.0, a, b, labels, da: Target::set(da) });
+            m.run(ContrastiveBackward { margin, coefficient: 1.0, a: b, b: a, labels, da: Target::set(db) });
             let expected = [numbers(&v["loss"])[0], numbers(&v["errors"])[0], 0.0, n as f64];
             assert_near("metrics", &m.get(metrics), &expected, bound::<T>());
             for (name, t) in [("da", da), ("db", db)] {
@@ -292,9 +289,9 @@ fn neurons() {
             let mut m = Machine::<T>::new();
             let shape = vector(x.len());
             let (x, dy, y, dx) = (m.put(shape, &x), m.put(shape, &dy), m.room(shape), m.room(shape));
-            m.device.neuron_forward(neuron, x, y).unwrap();
-            let seen = if neuron.derivative_reads_input() { x } else { y };
-            m.device.neuron_backward(neuron, seen, dy, dx, Into::Set).unwrap();
+            m.run(NeuronForward { neuron, x, y });
+            let seen = Some(if neuron.derivative_reads_input() { x } else { y });
+            m.run(NeuronBackward { neuron, seen, dy, dx: Target::set(dx), db: None });
             for (name, t) in [("y", y), ("dx", dx)] {
                 assert_near(&format!("{name} of {neuron:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -317,8 +314,8 @@ fn resizing() {
             let mut m = Machine::<T>::new();
             let (x, dy) = (m.put(g.input(), &numbers(&v["x"])), m.put(g.output(), &numbers(&v["dy"])));
             let (window, y, dx) = (m.put(vector(4), &window), m.room(g.output()), m.room(g.input()));
-            m.device.resample_forward(&g, window, x, y).unwrap();
-            m.device.resample_backward(&g, window, dy, dx, Into::Set).unwrap();
+            m.run(ResampleForward { geometry: g, window, x, y });
+            m.run(ResampleBackward { geometry: g, window, dy, dx: Target::set(dx) });
             for (name, t) in [("y", y), ("dx", dx)] {
                 assert_near(&format!("{name} of {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -339,10 +336,9 @@ fn parametric_relu() {
             let (x, dy) = (m.put(shape, &numbers(&v["x"])), m.put(shape, &numbers(&v["dy"])));
             let slope = m.put(vector(slopes.len()), &slopes);
             let (y, dx, dslope) = (m.room(shape), m.room(shape), m.room(slope.shape));
-            m.device.prelu_forward(x, slope, y).unwrap();
-            m.device.prelu_backward(x, slope, dy, dx, Into::Set).unwrap();
-            let scratch = m.scratch(&Op::PreluBackwardSlope(shape, slope.shape));
-            m.device.prelu_backward_slope(x, dy, dslope, Into::Set, scratch).unwrap();
+            m.run(PreluForward { x, slope, y });
+            m.run(PreluBackward { x, slope, dy, dx: Target::set(dx) });
+            m.run(PreluBackwardSlope { x, dy, dslope: Target::set(dslope) });
             for (name, t) in [("y", y), ("dx", dx), ("dslope", dslope)] {
                 assert_near(&format!("{name} of {} slopes", slopes.len()), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -368,7 +364,7 @@ fn momentum_updates() {
             let (gradients, after) = (v["gradients"].as_array().unwrap(), v["after"].as_array().unwrap());
             for (i, (g, after)) in gradients.iter().zip(after).enumerate() {
                 let g = m.put(shape, &numbers(g));
-                m.device.sgd_update(&update, w, g, velocity, None).unwrap();
+                m.run(SgdUpdate { update, w, g, v: velocity, factor: None });
                 assert_near(&format!("weights after step {i}"), &m.get(w), &numbers(after), bound::<T>());
             }
         }

@@ -9,7 +9,8 @@ mod plain;
 mod table;
 
 use convnet::device::cpu::{CpuDevice, Real};
-use convnet::device::{Device, Dtype, Op, Shape, Slot, StepValues, Tensor};
+use convnet::device::{Device, Dtype, PoolGeometry, Shape, Slot, StepValues, Tensor};
+use convnet::op::{Neuron, Op, PoolBackward, PoolKind, Target};
 
 /// A device with room for a test's tensors, put one after the other.
 struct Machine<T: Real> {
@@ -25,7 +26,7 @@ impl<T: Real> Machine<T> {
     }
 
     fn place(&mut self, shape: Shape, dtype: Dtype) -> Tensor {
-        let t = Tensor { slot: Slot(self.end), shape, dtype };
+        let t = Tensor::new(Slot(self.end), shape, dtype);
         self.end = (self.end + t.bytes()).next_multiple_of(256);
         t
     }
@@ -51,9 +52,11 @@ impl<T: Real> Machine<T> {
         t
     }
 
-    fn scratch(&mut self, op: &Op) -> Tensor {
-        let bytes = self.device.scratch(op);
-        self.place(Shape::new(1, 1, 1, bytes), Dtype::U8)
+    /// Runs an operation, with scratch of its own.
+    fn run(&mut self, op: impl Into<Op<Tensor>>) {
+        let op = op.into();
+        let scratch = self.place(Shape::new(1, 1, 1, self.device.scratch(&op)), Dtype::U8);
+        self.device.run(&op, scratch).unwrap();
     }
 
     fn get(&mut self, t: Tensor) -> Vec<f64> {
@@ -66,6 +69,12 @@ impl<T: Real> Machine<T> {
 /// Values of a step in which all images count.
 fn step() -> StepValues {
     StepValues { seed: 1, step: 0, first_image: 0, images: u32::MAX, gradient_scale: 1.0, learning_rate: 0.1, momentum: 0.9 }
+}
+
+/// A pool's gradient, with x and y where the kind reads them.
+fn pool_backward(kind: PoolKind, geometry: PoolGeometry, [x, y, dy]: [Tensor; 3], dx: Target<Tensor>) -> PoolBackward<Tensor> {
+    let (reads_x, reads_y) = (kind.gradient_reads_input(), kind.gradient_reads_output());
+    PoolBackward { kind, geometry, neuron: Neuron::NONE, x: reads_x.then_some(x), y: reads_y.then_some(y), dy, dx }
 }
 
 /// Panics where two tensors differ by more than `bound` times (1 + |expected|), naming the worst element.

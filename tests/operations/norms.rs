@@ -1,12 +1,16 @@
 //! Normalisations and pools against PyTorch's numbers: tests/golden/norms.json, made in double by make_norms.py beside it.
 
-use super::{Machine, assert_near};
+use super::{Machine, assert_near, pool_backward};
 use crate::golden::{bound, geometry, numbers};
 use convnet::config::NetSpec;
 use convnet::device::cpu::{CpuDevice, Real};
-use convnet::device::{BatchNorm, Device, Into, LrnGeometry, Neuron, Op, Place, PoolGeometry, PoolKind, Response, Shape};
+use convnet::device::{LrnGeometry, Place, PoolGeometry, Shape};
 use convnet::layer::Phase;
 use convnet::net::{BatchBytes, Graph, Net, Purpose};
+use convnet::op::{
+    BatchNorm, BatchNormApply, BatchNormBackward, BatchNormMoments, BatchNormRunning, LrnBackward, LrnForward, Neuron,
+    PoolForward, PoolKind, Response, Target,
+};
 use serde_json::Value;
 
 fn golden(kind: &str) -> Vec<Value> {
@@ -20,12 +24,12 @@ fn response_normalisation() {
         for v in golden("lrn") {
             let g: LrnGeometry = geometry(&v["geometry"]);
             let number = |name: &str| v[name].as_f64().unwrap();
-            let r = Response { alpha: number("alpha"), beta: number("beta"), k: number("k") };
+            let response = Response { alpha: number("alpha"), beta: number("beta"), k: number("k") };
             let mut m = Machine::<T>::new();
             let (x, dy) = (m.put(g.shape(), &numbers(&v["x"])), m.put(g.shape(), &numbers(&v["dy"])));
-            let (y, dx, scratch) = (m.room(g.shape()), m.room(g.shape()), m.scratch(&Op::LrnBackward(g)));
-            m.device.lrn_forward(&g, &r, x, x, y).unwrap();
-            m.device.lrn_backward(&g, &r, x, x, dy, dx, Into::Set, None, scratch).unwrap();
+            let (y, dx) = (m.room(g.shape()), m.room(g.shape()));
+            m.run(LrnForward { geometry: g, response, x, seen: None, y });
+            m.run(LrnBackward { geometry: g, response, x, seen: None, dy, dx: Target::set(dx), dseen: None });
             for (name, t) in [("y", y), ("dx", dx)] {
                 assert_near(&format!("{name} of {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -43,20 +47,31 @@ fn batch_normalisation() {
             let [n, h, w, c] = <[f64; 4]>::try_from(numbers(&v["shape"])).unwrap().map(|v| v as usize);
             let (shape, vector) = (Shape::new(n, h, w, c), Shape::new(1, 1, 1, c));
             let number = |name: &str| v[name].as_f64().unwrap();
-            let b = BatchNorm { epsilon: number("epsilon"), momentum: number("momentum") };
+            let norm = BatchNorm { epsilon: number("epsilon"), momentum: number("momentum") };
             let mut m = Machine::<T>::new();
             let [x, dy] = ["x", "dy"].map(|name| m.put(shape, &numbers(&v[name])));
             let [gamma, beta, mean, variance] =
                 ["gamma", "beta", "mean", "variance"].map(|name| m.put(vector, &numbers(&v[name])));
             let [y, dx, tested] = [(); 3].map(|()| m.room(shape));
             let [dgamma, dbeta] = [(); 2].map(|()| m.room(vector));
-            let (kept, scratch) = (m.room(Shape::new(1, 1, 1, 2 * c)), m.scratch(&Op::BatchNorm(shape)));
-            let (d, affine, set) = (&mut m.device, Some((gamma, beta)), |t| Some((t, Into::Set)));
-            d.batch_norm_moments(&b, x, mean, variance, kept, scratch).unwrap();
-            d.batch_norm_apply(kept, affine, Neuron::NONE, x, y).unwrap();
-            d.batch_norm_backward(x, kept, Some(gamma), dy, set(dgamma), set(dbeta), set(dx), scratch).unwrap();
-            d.batch_norm_running(b.epsilon, mean, variance, kept).unwrap();
-            d.batch_norm_apply(kept, affine, Neuron::NONE, x, tested).unwrap();
+            let saved = m.room(Shape::new(1, 1, 1, 2 * c));
+            let apply =
+                |y| BatchNormApply { neuron: Neuron::NONE, saved, gamma: Some(gamma), beta: Some(beta), x, residual: None, y };
+            m.run(BatchNormMoments { norm, x, mean, variance, saved });
+            m.run(apply(y));
+            m.run(BatchNormBackward {
+                neuron: Neuron::NONE,
+                beta: None,
+                x,
+                saved,
+                gamma: Some(gamma),
+                dy,
+                dgamma: Some(Target::set(dgamma)),
+                dbeta: Some(Target::set(dbeta)),
+                dx: Some(Target::set(dx)),
+            });
+            m.run(BatchNormRunning { epsilon: norm.epsilon, mean, variance, saved });
+            m.run(apply(tested));
             for (name, t) in [("mean_after", mean), ("variance_after", variance), ("y", y), ("tested", tested)] {
                 assert_near(&format!("{name} of {shape:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -79,8 +94,8 @@ fn pools() {
             let mut m = Machine::<T>::new();
             let (x, dy) = (m.put(g.input(), &numbers(&v["x"])), m.put(g.output(), &numbers(&v["dy"])));
             let (y, dx) = (m.room(g.output()), m.room(g.input()));
-            m.device.pool_forward(&g, kind, x, y).unwrap();
-            m.device.pool_backward(&g, kind, x, y, dy, dx, Into::Set).unwrap();
+            m.run(PoolForward { kind, geometry: g, x, y });
+            m.run(pool_backward(kind, g, [x, y, dy], Target::set(dx)));
             for (name, t) in [("y", y), ("dx", dx)] {
                 assert_near(&format!("{name} of {kind:?} {g:?}"), &m.get(t), &numbers(&v[name]), bound::<T>());
             }
@@ -107,7 +122,7 @@ fn layers() {
         net.feed(BatchBytes { images: &bytes, places: &places, labels: &labels, values: &[] }).unwrap();
         net.set_step(super::step()).unwrap();
         net.forward(Phase::Test).unwrap();
-        let y = net.plan.nodes[0].output.unwrap();
+        let y = net.output(0).unwrap();
         assert_near(keys, &net.read(y).unwrap(), &numbers(&v["y"]), 1e-12);
     }
 }

@@ -1,10 +1,14 @@
 //! The f64 device, which the table takes for the reference, against the operations' definitions, written as they are read.
 
-use super::{Machine, assert_near, step};
+use super::{Machine, assert_near, pool_backward, step};
 use convnet::device::philox::{self, Purpose, Stream};
-use convnet::device::{
-    ConvGeometry, CopyGeometry, Device, DropConnect, Into, Merge, Neuron, Op, PoolGeometry, PoolKind, Product, Shape, StepValues,
-    Update,
+use convnet::device::{ConvGeometry, CopyGeometry, Device, PoolGeometry, ProductGeometry, Shape, StepValues};
+use convnet::op::{
+    BiasBackward, ConvBackwardFilters, ConvBackwardImage, ConvForward, CopyBox, CrossEntropyBackward, CrossEntropyForward,
+    DropConnect, DropConnectBackwardInput, DropConnectBackwardWeights, DropConnectForward, Dropout, LocalBackwardFilters,
+    LocalBackwardImage, LocalForward, LogregBackward, LogregForward, MaxBackward, MaxForward, MeanAbs, Merge, Merging, Neuron,
+    NeuronBackward, NeuronForward, Noise, NoisyReluForward, PoolForward, PoolKind, Product, SgdUpdate, SoftmaxBackward,
+    SoftmaxForward, SquaresBackward, SquaresForward, Target, Update, Write,
 };
 
 const BOUND: f64 = 1e-12;
@@ -85,14 +89,13 @@ fn convolutions() {
             let mut y: Vec<f64> = (0..ys.elements()).map(|i| b[i % shape.elements()]).collect();
             taps(&g, |o, i, f| y[o] += x[i] * w[f]);
             y.iter_mut().for_each(|y| *y = y.max(0.0));
-            let scratch = m.scratch(&Op::ConvForward(g));
-            m.device.conv_forward(&g, tx, tw, Some(tb), Neuron::Relu, ty, scratch).unwrap();
+            m.run(ConvForward { geometry: g, neuron: Neuron::Relu, x: tx, w: tw, b: Some(tb), y: ty });
             assert_near(&format!("forward {g:?}"), &m.get(ty), &y, BOUND);
         }
-        for into in [Into::Set, Into::Add] {
+        for into in [Write::Set, Write::Add] {
             let (mut dx, mut dw) = (random(5, xs.elements()), random(6, ws.elements()));
             let (tdx, tdw) = (m.put(xs, &dx), m.put(ws, &dw));
-            if into == Into::Set {
+            if into == Write::Set {
                 dx.fill(0.0);
                 dw.fill(0.0);
             }
@@ -100,11 +103,16 @@ fn convolutions() {
                 dx[i] += dy[o] * w[f];
                 dw[f] += dy[o] * x[i];
             });
-            let scratch = m.scratch(&Op::ConvBackwardImage(g));
-            m.device.conv_backward_image(&g, tdy, tw, tdx, into, scratch).unwrap();
+            m.run(ConvBackwardImage {
+                geometry: g,
+                neuron: Neuron::NONE,
+                dy: tdy,
+                w: tw,
+                seen: None,
+                dx: Target { at: tdx, into },
+            });
             assert_near(&format!("image gradient {g:?} {into:?}"), &m.get(tdx), &dx, BOUND);
-            let scratch = m.scratch(&Op::ConvBackwardFilters(g));
-            m.device.conv_backward_filters(&g, tx, tdy, tdw, into, scratch).unwrap();
+            m.run(ConvBackwardFilters { geometry: g, x: tx, dy: tdy, dw: Target { at: tdw, into } });
             assert_near(&format!("filter gradient {g:?} {into:?}"), &m.get(tdw), &dw, BOUND);
         }
     }
@@ -123,13 +131,12 @@ fn local_layers() {
         let mut y: Vec<f64> = (0..ys.elements()).map(|i| b[i % ys.image()]).collect();
         taps(&g, |o, i, f| y[o] += x[i] * w[of_place(o, f)]);
         y.iter_mut().for_each(|y| *y = y.max(0.0));
-        let scratch = m.scratch(&Op::LocalForward(g));
-        m.device.local_forward(&g, tx, tw, Some(tb), Neuron::Relu, ty, scratch).unwrap();
+        m.run(LocalForward { geometry: g, neuron: Neuron::Relu, x: tx, w: tw, b: Some(tb), y: ty });
         assert_near(&format!("forward {g:?}"), &m.get(ty), &y, BOUND);
-        for into in [Into::Set, Into::Add] {
+        for into in [Write::Set, Write::Add] {
             let (mut dx, mut dw) = (random(5, xs.elements()), random(6, ws.elements()));
             let (tdx, tdw) = (m.put(xs, &dx), m.put(ws, &dw));
-            if into == Into::Set {
+            if into == Write::Set {
                 dx.fill(0.0);
                 dw.fill(0.0);
             }
@@ -137,11 +144,9 @@ fn local_layers() {
                 dx[i] += dy[o] * w[of_place(o, f)];
                 dw[of_place(o, f)] += dy[o] * x[i];
             });
-            let scratch = m.scratch(&Op::LocalBackwardImage(g));
-            m.device.local_backward_image(&g, tdy, tw, tdx, into, scratch).unwrap();
+            m.run(LocalBackwardImage { geometry: g, dy: tdy, w: tw, dx: Target { at: tdx, into } });
             assert_near(&format!("image gradient {g:?} {into:?}"), &m.get(tdx), &dx, BOUND);
-            let scratch = m.scratch(&Op::LocalBackwardFilters(g));
-            m.device.local_backward_filters(&g, tx, tdy, tdw, into, scratch).unwrap();
+            m.run(LocalBackwardFilters { geometry: g, x: tx, dy: tdy, dw: Target { at: tdw, into } });
             assert_near(&format!("filter gradient {g:?} {into:?}"), &m.get(tdw), &dw, BOUND);
         }
     }
@@ -174,14 +179,14 @@ fn drop_connect() {
         dw[o * inputs + i] += f * x[image * inputs + i] * dy[image * out + o];
     }
     assert!((40..90).contains(&kept), "{kept} of 105 kept");
-    m.device.drop_connect_forward(&masks, tx, tw, None, ty, Into::Add).unwrap();
-    m.device.drop_connect_backward_input(&masks, tdy, tw, tdx, Into::Add).unwrap();
-    m.device.drop_connect_backward_weights(&masks, tx, tdy, tdw, Into::Add).unwrap();
+    m.run(DropConnectForward { masks, x: tx, w: tw, b: None, y: Target::add(ty) });
+    m.run(DropConnectBackwardInput { masks, dy: tdy, w: tw, dx: Target::add(tdx) });
+    m.run(DropConnectBackwardWeights { masks, x: tx, dy: tdy, dw: Target::add(tdw) });
     for (what, t, expected) in [("y", ty, &y), ("dx", tdx, &dx), ("dw", tdw, &dw)] {
         assert_near(what, &m.get(t), expected, BOUND);
     }
     let (start, biased) = (random(5, n * out), m.room(vectors(n, out)));
-    m.device.drop_connect_forward(&masks, tx, tw, Some(tb), biased, Into::Set).unwrap();
+    m.run(DropConnectForward { masks, x: tx, w: tw, b: Some(tb), y: Target::set(biased) });
     let expected: Vec<f64> = (0..n * out).map(|i| y[i] - start[i] + b[i % out]).collect();
     assert_near("with biases", &m.get(biased), &expected, BOUND);
 }
@@ -194,7 +199,7 @@ fn noise() {
     let mut m = Machine::<f64>::new();
     m.device.set_step(StepValues { seed: 77, step: 5, first_image: 2, ..step() }).unwrap();
     let (tx, ty) = (m.put(shape, &x), m.room(shape));
-    m.device.noise(4, 0.5, tx, ty).unwrap();
+    m.run(Noise { layer: 4, std: 0.5, x: tx, y: ty });
     let number = |i: usize| {
         let (image, element) = (i / 70, i % 70);
         let block = philox::block(77, Purpose::Noise, 4, 5, ((image as u64 + 2) << 32) | (element as u64 / 4));
@@ -202,7 +207,7 @@ fn noise() {
     };
     let expected: Vec<f64> = x.iter().enumerate().map(|(i, x)| x + 0.5 * number(i)).collect();
     assert_near("noise", &m.get(ty), &expected, BOUND);
-    m.device.noise(4, 0.5, tx, tx).unwrap();
+    m.run(Noise { layer: 4, std: 0.5, x: tx, y: tx });
     assert_eq!(m.get(tx), m.get(ty), "in place");
 }
 
@@ -210,7 +215,7 @@ fn noise() {
 fn products() {
     let (m, n, k) = (5, 7, 11);
     for t in 0..4 {
-        let p = Product { m: 5, n: 7, k: 11, transpose_a: t & 1, transpose_b: t >> 1 };
+        let p = ProductGeometry { m: 5, n: 7, k: 11, transpose_a: t & 1, transpose_b: t >> 1 };
         let (a, b, bias, before) = (random(1, m * k), random(2, k * n), random(3, n), random(4, m * n));
         let sum = |i: usize, j: usize| -> f64 {
             let a = |l: usize| if t & 1 == 1 { a[l * m + i] } else { a[i * k + l] };
@@ -220,11 +225,11 @@ fn products() {
         let mut machine = Machine::<f64>::new();
         let put = |machine: &mut Machine<f64>, v: &[f64]| machine.put(Shape::new(1, 1, 1, v.len()), v);
         let (ta, tb, tbias) = (put(&mut machine, &a), put(&mut machine, &b), put(&mut machine, &bias));
-        let (tc, scratch) = (put(&mut machine, &before), machine.scratch(&Op::Product(p)));
-        machine.device.product(&p, ta, tb, None, Neuron::NONE, tc, Into::Add, scratch).unwrap();
+        let tc = put(&mut machine, &before);
+        machine.run(Product { geometry: p, neuron: Neuron::NONE, a: ta, b: tb, bias: None, c: Target::add(tc) });
         let added: Vec<f64> = (0..m * n).map(|i| before[i] + sum(i / n, i % n)).collect();
         assert_near(&format!("{p:?} added"), &machine.get(tc), &added, BOUND);
-        machine.device.product(&p, ta, tb, Some(tbias), Neuron::Logistic, tc, Into::Set, scratch).unwrap();
+        machine.run(Product { geometry: p, neuron: Neuron::Logistic, a: ta, b: tb, bias: Some(tbias), c: Target::set(tc) });
         let set: Vec<f64> = (0..m * n).map(|i| 1.0 / (1.0 + (-sum(i / n, i % n) - bias[i % n]).exp())).collect();
         assert_near(&format!("{p:?}"), &machine.get(tc), &set, BOUND);
     }
@@ -302,11 +307,11 @@ fn pools() {
             }
             let mut m = Machine::<f64>::new();
             let (tx, ty, tdy, tdx) = (m.put(xs, &x), m.room(ys), m.put(ys, &dy), m.room(xs));
-            m.device.pool_forward(&g, kind, tx, ty).unwrap();
+            m.run(PoolForward { kind, geometry: g, x: tx, y: ty });
             assert_near(&format!("{kind:?} {g:?}"), &m.get(ty), &y, BOUND);
-            m.device.pool_backward(&g, kind, tx, ty, tdy, tdx, Into::Set).unwrap();
+            m.run(pool_backward(kind, g, [tx, ty, tdy], Target::set(tdx)));
             assert_near(&format!("{kind:?} gradient {g:?}"), &m.get(tdx), &dx, BOUND);
-            m.device.pool_backward(&g, kind, tx, ty, tdy, tdx, Into::Add).unwrap();
+            m.run(pool_backward(kind, g, [tx, ty, tdy], Target::add(tdx)));
             let twice: Vec<f64> = dx.iter().map(|dx| dx * 2.0).collect();
             assert_near(&format!("{kind:?} gradient added {g:?}"), &m.get(tdx), &twice, BOUND);
         }
@@ -343,15 +348,16 @@ fn neurons() {
         let dx: Vec<f64> = x.iter().zip(&dy).map(|(&x, dy)| dy * slope(x)).collect();
         let mut m = Machine::<f64>::new();
         let (tx, ty, tdy, tdx) = (m.put(shape, &x), m.room(shape), m.put(shape, &dy), m.room(shape));
-        m.device.neuron_forward(neuron, tx, ty).unwrap();
+        m.run(NeuronForward { neuron, x: tx, y: ty });
         assert_near(&format!("{neuron:?}"), &m.get(ty), &y, BOUND);
-        let seen = if neuron.derivative_reads_input() { tx } else { ty };
-        m.device.neuron_backward(neuron, seen, tdy, tdx, Into::Set).unwrap();
+        let linear = matches!(neuron, Neuron::Linear { .. });
+        let seen = (!linear).then_some(if neuron.derivative_reads_input() { tx } else { ty });
+        m.run(NeuronBackward { neuron, seen, dy: tdy, dx: Target::set(tdx), db: None });
         assert_near(&format!("{neuron:?} gradient"), &m.get(tdx), &dx, 1e-8);
-        m.device.neuron_backward(neuron, seen, tdy, tdy, Into::Set).unwrap();
+        m.run(NeuronBackward { neuron, seen, dy: tdy, dx: Target::set(tdy), db: None });
         assert_eq!(m.get(tdy), m.get(tdx), "{neuron:?} gradient in place");
         if !neuron.derivative_reads_input() {
-            m.device.neuron_forward(neuron, tx, tx).unwrap();
+            m.run(NeuronForward { neuron, x: tx, y: tx });
             assert_eq!(m.get(tx), m.get(ty), "{neuron:?} in place");
         }
     }
@@ -393,7 +399,7 @@ fn costs() {
     let metrics = |m: &mut Machine<f64>| m.put(Shape::new(1, 1, 1, 4), &[1.0; 4]);
 
     let t = metrics(&mut m);
-    m.device.logreg_forward(tx, tl, 0.0, t).unwrap();
+    m.run(LogregForward { smoothing: 0.0, x: tx, labels: tl, metrics: t });
     let errors = (0..counted)
         .filter(|&i| {
             let x = &x[i * 6..][..6];
@@ -404,19 +410,19 @@ fn costs() {
         .filter(|&i| x[i * 6..][..6].iter().filter(|&&other| other > x[i * 6 + labels[i] as usize]).count() >= 5)
         .count() as f64;
     assert_near("logreg", &m.get(t), &[1.0 + logreg(&x), 1.0 + errors, 1.0 + top5, 4.0], BOUND);
-    m.device.logreg_backward(tx, tl, 0.0, 2.0, dx, Into::Set).unwrap();
+    m.run(LogregBackward { smoothing: 0.0, coefficient: 2.0, x: tx, labels: tl, dx: Target::set(dx) });
     assert_near("logreg gradient", &m.get(dx), &gradient(&logreg, &x), 1e-8);
 
     let t = metrics(&mut m);
-    m.device.cross_entropy_forward(tp, tl, 0.0, t).unwrap();
+    m.run(CrossEntropyForward { smoothing: 0.0, x: tp, labels: tl, metrics: t });
     assert_near("cross entropy", &m.get(t)[..1], &[1.0 + entropy(&positive)], BOUND);
-    m.device.cross_entropy_backward(tp, tl, 0.0, 2.0, dx, Into::Set).unwrap();
+    m.run(CrossEntropyBackward { smoothing: 0.0, coefficient: 2.0, x: tp, labels: tl, dx: Target::set(dx) });
     assert_near("cross entropy gradient", &m.get(dx), &gradient(&entropy, &positive), 1e-7);
 
     let t = metrics(&mut m);
-    m.device.squares_forward(tx, Some(tt), t).unwrap();
+    m.run(SquaresForward { x: tx, target: Some(tt), metrics: t });
     assert_near("squares", &m.get(t), &[1.0 + squares(&x), 1.0, 1.0, 4.0], BOUND);
-    m.device.squares_backward(tx, Some(tt), 2.0, dx, Into::Set).unwrap();
+    m.run(SquaresBackward { coefficient: 2.0, x: tx, target: Some(tt), dx: Target::set(dx) });
     assert_near("squares gradient", &m.get(dx), &gradient(&squares, &x), 1e-8);
 
     // Softmax, and its gradient of Σ target·y.
@@ -424,9 +430,9 @@ fn costs() {
         x.chunks(6).flat_map(|x| x.iter().map(|v| v.exp() / x.iter().map(|v| v.exp()).sum::<f64>())).collect()
     };
     let y = m.room(shape);
-    m.device.softmax_forward(tx, y).unwrap();
+    m.run(SoftmaxForward { x: tx, y });
     assert_near("softmax", &m.get(y), &softmax(&x), BOUND);
-    m.device.softmax_backward(y, tt, dx, Into::Set).unwrap();
+    m.run(SoftmaxBackward { y, dy: tt, dx: Target::set(dx) });
     let weighted = |x: &[f64]| softmax(x).iter().zip(&target).map(|(y, t)| y * t).sum::<f64>();
     let expected: Vec<f64> = gradient(&weighted, &x).iter().map(|g| g * 3.5).collect();
     assert_near("softmax gradient", &m.get(dx), &expected, 1e-8);
@@ -440,18 +446,17 @@ fn sums_and_updates() {
     m.device.set_step(step()).unwrap();
     let t = m.put(shape, &dy);
     for biases in [7, 140] {
-        let shape_b = Shape::new(1, 1, 1, biases);
-        let (db, scratch) = (m.room(shape_b), m.scratch(&Op::BiasBackward(shape, shape_b)));
-        m.device.bias_backward(t, db, Into::Set, scratch).unwrap();
+        let db = m.room(Shape::new(1, 1, 1, biases));
+        m.run(BiasBackward { dy: t, db: Target::set(db) });
         let sums: Vec<f64> = (0..biases).map(|b| dy.iter().skip(b).step_by(biases).sum()).collect();
         assert_near("bias gradient", &m.get(db), &sums, BOUND);
     }
-    let (mean, scratch) = (m.room(Shape::new(1, 1, 1, 1)), m.scratch(&Op::MeanAbs(420)));
-    m.device.mean_abs(t, mean, scratch).unwrap();
+    let mean = m.room(Shape::new(1, 1, 1, 1));
+    m.run(MeanAbs { x: t, mean });
     assert_near("mean |x|", &m.get(mean), &[dy.iter().map(|v| v.abs()).sum::<f64>() / 420.0], BOUND);
 
     let (tw, tv) = (m.put(shape, &w), m.put(shape, &v));
-    m.device.sgd_update(&Update::new(2.0, 0.01), tw, t, tv, None).unwrap();
+    m.run(SgdUpdate { update: Update::new(2.0, 0.01), w: tw, g: t, v: tv, factor: None });
     let new: Vec<f64> = (0..420).map(|i| 0.9 * v[i] - 0.1 * 2.0 * (dy[i] + 0.01 * w[i])).collect();
     assert_near("momentum", &m.get(tv), &new, BOUND);
     let moved: Vec<f64> = (0..420).map(|i| w[i] + new[i]).collect();
@@ -469,7 +474,7 @@ fn dropout() {
     let mut m = Machine::<f64>::new();
     m.device.set_step(values).unwrap();
     let (tx, ty) = (m.put(shape, &x), m.room(shape));
-    m.device.dropout(9, keep, 1.0 / keep, tx, ty, Into::Set).unwrap();
+    m.run(Dropout { layer: 9, keep, factor: 1.0 / keep, x: tx, y: Target::set(ty) });
     let kept = |i: usize| {
         let (image, element) = (10 + i / 42, i % 42);
         let block = (image as u64) << 32 | (element / 4) as u64;
@@ -537,16 +542,16 @@ fn copies() {
             };
             let mut m = Machine::<f64>::new();
             let (tx, ty) = (m.put(g.input(), &x), m.put(g.output(), &y));
-            m.device.copy_box(&g, tx, ty, Into::Set).unwrap();
+            m.run(CopyBox { geometry: g, x: tx, y: Target::set(ty) });
             let mut expected = y.clone();
             each(&mut |to, from| expected[to] = from.map_or(0.0, |from| x[from]));
             assert_eq!(m.get(ty), expected, "{g:?}");
-            m.device.copy_box(&g, tx, ty, Into::Add).unwrap();
+            m.run(CopyBox { geometry: g, x: tx, y: Target::add(ty) });
             each(&mut |to, from| expected[to] += from.map_or(0.0, |from| x[from]));
             assert_eq!(m.get(ty), expected, "{g:?} added");
             if size == y_shape || size == x_shape {
                 let (tdy, tdx) = (m.put(g.output(), &y), m.room(g.input()));
-                m.device.copy_box(&g.back(), tdy, tdx, Into::Set).unwrap();
+                m.run(CopyBox { geometry: g.back(), x: tdy, y: Target::set(tdx) });
                 let mut dx = vec![0.0; x.len()];
                 each(&mut |to, from| from.into_iter().for_each(|from| dx[from] += y[to]));
                 assert_eq!(m.get(tdx), dx, "{g:?} back");
@@ -562,25 +567,25 @@ fn merged_tensors() {
     let (a, b, c, y) = (quarters(1), quarters(2), quarters(3), random(4, 120));
     let mut m = Machine::<f64>::new();
     let [ta, tb, tc] = [&a, &b, &c].map(|x| m.put(shape, x));
-    for (merge, f) in
-        [(Merge::Sum { a: 0.5, b: -2.0 }, (|a, b| 0.5 * a - 2.0 * b) as fn(f64, f64) -> f64), (Merge::Product, |a, b| a * b)]
+    for (how, f) in
+        [(Merging::Sum { a: 0.5, b: -2.0 }, (|a, b| 0.5 * a - 2.0 * b) as fn(f64, f64) -> f64), (Merging::Product, |a, b| a * b)]
     {
         let set: Vec<f64> = (0..120).map(|i| f(a[i], b[i])).collect();
         let sum: Vec<f64> = (0..120).map(|i| y[i] + set[i]).collect();
         let (ty, over_a, over_b) = (m.put(shape, &y), m.put(shape, &a), m.put(shape, &b));
-        m.device.merge(merge, ta, tb, ty, Into::Add).unwrap();
-        assert_near(&format!("{merge:?} added"), &m.get(ty), &sum, BOUND);
-        m.device.merge(merge, ta, tb, ty, Into::Set).unwrap();
-        m.device.merge(merge, over_a, tb, over_a, Into::Set).unwrap();
-        m.device.merge(merge, ta, over_b, over_b, Into::Set).unwrap();
+        m.run(Merge { how, a: ta, b: tb, y: Target::add(ty) });
+        assert_near(&format!("{how:?} added"), &m.get(ty), &sum, BOUND);
+        m.run(Merge { how, a: ta, b: tb, y: Target::set(ty) });
+        m.run(Merge { how, a: over_a, b: tb, y: Target::set(over_a) });
+        m.run(Merge { how, a: ta, b: over_b, y: Target::set(over_b) });
         for (place, t) in [("apart", ty), ("over a", over_a), ("over b", over_b)] {
-            assert_near(&format!("{merge:?} {place}"), &m.get(t), &set, BOUND);
+            assert_near(&format!("{how:?} {place}"), &m.get(t), &set, BOUND);
         }
     }
     // The first of the largest takes all of the gradient; a third of the values are equal to another's.
     let (ty, which, tdy) = (m.room(shape), m.room(shape), m.put(shape, &y));
-    m.device.max_forward(1, ta, tb, ty, which).unwrap();
-    m.device.max_forward(2, ty, tc, ty, which).unwrap();
+    m.run(MaxForward { number: 1, a: ta, b: tb, y: ty, which: Target::set(which) });
+    m.run(MaxForward { number: 2, a: ty, b: tc, y: ty, which: Target::add(which) });
     let inputs = [&a, &b, &c];
     let first_largest = |i: usize| (0..3).rev().max_by(|&j, &k| inputs[j][i].partial_cmp(&inputs[k][i]).unwrap()).unwrap();
     let largest: Vec<f64> = (0..120).map(|i| inputs[first_largest(i)][i]).collect();
@@ -588,9 +593,9 @@ fn merged_tensors() {
     for input in 0..3 {
         let dx: Vec<f64> = (0..120).map(|i| if first_largest(i) == input { y[i] } else { 0.0 }).collect();
         let tdx = m.room(shape);
-        m.device.max_backward(input as u32, which, tdy, tdx, Into::Set).unwrap();
+        m.run(MaxBackward { number: input as u32, which, dy: tdy, dx: Target::set(tdx) });
         assert_eq!(m.get(tdx), dx, "gradient of input {input}");
-        m.device.max_backward(input as u32, which, tdy, tdx, Into::Add).unwrap();
+        m.run(MaxBackward { number: input as u32, which, dy: tdy, dx: Target::add(tdx) });
         assert_eq!(m.get(tdx), dx.iter().map(|d| 2.0 * d).collect::<Vec<_>>(), "gradient of input {input} added");
     }
 }
@@ -605,7 +610,7 @@ fn noisy_relu() {
     let mut m = Machine::<f64>::new();
     m.device.set_step(values).unwrap();
     let (tx, ty) = (m.put(shape, &x), m.room(shape));
-    m.device.noisy_relu_forward(9, tx, ty).unwrap();
+    m.run(NoisyReluForward { layer: 9, x: tx, y: ty });
     let noisy = |i: usize| {
         let (image, element) = (10 + i / 42, i % 42);
         let block = philox::block(values.seed, Purpose::Noise, 9, values.step, (image as u64) << 32 | (element / 4) as u64);

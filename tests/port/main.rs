@@ -37,9 +37,9 @@ fn logits(run: &Path, pixels: &[u8]) -> Vec<f64> {
     let [h, w, c] = found.state.data.shape;
     let images = Shape::new(1, h, w, c);
     let mut graph = Graph::new(&spec, images, found.state.data.classes).unwrap();
-    graph.fold();
     let softmax = graph.nodes.iter().find(|n| n.role() == Role::Softmax).unwrap();
     let Input::Node(scores) = softmax.inputs[0] else { panic!("the softmax reads no layer") };
+    graph.shown.push(scores);
     let made = Net::new(graph, f32_device(1), Purpose::Infer, images, &normalisation.mean, normalisation.scale);
     let mut net = made.unwrap_or_else(|(e, _)| panic!("{e}"));
     train::load_parameters(&mut net, &found, &folder).unwrap();
@@ -47,7 +47,7 @@ fn logits(run: &Path, pixels: &[u8]) -> Vec<f64> {
     let step = StepValues { seed: 1, step: 0, first_image: 0, images: 1, gradient_scale: 1.0, learning_rate: 0.0, momentum: 0.0 };
     net.set_step(step).unwrap();
     net.forward(Phase::Test).unwrap();
-    let scores = net.plan.nodes[scores].output.unwrap();
+    let scores = net.output(scores).unwrap();
     net.read(scores).unwrap()
 }
 

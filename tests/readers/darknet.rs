@@ -3,7 +3,7 @@
 use super::common::Folder;
 use super::{becomes, lenet};
 use convnet::config::NetSpec;
-use convnet::device::Neuron;
+use convnet::op::Neuron;
 use std::fs;
 
 /// The files of the corpus have between them every section; what they become is written beside this file.

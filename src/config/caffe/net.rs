@@ -12,7 +12,7 @@ use crate::config::{ConfigError, Node, Sources, Span, Value};
 use std::collections::{HashMap, HashSet};
 
 /// Blobs that a layer may read or write.
-const MOST: usize = 4096;
+const MAX: usize = 4096;
 
 /// What the files say, in our terms.
 pub struct Net {
@@ -347,8 +347,8 @@ impl<'a> Translator<'a> {
         let name = if layers::is_data(kind.as_text()) { called.clone() } else { self.unique(&called) };
         let bottoms: Vec<&Field> = m.all("bottom").collect();
         let tops: Vec<&Field> = m.all("top").collect();
-        if let Some(extra) = bottoms.get(MOST).or(tops.get(MOST)) {
-            let error = ConfigError::new(format!("more than {MOST} blobs")).in_layer(&called).at(self.sources, extra.whole(), "");
+        if let Some(extra) = bottoms.get(MAX).or(tops.get(MAX)) {
+            let error = ConfigError::new(format!("more than {MAX} blobs")).in_layer(&called).at(self.sources, extra.whole(), "");
             return Err(error.help("split the layer"));
         }
         let mut inputs = Vec::with_capacity(bottoms.len());

@@ -4,7 +4,7 @@
 //! forward and image gradient gather (`conv/gather.rs`), the filter gradient is a product over all places
 //! (`conv/filters.rs`), unpadded image gradients of few channels scatter (`conv/scatter.rs`), filters of one channel a group
 //! vectorise over the channels (`conv/depthwise.rs`), 1 × 1 filters of stride 1 are matrix products of the image as it lies
-//! (`gemm.rs`), and wide 3 × 3 and 5 × 5 ones of stride 1 take fewer multiply-adds (`conv/winograd.rs`) where `winograd` allows it. No
+//! (`product.rs`), and wide 3 × 3 and 5 × 5 ones of stride 1 take fewer multiply-adds (`conv/winograd.rs`) where `winograd` allows it. No
 //! pass makes a batch's columns (im2col): the largest buffers are the packed filters and at most 32 bands of an image with
 //! its padding, or blocks of transformed squares.
 //!
@@ -17,15 +17,85 @@ pub(super) mod plain;
 mod scatter;
 mod winograd;
 
+use super::arena::gaps_fit;
+use super::product::{self, Factors, product};
 use super::simd::{Finish, Simd};
-use super::{Real, Workers, gemm, neuron};
-use crate::device::{ConvGeometry, Dtype, Into, Neuron, Product};
+use super::{CpuDevice, Real, Workers, neuron, scratch_of};
+use crate::device::{ConvGeometry, Dtype, ProductGeometry, Result, Run, Tensor};
+use crate::op::{ConvBackwardFilters, ConvBackwardImage, ConvForward, Neuron, Target};
 use filters::Filters;
 pub(super) use gather::Axis;
 use gather::Gather;
-use plain::Owner;
+use plain::{Nest, Owner};
 use rayon::prelude::*;
+use std::ops::Range;
 use winograd::{Gradient, Winograd};
+
+impl<T: Real> Run<ConvForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &ConvForward<Tensor>, scratch: Tensor) -> Result<()> {
+        let mut t = self.arena.borrow();
+        let ((x, x_pitch), w, b) = (t.read_cells::<T>(op.x), t.read::<T>(op.w), op.b.map(|b| t.read::<T>(b)));
+        let (y, y_pitch) = t.write_cells::<T>(op.y);
+        let conv = Conv { pitches: [x_pitch, y_pitch], ..Conv::new(&self.workers, &op.geometry, self.winograd) };
+        conv.forward(x, w, b, op.neuron, y, scratch_of::<T>(&mut t, scratch));
+        Ok(())
+    }
+
+    fn scratch(&self, op: &ConvForward<Tensor>) -> usize {
+        forward_scratch::<T>(&op.geometry, self.winograd)
+    }
+
+    fn supports(&self, op: &ConvForward<Tensor>) -> bool {
+        gaps_fit(op, &["x", "y"])
+    }
+}
+
+impl<T: Real> Run<ConvBackwardImage<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &ConvBackwardImage<Tensor>, scratch: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let ((dy, dy_pitch), w, seen) = (b.read_cells::<T>(op.dy), b.read::<T>(op.w), op.seen.map(|t| b.read_cells::<T>(t)));
+        let (dx, dx_pitch) = b.write_cells::<T>(op.dx.at);
+        let conv = Conv { pitches: [dx_pitch, dy_pitch], ..Conv::new(&self.workers, &op.geometry, self.winograd) };
+        conv.backward_image(dy, w, seen, Target { at: dx, into: op.dx.into }, scratch_of::<T>(&mut b, scratch));
+        Ok(())
+    }
+
+    fn scratch(&self, op: &ConvBackwardImage<Tensor>) -> usize {
+        backward_image_scratch::<T>(&op.geometry, self.winograd)
+    }
+
+    /// The only neuron is relu. Scattering needs images without gaps, and multiplies by a derivative when a whole image is done,
+    /// which must still be in the cache then; a strided gather never visits the cells that no filter reaches, which have to be
+    /// multiplied too where it adds to them.
+    fn supports(&self, op: &ConvBackwardImage<Tensor>) -> bool {
+        let (g, fused) = (&op.geometry, op.seen.is_some());
+        let neuron = if fused { Neuron::Relu } else { Neuron::NONE };
+        let way = || match ImageWay::new(g, self.winograd) {
+            ImageWay::Scatter => op.dx.at.is_dense() && (!fused || scatter::ends_in_cache(g)),
+            ImageWay::Gather => !(fused && op.dx.adds() && leaves_cells(g)),
+            _ => true,
+        };
+        op.neuron == neuron && gaps_fit(op, &["dy", "seen", "dx"]) && (T::DTYPE != Dtype::F32 || way())
+    }
+}
+
+impl<T: Real> Run<ConvBackwardFilters<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &ConvBackwardFilters<Tensor>, scratch: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let ((x, x_pitch), (dy, dy_pitch)) = (b.read_cells::<T>(op.x), b.read_cells::<T>(op.dy));
+        let conv = Conv { pitches: [x_pitch, dy_pitch], ..Conv::new(&self.workers, &op.geometry, self.winograd) };
+        conv.backward_filters(x, dy, b.target::<T>(op.dw), scratch_of::<T>(&mut b, scratch));
+        Ok(())
+    }
+
+    fn scratch(&self, op: &ConvBackwardFilters<Tensor>) -> usize {
+        backward_filters_scratch::<T>(&op.geometry, self.winograd)
+    }
+
+    fn supports(&self, op: &ConvBackwardFilters<Tensor>) -> bool {
+        gaps_fit(op, &["x", "dy"])
+    }
+}
 
 /// Pieces that take fewer nanoseconds altogether run on the calling thread: waking another takes as long.
 const WORTH_WAKING: usize = 20_000;
@@ -46,40 +116,38 @@ pub(super) fn spread(
     }
 }
 
-/// Copies a part of an image, [rows, columns] of `size` starting at `start` (outside the image: zeros), and of its channels
-/// `first` .. `first + depth`, to the start of `to`, without gaps. The image is [`image[0]`][`image[1]`][channels].
-#[allow(clippy::too_many_arguments)]
+/// Copies some channels of a part of the image x `[height][width][depth]`, [rows, columns] of `size` starting at `start` (outside
+/// the image: zeros), to the start of `to`, without gaps.
 fn pad(
     simd: &Simd,
     x: &[f32],
-    image: [usize; 2],
-    channels: usize,
-    first: usize,
-    depth: usize,
+    [height, width, depth]: [usize; 3],
+    channels: Range<usize>,
     start: [isize; 2],
     size: [usize; 2],
     to: &mut [f32],
 ) {
-    let line = size[1] * depth;
+    let count = channels.len();
+    let line = size[1] * count;
     // The columns left of the image, in it, and right of it.
     let left = (-start[1]).clamp(0, size[1] as isize) as usize;
-    let right = (start[1] + size[1] as isize - image[1] as isize).clamp(0, (size[1] - left) as isize) as usize;
+    let right = (start[1] + size[1] as isize - width as isize).clamp(0, (size[1] - left) as isize) as usize;
     let inner = size[1] - left - right;
     for (i, to) in to.chunks_exact_mut(line).take(size[0]).enumerate() {
         let row = start[0] + i as isize;
-        if row < 0 || row >= image[0] as isize || inner == 0 {
+        if row < 0 || row >= height as isize || inner == 0 {
             to.fill(0.0);
             continue;
         }
         let column = (start[1] + left as isize) as usize;
-        let x = &x[(row as usize * image[1] + column) * channels + first..];
-        to[..left * depth].fill(0.0);
-        to[(left + inner) * depth..].fill(0.0);
-        let to = &mut to[left * depth..(left + inner) * depth];
-        if depth == channels {
+        let x = &x[(row as usize * width + column) * depth + channels.start..];
+        to[..left * count].fill(0.0);
+        to[(left + inner) * count..].fill(0.0);
+        let to = &mut to[left * count..(left + inner) * count];
+        if count == depth {
             to.copy_from_slice(&x[..to.len()]);
         } else {
-            simd.copy(x, [0, channels], to, [0, depth], depth, [1, inner]);
+            simd.copy(x, [0, depth], to, [0, count], count, [1, inner]);
         }
     }
 }
@@ -94,13 +162,13 @@ fn is_product(g: &ConvGeometry) -> bool {
 }
 
 /// The product that a 1 × 1 convolution is, forward.
-fn forward_product(g: &ConvGeometry) -> Product {
-    Product { m: g.n * g.p * g.q, n: g.k, k: g.c, transpose_a: 0, transpose_b: 1 }
+fn forward_product(g: &ConvGeometry) -> ProductGeometry {
+    ProductGeometry { m: g.n * g.p * g.q, n: g.k, k: g.c, transpose_a: 0, transpose_b: 1 }
 }
 
 /// … and its image gradient: dx = dy · w.
-fn image_product(g: &ConvGeometry) -> Product {
-    Product { m: g.n * g.p * g.q, n: g.c, k: g.k, transpose_a: 0, transpose_b: 0 }
+fn image_product(g: &ConvGeometry) -> ProductGeometry {
+    ProductGeometry { m: g.n * g.p * g.q, n: g.c, k: g.k, transpose_a: 0, transpose_b: 0 }
 }
 
 /// The axes of the forward pass: rows and columns.
@@ -120,17 +188,18 @@ pub(super) fn axes(g: &ConvGeometry) -> [Axis; 2] {
 }
 
 /// The forward pass as a gather.
-fn forward_gather(g: &ConvGeometry) -> Gather {
+fn forward_gather<'a>(g: &ConvGeometry, simd: &'a Simd) -> Gather<'a> {
     let [rows, columns] = axes(g);
     Gather {
+        simd,
         images: size(g.n),
         rows,
         columns,
         groups: size(g.groups),
         depth: size(g.c / g.groups),
         outputs: size(g.k / g.groups),
-        channels_in: size(g.c),
-        channels_out: size(g.k),
+        pitch_in: size(g.c),
+        pitch_out: size(g.k),
         height: size(g.p),
         width: size(g.q),
     }
@@ -193,63 +262,94 @@ fn phases(g: &ConvGeometry, mut work: impl FnMut(Phase, Phase)) {
 }
 
 /// One pair of phases of the image gradient as a gather from dy.
-fn image_gather(g: &ConvGeometry, rows: Axis, columns: Axis) -> Gather {
+fn image_gather(g: &ConvGeometry, rows: Axis, columns: Axis) -> Gather<'static> {
     Gather {
+        simd: Simd::best(),
         images: size(g.n),
         rows,
         columns,
         groups: size(g.groups),
         depth: size(g.k / g.groups),
         outputs: size(g.c / g.groups),
-        channels_in: size(g.k),
-        channels_out: size(g.c),
+        pitch_in: size(g.k),
+        pitch_out: size(g.c),
         height: size(g.h),
         width: size(g.w),
     }
 }
 
-/// Bytes of scratch that [`forward`] wants.
-pub fn forward_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> usize {
+/// Bytes of scratch that [`Conv::forward`] wants.
+fn forward_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> usize {
     match T::DTYPE {
         Dtype::F32 if depthwise::is(g) => depthwise::scratch(g) * 4,
         Dtype::F32 => {
             // Untied biases make a gather of any.
-            let gather = forward_gather(g).scratch(Simd::best()) * 4;
+            let gather = forward_gather(g, Simd::best()).scratch() * 4;
             if let Some(winner) = Winograd::forward(g, Simd::best()).filter(|_| winograd) {
                 return gather.max(winner.scratch() * 4);
             }
-            if is_product(g) { gather.max(gemm::scratch::<T>(&forward_product(g))) } else { gather }
+            if is_product(g) { gather.max(product::scratch::<T>(&forward_product(g))) } else { gather }
         }
         _ => 0,
     }
 }
 
-/// Bytes of scratch that [`backward_image`] wants.
-pub fn backward_image_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> usize {
-    if T::DTYPE == Dtype::F32
-        && let Some(winner) = Winograd::image(g, Simd::best()).filter(|_| winograd)
-    {
-        return winner.scratch() * 4;
+/// How f32's image gradient is made.
+enum ImageWay {
+    Product,
+    Winograd(Winograd<'static>),
+    Depthwise,
+    Scatter,
+    Gather,
+}
+
+impl ImageWay {
+    fn new(g: &ConvGeometry, winograd: bool) -> Self {
+        let simd = Simd::best();
+        let scattered = scatter::wins(g, simd);
+        if is_product(g) && !scattered {
+            return Self::Product;
+        }
+        match Winograd::image(g, simd).filter(|_| winograd) {
+            Some(winner) => Self::Winograd(winner),
+            None if depthwise::is(g) => Self::Depthwise,
+            None if scattered => Self::Scatter,
+            None => Self::Gather,
+        }
     }
-    match T::DTYPE {
-        Dtype::F32 if depthwise::is(g) => depthwise::scratch(g) * 4,
-        Dtype::F32 if scatter::wins(g, Simd::best()) => scatter::scratch(g, Simd::best()) * 4,
-        Dtype::F32 if is_product(g) => gemm::scratch::<T>(&image_product(g)),
-        Dtype::F32 => {
+}
+
+/// Whether a gathered image gradient has cells that no filter reaches.
+fn leaves_cells(g: &ConvGeometry) -> bool {
+    let mut leaves = false;
+    phases(g, |rows, columns| leaves |= rows.axis.taps == 0 || columns.axis.taps == 0);
+    leaves
+}
+
+/// Bytes of scratch that [`Conv::backward_image`] wants.
+fn backward_image_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> usize {
+    if T::DTYPE != Dtype::F32 {
+        return 0;
+    }
+    match ImageWay::new(g, winograd) {
+        ImageWay::Product => product::scratch::<T>(&image_product(g)),
+        ImageWay::Winograd(winner) => winner.scratch() * 4,
+        ImageWay::Depthwise => depthwise::scratch(g) * 4,
+        ImageWay::Scatter => scatter::scratch(g, Simd::best()) * 4,
+        ImageWay::Gather => {
             let mut most = 0;
             phases(g, |rows, columns| {
                 if rows.axis.taps > 0 && columns.axis.taps > 0 {
-                    most = most.max(image_gather(g, rows.axis, columns.axis).scratch(Simd::best()));
+                    most = most.max(image_gather(g, rows.axis, columns.axis).scratch());
                 }
             });
             most * 4
         }
-        _ => 0,
     }
 }
 
-/// Bytes of scratch that [`backward_filters`] wants.
-pub fn backward_filters_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> usize {
+/// Bytes of scratch that [`Conv::backward_filters`] wants.
+fn backward_filters_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> usize {
     if T::DTYPE == Dtype::F32
         && let Some(winner) = Gradient::new(g, Simd::best()).filter(|_| winograd)
     {
@@ -262,52 +362,148 @@ pub fn backward_filters_scratch<T: Real>(g: &ConvGeometry, winograd: bool) -> us
     }
 }
 
-/// y ← neuron(x ∗ w + b). b: k values, or p·q·k when untied.
-#[allow(clippy::too_many_arguments)]
-pub fn forward<T: Real>(
-    workers: &Workers,
-    g: &ConvGeometry,
+/// A convolution to do.
+#[derive(Clone, Copy)]
+struct Conv<'a> {
+    workers: &'a Workers,
+    g: &'a ConvGeometry,
+    /// Whether it may take fewer multiply-adds than its definition has.
     winograd: bool,
-    x: &[T],
-    w: &[T],
-    b: Option<&[T]>,
-    neuron: Neuron,
-    y: &mut [T],
-    scratch: &mut [T],
-) {
-    let untied = b.is_some_and(|b| b.len() != size(g.k));
-    if T::DTYPE != Dtype::F32 || g.output().elements() == 0 {
-        return plain::forward(workers, g, Owner::All, x, w, b, neuron, y);
-    }
-    if is_product(g) && !untied {
-        return gemm::product(workers, &forward_product(g), x, w, b, neuron, y, Into::Set, scratch);
-    }
-    let simd = Simd::best();
-    let gather = forward_gather(g);
-    let (x, w) = (floats(x), floats(w));
-    if depthwise::is(g) {
-        depthwise::forward(workers, g, simd, x, w, b.map(floats), neuron, floats_mut(y), floats_mut(scratch));
-        return finish_neuron(workers, neuron, floats_mut(y));
-    }
-    let steps = size(g.r * g.s * (g.c / g.groups));
-    let pack = |group: usize, first: usize, columns: usize, panel: &mut [f32], pitch: usize| {
-        simd.transpose(&w[(group * gather.outputs + first) * steps..], steps, panel, pitch, columns, steps);
-        clear_tails(panel, pitch, columns);
-    };
-    let bias = b.map(|b| (floats(b), if untied { size(g.k) } else { 0 }));
-    let finish = Finish { add: false, bias, relu: neuron == Neuron::Relu };
-    match Winograd::forward(g, simd).filter(|_| winograd && !untied) {
-        Some(winner) => winner.run(workers, x, pack, &finish, floats_mut(y), floats_mut(scratch)),
-        None => gather.run(workers, simd, x, pack, &finish, floats_mut(y), floats_mut(scratch)),
-    }
-    finish_neuron(workers, neuron, floats_mut(y));
+    /// Elements from one cell of the image, and of the output, or of their gradients, to the next.
+    pitches: [usize; 2],
 }
 
-/// Applies a neuron that the tiles do not.
-pub(super) fn finish_neuron(workers: &Workers, neuron: Neuron, y: &mut [f32]) {
-    if neuron != Neuron::NONE && neuron != Neuron::Relu {
-        spread(workers, y.len() * 4, 1 << 14, y, |_, y| neuron::apply(neuron, y));
+impl<'a> Conv<'a> {
+    /// One of tensors without gaps.
+    fn new(workers: &'a Workers, g: &'a ConvGeometry, winograd: bool) -> Self {
+        Self { workers, g, winograd, pitches: [size(g.c), size(g.k)] }
     }
+
+    /// y ← neuron(x ∗ w + b). b: k values, or p·q·k when untied.
+    fn forward<T: Real>(&self, x: &[T], w: &[T], b: Option<&[T]>, neuron: Neuron, y: &mut [T], scratch: &mut [T]) {
+        let &Self { workers, g, winograd, pitches } = self;
+        let untied = b.is_some_and(|b| b.len() != size(g.k));
+        if T::DTYPE != Dtype::F32 || g.output().elements() == 0 {
+            return Nest::new(g, Owner::All).pitched(pitches).forward(workers, x, w, b, neuron, y);
+        }
+        if is_product(g) && !untied {
+            let factors = Factors { bias: b, neuron, pitches, ..Factors::new(forward_product(g), x, w) };
+            return product(workers, &factors, Target::set(y), scratch);
+        }
+        let simd = Simd::best();
+        let (x, w, b, y, scratch) = (floats(x), floats(w), b.map(floats), floats_mut(y), floats_mut(scratch));
+        if depthwise::is(g) {
+            depthwise::forward(self, x, w, b, neuron == Neuron::Relu, y, scratch);
+            return finish_neuron(workers, neuron, y, [size(g.k), pitches[1]]);
+        }
+        let gather = Gather { pitch_in: pitches[0], pitch_out: pitches[1], ..forward_gather(g, simd) };
+        let pack = |group: usize, columns: Range<usize>, panel: &mut [f32], pitch: usize| {
+            pack_filters(simd, g, w, group, columns, panel, pitch);
+        };
+        let bias = b.map(|b| (b, if untied { size(g.k) } else { 0 }));
+        let finish = Finish { bias, relu: neuron == Neuron::Relu, ..Finish::sums(false) };
+        match Winograd::forward(g, simd).filter(|_| winograd && !untied) {
+            Some(winner) => winner.pitched(pitches).run(workers, x, pack, &finish, y, scratch),
+            None => gather.run(workers, x, pack, &finish, y, scratch),
+        }
+        finish_neuron(workers, neuron, y, [size(g.k), pitches[1]]);
+    }
+
+    /// dx ← dy ∗ᵀ w, or dx += …; then multiplied by the derivative of the relu whose outputs, and the distance of their cells,
+    /// are `seen`.
+    fn backward_image<T: Real>(&self, dy: &[T], w: &[T], seen: Option<(&[T], usize)>, dx: Target<&mut [T]>, scratch: &mut [T]) {
+        let &Self { workers, g, winograd, pitches: [dx_pitch, dy_pitch] } = self;
+        let pitches = [dy_pitch, dx_pitch];
+        if T::DTYPE != Dtype::F32 || g.input().elements() == 0 {
+            return Nest::new(g, Owner::All).pitched(self.pitches).backward_image(workers, dy, w, dx, seen);
+        }
+        let way = ImageWay::new(g, winograd);
+        if let ImageWay::Product = way {
+            let factors = Factors { pitches, seen, ..Factors::new(image_product(g), dy, w) };
+            return product(workers, &factors, dx, scratch);
+        }
+        let simd = Simd::best();
+        let (dy, w, dx, scratch) = (floats(dy), floats(w), floats_target(dx), floats_mut(scratch));
+        let seen = seen.map(|(seen, pitch)| (floats(seen), pitch));
+        let finish = Finish { seen, ..Finish::sums(dx.adds()) };
+        match way {
+            ImageWay::Winograd(winner) => {
+                let pack = |group: usize, columns: Range<usize>, panel: &mut [f32], pitch: usize| {
+                    pack_flipped(simd, g, w, group, columns, panel, pitch);
+                };
+                winner.pitched(pitches).run(workers, dy, pack, &finish, dx.at, scratch);
+            }
+            ImageWay::Depthwise => depthwise::backward_image(self, dy, w, seen, dx, scratch),
+            ImageWay::Scatter => scatter::run(self, dy, w, seen, dx, scratch),
+            _ => self.gather_image(dy, w, &finish, dx.at, scratch),
+        }
+    }
+
+    /// The image gradient gathered, one pair of phases after the other.
+    fn gather_image(&self, dy: &[f32], w: &[f32], finish: &Finish<'_>, dx: &mut [f32], scratch: &mut [f32]) {
+        let &Self { workers, g, pitches: [pitch_out, pitch_in], .. } = self;
+        let simd = Simd::best();
+        let (r, s, cg, kg) = (size(g.r), size(g.s), size(g.c / g.groups), size(g.k / g.groups));
+        if !finish.add && leaves_cells(g) {
+            each_run(workers, dx.len() / 4, dx, [size(g.c), pitch_out], |dx| dx.fill(0.0));
+        }
+        phases(g, |rows, columns| {
+            let (taps_h, taps_w) = (rows.axis.taps, columns.axis.taps);
+            if taps_h == 0 || taps_w == 0 {
+                return;
+            }
+            let pack = |group: usize, channels: Range<usize>, panel: &mut [f32], pitch: usize| {
+                for (tap, panel) in panel.chunks_exact_mut(kg * pitch).enumerate() {
+                    let (i, j) = (rows.last - tap / taps_w * rows.step, columns.last - tap % taps_w * columns.step);
+                    let from = ((group * kg * r + i) * s + j) * cg + channels.start;
+                    simd.copy(&w[from..], [0, r * s * cg], panel, [0, pitch], channels.len(), [1, kg]);
+                }
+                clear_tails(panel, pitch, channels.len());
+            };
+            let gather = Gather { pitch_in, pitch_out, ..image_gather(g, rows.axis, columns.axis) };
+            gather.run(workers, dy, pack, finish, dx, scratch);
+        });
+    }
+
+    /// dw ← Σ over images and places of dy · x, or dw += ….
+    fn backward_filters<T: Real>(&self, x: &[T], dy: &[T], dw: Target<&mut [T]>, scratch: &mut [T]) {
+        let &Self { workers, g, winograd, pitches } = self;
+        if T::DTYPE != Dtype::F32 || g.output().elements() == 0 || dw.at.is_empty() {
+            return Nest::new(g, Owner::All).pitched(pitches).backward_filters(workers, x, dy, dw);
+        }
+        let (x, dy, dw, scratch) = (floats(x), floats(dy), floats_target(dw), floats_mut(scratch));
+        if depthwise::is(g) {
+            return depthwise::backward_filters(self, x, dy, dw, scratch);
+        }
+        match Gradient::new(g, Simd::best()).filter(|_| winograd) {
+            Some(winner) => winner.pitched(pitches).run(workers, x, dy, dw, scratch),
+            None => Filters::new(g, Simd::best()).pitched(pitches).run(workers, x, dy, dw, scratch),
+        }
+    }
+}
+
+/// Applies a neuron that the tiles do not, to cells of some channels, so far apart.
+pub(super) fn finish_neuron(workers: &Workers, neuron: Neuron, y: &mut [f32], cells: [usize; 2]) {
+    if neuron != Neuron::NONE && neuron != Neuron::Relu {
+        each_run(workers, y.len() * 4, y, cells, |y| neuron::apply(neuron, y));
+    }
+}
+
+/// Calls `work` for runs that make up all cells, of `channels` elements, `pitch` apart, on all threads.
+fn each_run(
+    workers: &Workers,
+    nanoseconds: usize,
+    y: &mut [f32],
+    [channels, pitch]: [usize; 2],
+    work: impl Fn(&mut [f32]) + Send + Sync,
+) {
+    const RUN: usize = 1 << 14;
+    if channels == pitch {
+        return spread(workers, nanoseconds, RUN, y, |_, y| work(y));
+    }
+    spread(workers, nanoseconds, RUN.div_ceil(pitch) * pitch, y, |_, y| {
+        y.chunks_mut(pitch).for_each(|y| work(&mut y[..channels]));
+    });
 }
 
 /// Zeros the columns that pad each step of a panel to whole vectors.
@@ -317,106 +513,21 @@ pub(super) fn clear_tails(panel: &mut [f32], pitch: usize, columns: usize) {
     }
 }
 
-/// The filters of `count` channels from the group's channel `first` on, for the image gradient: [taps, the last one
-/// first][filter][pitch].
-#[allow(clippy::too_many_arguments)]
-fn flipped(simd: &Simd, g: &ConvGeometry, w: &[f32], group: usize, first: usize, count: usize, panel: &mut [f32], pitch: usize) {
+/// Some filters of a group, for the forward pass: [tap][channel][pitch].
+fn pack_filters(simd: &Simd, g: &ConvGeometry, w: &[f32], group: usize, filters: Range<usize>, panel: &mut [f32], pitch: usize) {
+    let (kg, steps) = (size(g.k / g.groups), g.filters().image());
+    simd.transpose(&w[(group * kg + filters.start) * steps..], steps, panel, pitch, filters.len(), steps);
+    clear_tails(panel, pitch, filters.len());
+}
+
+/// The filters of some channels of a group, for the image gradient: [tap, the last one first][filter][pitch].
+fn pack_flipped(simd: &Simd, g: &ConvGeometry, w: &[f32], group: usize, channels: Range<usize>, panel: &mut [f32], pitch: usize) {
     let (taps, cg, kg) = (size(g.r * g.s), size(g.c / g.groups), size(g.k / g.groups));
     for (tap, panel) in panel.chunks_exact_mut(kg * pitch).enumerate() {
-        let from = (group * kg * taps + taps - 1 - tap) * cg + first;
-        simd.copy(&w[from..], [0, taps * cg], panel, [0, pitch], count, [1, kg]);
+        let from = (group * kg * taps + taps - 1 - tap) * cg + channels.start;
+        simd.copy(&w[from..], [0, taps * cg], panel, [0, pitch], channels.len(), [1, kg]);
     }
-    clear_tails(panel, pitch, count);
-}
-
-/// dx ← dy ∗ᵀ w, or dx += ….
-#[allow(clippy::too_many_arguments)]
-pub fn backward_image<T: Real>(
-    workers: &Workers,
-    g: &ConvGeometry,
-    winograd: bool,
-    dy: &[T],
-    w: &[T],
-    dx: &mut [T],
-    into: Into,
-    scratch: &mut [T],
-) {
-    if T::DTYPE != Dtype::F32 || g.input().elements() == 0 {
-        return plain::backward_image(workers, g, Owner::All, dy, w, dx, into);
-    }
-    if let Some(winner) = Winograd::image(g, Simd::best()).filter(|_| winograd) {
-        let finish = Finish { add: into == Into::Add, bias: None, relu: false };
-        let (dy, w) = (floats(dy), floats(w));
-        return winner.run(
-            workers,
-            dy,
-            |i, j, n, to, pitch| flipped(Simd::best(), g, w, i, j, n, to, pitch),
-            &finish,
-            floats_mut(dx),
-            floats_mut(scratch),
-        );
-    }
-    if depthwise::is(g) {
-        let (dy, w, scratch) = (floats(dy), floats(w), floats_mut(scratch));
-        return depthwise::backward_image(workers, g, Simd::best(), dy, w, floats_mut(dx), into, scratch);
-    }
-    if scatter::wins(g, Simd::best()) {
-        let (dy, w) = (floats(dy), floats(w));
-        return scatter::run(workers, g, Simd::best(), dy, w, floats_mut(dx), into, floats_mut(scratch));
-    }
-    if is_product(g) {
-        return gemm::product(workers, &image_product(g), dy, w, None, Neuron::NONE, dx, into, scratch);
-    }
-    let simd = Simd::best();
-    let (dy, w, dx, scratch) = (floats(dy), floats(w), floats_mut(dx), floats_mut(scratch));
-    let (r, s, cg, kg) = (size(g.r), size(g.s), size(g.c / g.groups), size(g.k / g.groups));
-    let finish = Finish { add: into == Into::Add, bias: None, relu: false };
-    let mut untouched = false;
-    phases(g, |rows, columns| untouched |= rows.axis.taps == 0 || columns.axis.taps == 0);
-    if untouched && into == Into::Set {
-        spread(workers, dx.len() / 4, 1 << 16, dx, |_, dx| dx.fill(0.0));
-    }
-    phases(g, |rows, columns| {
-        let (taps_h, taps_w) = (rows.axis.taps, columns.axis.taps);
-        if taps_h == 0 || taps_w == 0 {
-            return;
-        }
-        let pack = |group: usize, first: usize, count: usize, panel: &mut [f32], pitch: usize| {
-            for (tap, panel) in panel.chunks_exact_mut(kg * pitch).enumerate() {
-                let (i, j) = (rows.last - tap / taps_w * rows.step, columns.last - tap % taps_w * columns.step);
-                let from = ((group * kg * r + i) * s + j) * cg + first;
-                simd.copy(&w[from..], [0, r * s * cg], panel, [0, pitch], count, [1, kg]);
-            }
-            clear_tails(panel, pitch, count);
-        };
-        image_gather(g, rows.axis, columns.axis).run(workers, simd, dy, pack, &finish, dx, scratch);
-    });
-}
-
-/// dw ← Σ over images and places of dy · x, or dw += ….
-#[allow(clippy::too_many_arguments)]
-pub fn backward_filters<T: Real>(
-    workers: &Workers,
-    g: &ConvGeometry,
-    winograd: bool,
-    x: &[T],
-    dy: &[T],
-    dw: &mut [T],
-    into: Into,
-    scratch: &mut [T],
-) {
-    if T::DTYPE != Dtype::F32 || g.output().elements() == 0 || dw.is_empty() {
-        return plain::backward_filters(workers, g, Owner::All, x, dy, dw, into);
-    }
-    if depthwise::is(g) {
-        let (x, dy, scratch) = (floats(x), floats(dy), floats_mut(scratch));
-        return depthwise::backward_filters(workers, g, Simd::best(), x, dy, floats_mut(dw), into, scratch);
-    }
-    let (x, dy, dw, scratch) = (floats(x), floats(dy), floats_mut(dw), floats_mut(scratch));
-    match Gradient::new(g, Simd::best()).filter(|_| winograd) {
-        Some(winner) => winner.run(workers, x, dy, dw, into, scratch),
-        None => Filters::new(g, Simd::best()).run(workers, x, dy, dw, into, scratch),
-    }
+    clear_tails(panel, pitch, channels.len());
 }
 
 /// The slice as what it is: only called where `T` is f32.
@@ -429,10 +540,17 @@ pub(super) fn floats_mut<T: Real>(x: &mut [T]) -> &mut [f32] {
     bytemuck::cast_slice_mut(x)
 }
 
+/// As [`floats`].
+pub(super) fn floats_target<T: Real>(x: Target<&mut [T]>) -> Target<&mut [f32]> {
+    Target { at: floats_mut(x.at), into: x.into }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::device::{Rounding, Window, output_size};
+    use crate::device::cpu::arena::tests::{has_the_bits_of_dense_tensors, has_the_bits_of_its_parts};
+    use crate::device::{Rounding, Shape, Window, output_size};
+    use crate::op::Write;
 
     /// Numbers in −1 … 1 that look random and are the same everywhere.
     pub fn numbers(seed: u32, n: usize) -> Vec<f32> {
@@ -473,18 +591,10 @@ pub(super) mod tests {
     }
 
     /// n, [h, w], c → k in groups, [r, s], strides, padding, dilation.
-    #[allow(clippy::too_many_arguments)]
-    fn case(
-        name: &'static str,
-        n: i32,
-        [h, w]: [i32; 2],
-        [c, k, groups]: [i32; 3],
-        [r, s]: [i32; 2],
-        [stride_h, stride_w]: [i32; 2],
-        [padding_h, padding_w]: [i32; 2],
-        [dilation_h, dilation_w]: [i32; 2],
-        rounding: Rounding,
-    ) -> Case {
+    type Sizes = (i32, [i32; 2], [i32; 3], [i32; 2], [i32; 2], [i32; 2], [i32; 2]);
+
+    fn case(name: &'static str, sizes: Sizes, rounding: Rounding) -> Case {
+        let (n, [h, w], [c, k, groups], [r, s], [stride_h, stride_w], [padding_h, padding_w], [dilation_h, dilation_w]) = sizes;
         let outputs = |input, size, stride, padding, dilation| {
             let u = |x: i32| x as usize;
             let window = Window { size: u(size), stride: u(stride), padding: u(padding), dilation: u(dilation) };
@@ -503,70 +613,68 @@ pub(super) mod tests {
     fn cases() -> Vec<Case> {
         use Rounding::{Ceil, Floor};
         vec![
-            case("1×1 image", 1, [1, 1], [1, 1, 1], [1, 1], [1, 1], [0, 0], [1, 1], Floor),
-            case("1×1 image in padding", 2, [1, 1], [3, 5, 1], [3, 3], [1, 1], [1, 1], [1, 1], Floor),
-            case("filter larger than the image", 2, [3, 2], [2, 19, 1], [5, 7], [1, 1], [2, 3], [1, 1], Floor),
-            case("stride larger than the filter", 2, [11, 13], [3, 7, 1], [2, 3], [3, 5], [0, 1], [1, 1], Floor),
-            case("partial windows", 2, [10, 9], [5, 17, 1], [3, 4], [2, 3], [0, 0], [1, 1], Ceil),
-            case("partial windows in padding", 3, [7, 8], [4, 33, 1], [4, 3], [3, 2], [1, 2], [1, 1], Ceil),
-            case("windows outside", 1, [4, 4], [2, 3, 1], [2, 2], [1, 1], [3, 4], [1, 1], Floor),
-            case("dilation", 2, [12, 15], [3, 18, 1], [3, 3], [1, 1], [2, 1], [2, 3], Floor),
-            case("dilation and stride", 2, [17, 16], [5, 6, 1], [3, 2], [2, 3], [3, 1], [3, 2], Floor),
-            case("dilation and stride share 2", 2, [17, 16], [3, 20, 1], [3, 4], [4, 2], [2, 2], [2, 2], Ceil),
-            case("groups", 3, [9, 8], [6, 40, 2], [3, 3], [1, 1], [1, 1], [1, 1], Floor),
-            case("groups, stride, in place", 2, [9, 11], [12, 9, 3], [3, 2], [2, 1], [0, 0], [1, 1], Floor),
-            case("depthwise", 3, [9, 10], [37, 37, 37], [3, 3], [1, 1], [1, 1], [1, 1], Floor),
-            case("depthwise, stride", 2, [9, 10], [16, 16, 16], [3, 2], [2, 3], [1, 0], [1, 2], Floor),
-            case("depthwise, two filters a channel", 2, [6, 5], [5, 10, 5], [3, 3], [1, 1], [1, 1], [1, 1], Floor),
-            case("rectangular", 1, [6, 31], [3, 50, 1], [1, 7], [1, 2], [0, 3], [1, 1], Floor),
-            case("1×1", 3, [7, 9], [19, 35, 1], [1, 1], [1, 1], [0, 0], [1, 1], Floor),
-            case("1×1, stride", 3, [7, 9], [19, 35, 1], [1, 1], [2, 2], [0, 0], [1, 1], Floor),
-            case("1×1, padding", 1, [4, 3], [8, 16, 1], [1, 1], [1, 1], [1, 2], [1, 1], Floor),
-            case("LeNet 1", 5, [28, 28], [1, 20, 1], [5, 5], [1, 1], [0, 0], [1, 1], Floor),
-            case("LeNet 2", 17, [12, 12], [20, 50, 1], [5, 5], [1, 1], [0, 0], [1, 1], Floor),
-            case("cifar 1", 3, [32, 32], [3, 32, 1], [5, 5], [1, 1], [2, 2], [1, 1], Floor),
-            case("AlexNet 1", 1, [67, 67], [3, 96, 1], [11, 11], [4, 4], [0, 0], [1, 1], Floor),
-            case("wide", 2, [14, 14], [65, 130, 1], [3, 3], [1, 1], [1, 1], [1, 1], Floor),
-            case("wide, stride", 2, [15, 14], [64, 48, 1], [3, 3], [2, 2], [1, 1], [1, 1], Floor),
-            case("large filters' gradient", 2, [3, 3], [300, 301, 1], [3, 3], [1, 1], [1, 1], [1, 1], Floor),
-            case("a row too long for a band", 1, [4, 700], [130, 2, 1], [3, 3], [1, 1], [1, 1], [1, 1], Floor),
+            case("1×1 image", (1, [1, 1], [1, 1, 1], [1, 1], [1, 1], [0, 0], [1, 1]), Floor),
+            case("1×1 image in padding", (2, [1, 1], [3, 5, 1], [3, 3], [1, 1], [1, 1], [1, 1]), Floor),
+            case("filter larger than the image", (2, [3, 2], [2, 19, 1], [5, 7], [1, 1], [2, 3], [1, 1]), Floor),
+            case("stride larger than the filter", (2, [11, 13], [3, 7, 1], [2, 3], [3, 5], [0, 1], [1, 1]), Floor),
+            case("partial windows", (2, [10, 9], [5, 17, 1], [3, 4], [2, 3], [0, 0], [1, 1]), Ceil),
+            case("partial windows in padding", (3, [7, 8], [4, 33, 1], [4, 3], [3, 2], [1, 2], [1, 1]), Ceil),
+            case("windows outside", (1, [4, 4], [2, 3, 1], [2, 2], [1, 1], [3, 4], [1, 1]), Floor),
+            case("dilation", (2, [12, 15], [3, 18, 1], [3, 3], [1, 1], [2, 1], [2, 3]), Floor),
+            case("dilation and stride", (2, [17, 16], [5, 6, 1], [3, 2], [2, 3], [3, 1], [3, 2]), Floor),
+            case("dilation and stride share 2", (2, [17, 16], [3, 20, 1], [3, 4], [4, 2], [2, 2], [2, 2]), Ceil),
+            case("groups", (3, [9, 8], [6, 40, 2], [3, 3], [1, 1], [1, 1], [1, 1]), Floor),
+            case("groups, stride, in place", (2, [9, 11], [12, 9, 3], [3, 2], [2, 1], [0, 0], [1, 1]), Floor),
+            case("depthwise", (3, [9, 10], [37, 37, 37], [3, 3], [1, 1], [1, 1], [1, 1]), Floor),
+            case("depthwise, stride", (2, [9, 10], [16, 16, 16], [3, 2], [2, 3], [1, 0], [1, 2]), Floor),
+            case("depthwise, two filters a channel", (2, [6, 5], [5, 10, 5], [3, 3], [1, 1], [1, 1], [1, 1]), Floor),
+            case("rectangular", (1, [6, 31], [3, 50, 1], [1, 7], [1, 2], [0, 3], [1, 1]), Floor),
+            case("1×1", (3, [7, 9], [19, 35, 1], [1, 1], [1, 1], [0, 0], [1, 1]), Floor),
+            case("1×1, stride", (3, [7, 9], [19, 35, 1], [1, 1], [2, 2], [0, 0], [1, 1]), Floor),
+            case("1×1, padding", (1, [4, 3], [8, 16, 1], [1, 1], [1, 1], [1, 2], [1, 1]), Floor),
+            case("LeNet 1", (5, [28, 28], [1, 20, 1], [5, 5], [1, 1], [0, 0], [1, 1]), Floor),
+            case("LeNet 2", (17, [12, 12], [20, 50, 1], [5, 5], [1, 1], [0, 0], [1, 1]), Floor),
+            case("cifar 1", (3, [32, 32], [3, 32, 1], [5, 5], [1, 1], [2, 2], [1, 1]), Floor),
+            case("AlexNet 1", (1, [67, 67], [3, 96, 1], [11, 11], [4, 4], [0, 0], [1, 1]), Floor),
+            case("wide", (2, [14, 14], [65, 130, 1], [3, 3], [1, 1], [1, 1], [1, 1]), Floor),
+            case("wide, stride", (2, [15, 14], [64, 48, 1], [3, 3], [2, 2], [1, 1], [1, 1]), Floor),
+            case("1×1, wide", (2, [14, 14], [300, 520, 1], [1, 1], [1, 1], [0, 0], [1, 1]), Floor),
+            case("5×5, wide", (2, [9, 11], [48, 64, 2], [5, 5], [1, 1], [2, 1], [1, 1]), Floor),
+            case("large filters' gradient", (2, [3, 3], [300, 301, 1], [3, 3], [1, 1], [1, 1], [1, 1]), Floor),
+            case("a row too long for a band", (1, [4, 700], [130, 2, 1], [3, 3], [1, 1], [1, 1], [1, 1]), Floor),
         ]
     }
 
     /// The three passes' results of f32 on some threads, the gradients set or added to what is there.
-    fn passes(threads: usize, g: &ConvGeometry, untied: bool, neuron: Neuron, into: Into) -> [Vec<f32>; 3] {
+    fn passes(threads: usize, g: &ConvGeometry, untied: bool, neuron: Neuron, into: Write) -> [Vec<f32>; 3] {
         let workers = Workers::new(threads);
-        let (x, w, dy) = (
-            numbers(1, g.input().elements()),
-            numbers(2, g.filters().n * g.filters().image()),
-            numbers(3, g.output().elements()),
-        );
+        let [x, w, dy] = [(1, g.input()), (2, g.filters()), (3, g.output())].map(|(seed, shape)| numbers(seed, shape.elements()));
         let b = numbers(4, if untied { g.output().image() } else { g.k as usize });
         // Scratch holds anything: here numbers that would be seen.
         let scratch = |bytes: usize| vec![1e30_f32; bytes / 4];
         let mut y = vec![f32::NAN; dy.len()];
         let (mut dx, mut dw) = (numbers(5, x.len()), numbers(6, w.len()));
-        forward(&workers, g, false, &x, &w, Some(&b), neuron, &mut y, &mut scratch(forward_scratch::<f32>(g, false)));
-        backward_image(&workers, g, false, &dy, &w, &mut dx, into, &mut scratch(backward_image_scratch::<f32>(g, false)));
-        backward_filters(&workers, g, false, &x, &dy, &mut dw, into, &mut scratch(backward_filters_scratch::<f32>(g, false)));
+        let conv = Conv::new(&workers, g, false);
+        conv.forward(&x, &w, Some(&b[..]), neuron, &mut y, &mut scratch(forward_scratch::<f32>(g, false)));
+        let mut image_scratch = scratch(backward_image_scratch::<f32>(g, false));
+        conv.backward_image(&dy, &w, None, Target { at: &mut dx[..], into }, &mut image_scratch);
+        let mut filters_scratch = scratch(backward_filters_scratch::<f32>(g, false));
+        conv.backward_filters(&x, &dy, Target { at: &mut dw[..], into }, &mut filters_scratch);
         [y, dx, dw]
     }
 
     /// The same by the definition in f64, of the numbers or of their sizes.
-    fn reference(g: &ConvGeometry, untied: bool, neuron: Neuron, into: Into, of: fn(&[f64]) -> Vec<f64>) -> [Vec<f64>; 3] {
+    fn reference(g: &ConvGeometry, untied: bool, neuron: Neuron, into: Write, of: fn(&[f64]) -> Vec<f64>) -> [Vec<f64>; 3] {
         let workers = Workers::new(1);
         let numbers = |seed, n| of(&doubles(&numbers(seed, n)));
-        let (x, w, dy) = (
-            numbers(1, g.input().elements()),
-            numbers(2, g.filters().n * g.filters().image()),
-            numbers(3, g.output().elements()),
-        );
+        let [x, w, dy] = [(1, g.input()), (2, g.filters()), (3, g.output())].map(|(seed, shape)| numbers(seed, shape.elements()));
         let b = numbers(4, if untied { g.output().image() } else { g.k as usize });
         let mut y = vec![f64::NAN; dy.len()];
         let (mut dx, mut dw) = (numbers(5, x.len()), numbers(6, w.len()));
-        forward(&workers, g, false, &x, &w, Some(&b), neuron, &mut y, &mut []);
-        backward_image(&workers, g, false, &dy, &w, &mut dx, into, &mut []);
-        backward_filters(&workers, g, false, &x, &dy, &mut dw, into, &mut []);
+        let conv = Conv::new(&workers, g, false);
+        conv.forward(&x, &w, Some(&b[..]), neuron, &mut y, &mut []);
+        conv.backward_image(&dy, &w, None, Target { at: &mut dx[..], into }, &mut []);
+        conv.backward_filters(&x, &dy, Target { at: &mut dw[..], into }, &mut []);
         [y, dx, dw]
     }
 
@@ -576,9 +684,9 @@ pub(super) mod tests {
     fn f32_is_the_definition() {
         for (i, Case { name, g }) in cases().iter().enumerate() {
             for (untied, neuron, into) in [
-                (false, Neuron::NONE, Into::Set),
-                (i % 2 == 0, Neuron::Relu, Into::Add),
-                (i % 2 == 1, Neuron::Tanh { a: 1.0, b: 0.5 }, Into::Set),
+                (false, Neuron::NONE, Write::Set),
+                (i % 2 == 0, Neuron::Relu, Write::Add),
+                (i % 2 == 1, Neuron::Tanh { a: 1.0, b: 0.5 }, Write::Set),
             ] {
                 let got = passes(2, g, untied, neuron, into);
                 let want = reference(g, untied, neuron, into, <[f64]>::to_vec);
@@ -598,11 +706,49 @@ pub(super) mod tests {
     fn threads_do_not_change_bits() {
         for Case { name, g } in cases() {
             let bits = |passes: [Vec<f32>; 3]| passes.map(|x| x.into_iter().map(f32::to_bits).collect::<Vec<_>>());
-            let one = bits(passes(1, &g, false, Neuron::Relu, Into::Add));
-            let two = bits(passes(2, &g, false, Neuron::Relu, Into::Add));
-            let three = bits(passes(3, &g, false, Neuron::Relu, Into::Add));
+            let one = bits(passes(1, &g, false, Neuron::Relu, Write::Add));
+            let two = bits(passes(2, &g, false, Neuron::Relu, Write::Add));
+            let three = bits(passes(3, &g, false, Neuron::Relu, Write::Add));
             assert!(one == two, "{name}: two threads give other bits than one");
             assert!(one == three, "{name}: three threads give other bits than one");
+        }
+    }
+
+    /// Gaps change no bit of any pass, and are taken by all but image gradients that are scattered.
+    #[test]
+    fn gaps_change_no_bits() {
+        for (i, Case { name, g }) in cases().into_iter().enumerate() {
+            let ([x, y], [x_gap, y_gap]) = ([g.input(), g.output()], [(5, 16), (0, 3), (7, 0)][i % 3].into());
+            let (w, bias) = ((g.filters(), 0), (Shape::new(1, 1, 1, y.c), 0));
+            let (neuron, into) = ([Neuron::Relu, Neuron::Tanh { a: 1.0, b: 0.5 }][i % 2], [Write::Set, Write::Add][i / 2 % 2]);
+            let forward = ConvForward { geometry: g, neuron, x: 0, w: 1, b: Some(2), y: 3 };
+            let has = has_the_bits_of_dense_tensors(forward, &[(x, x_gap), w, bias, (y, y_gap)]);
+            assert!(has, "{name}, forward");
+            let filters = ConvBackwardFilters { geometry: g, x: 0, dy: 1, dw: Target { at: 2, into } };
+            assert!(has_the_bits_of_dense_tensors(filters, &[(x, x_gap), (y, y_gap), w]), "{name}, filter gradient");
+            let dx = Target { at: 2, into };
+            let image = ConvBackwardImage { geometry: g, neuron: Neuron::NONE, dy: 0, w: 1, seen: None, dx };
+            let has = has_the_bits_of_dense_tensors(image, &[(y, y_gap), w, (x, x_gap)]);
+            assert!(has || scatter::wins(&g, Simd::best()), "{name}, image gradient");
+            assert!(has_the_bits_of_dense_tensors(image, &[(y, y_gap), w, (x, 0)]), "{name}, image gradient");
+        }
+    }
+
+    /// An image gradient that is multiplied by a relu's derivative has the bits of the two, with gaps and without.
+    #[test]
+    fn fused_image_gradients_have_the_bits_of_their_parts() {
+        for (i, Case { name, g }) in cases().into_iter().enumerate() {
+            let ([x, y], w) = ([g.input(), g.output()], (g.filters(), 0));
+            for into in [Write::Set, Write::Add] {
+                let dx = Target { at: 3, into };
+                let op = ConvBackwardImage { geometry: g, neuron: Neuron::Relu, dy: 0, w: 1, seen: Some(2), dx };
+                let has = has_the_bits_of_its_parts(op, &[(y, 0), w, (x, 0), (x, 0)]);
+                let strided = into == Write::Add && leaves_cells(&g);
+                assert!(has || strided, "{name}, {into:?}");
+                let gaps = [[3, 0, 0], [0, 8, 4], [16, 2, 9]][i % 3];
+                let has = has_the_bits_of_its_parts(op, &[(y, gaps[0]), w, (x, gaps[1]), (x, gaps[2])]);
+                assert!(has || strided || scatter::wins(&g, Simd::best()), "{name}, {into:?}, with gaps");
+            }
         }
     }
 
@@ -611,34 +757,31 @@ pub(super) mod tests {
     fn every_instruction_set_is_the_definition() {
         let workers = Workers::new(1);
         for Case { name, g } in cases() {
-            let [_, _, dw_sizes] = reference(&g, false, Neuron::NONE, Into::Set, sizes_of);
-            let [_, _, dw] = reference(&g, false, Neuron::NONE, Into::Set, <[f64]>::to_vec);
+            let [_, _, dw_sizes] = reference(&g, false, Neuron::NONE, Write::Set, sizes_of);
+            let [_, _, dw] = reference(&g, false, Neuron::NONE, Write::Set, <[f64]>::to_vec);
             let (x, dy) = (numbers(1, g.input().elements()), numbers(3, g.output().elements()));
             let w = numbers(2, dw.len());
             let zeros = vec![0.0; size(g.k)];
             let mut y = vec![0.0; dy.len()];
             let mut y_sizes = y.clone();
-            let run =
-                |x: &[f64], w: &[f64], y: &mut [f64]| forward(&workers, &g, false, x, w, Some(&zeros), Neuron::NONE, y, &mut []);
+            let conv = Conv::new(&workers, &g, false);
+            let run = |x: &[f64], w: &[f64], y: &mut [f64]| conv.forward(x, w, Some(&zeros), Neuron::NONE, y, &mut []);
             run(&doubles(&x), &doubles(&w), &mut y);
             run(&sizes_of(&doubles(&x)), &sizes_of(&doubles(&w)), &mut y_sizes);
             for simd in Simd::all() {
                 let filters = Filters::new(&g, simd);
                 let mut got = vec![f32::NAN; dw.len()];
-                filters.run(&workers, &x, &dy, &mut got, Into::Set, &mut vec![1e30; filters.scratch()]);
+                filters.run(&workers, &x, &dy, Target::set(&mut got[..]), &mut vec![1e30; filters.scratch()]);
                 let what = format!("{name}, filter gradient, {}", simd.name);
                 compare(&what, &got, &dw, &dw_sizes, g.input().n * size(g.p * g.q));
 
-                let gather = forward_gather(&g);
-                let steps = size(g.r * g.s) * gather.depth;
-                let pack = |group: usize, first: usize, columns: usize, panel: &mut [f32], pitch: usize| {
-                    simd.transpose(&w[(group * gather.outputs + first) * steps..], steps, panel, pitch, columns, steps);
-                    clear_tails(panel, pitch, columns);
+                let gather = forward_gather(&g, simd);
+                let pack = |group: usize, columns: Range<usize>, panel: &mut [f32], pitch: usize| {
+                    pack_filters(simd, &g, &w, group, columns, panel, pitch);
                 };
                 let mut got = vec![f32::NAN; y.len()];
-                let finish = Finish { add: false, bias: None, relu: false };
-                gather.run(&workers, simd, &x, pack, &finish, &mut got, &mut vec![1e30; gather.scratch(simd)]);
-                compare(&format!("{name}, forward, {}", simd.name), &got, &y, &y_sizes, steps);
+                gather.run(&workers, &x, pack, &Finish::sums(false), &mut got, &mut vec![1e30; gather.scratch()]);
+                compare(&format!("{name}, forward, {}", simd.name), &got, &y, &y_sizes, g.filters().image());
             }
         }
     }

@@ -1,15 +1,18 @@
 //! The costs: logistic regression fused with softmax, cross entropy of probabilities, and sum of squares; q is what
-//! [`one_hot`] makes of a label. Forward adds the
-//! loss and the errors of the images that count to the metrics; backward writes the gradient, 0 for the others.
-//! Cost: one pass over x. Losses are put together in f64, image after image within fixed parts, part after part.
+//! [`one_hot`] makes of a label. Forward adds the loss and the errors of the images that count to the metrics; backward writes
+//! the gradient, 0 for the others. Cost: one pass over x. Losses are put together in f64, image after image within fixed parts,
+//! part after part.
 //!
 //! A label outside of the classes cannot happen (the data are checked); here it is taken as the nearest class, so that
 //! nothing out of bounds is read. An image whose loss is NaN, or whose label's output is, is an error, top-5 too.
 
 use super::elementwise::{PIECE, map, sum_all, zip, zip2};
 use super::softmax::{largest, sum_exp};
-use super::{Real, Workers, one_hot};
-use crate::device::{Into, METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_IMAGES, METRIC_LOSS, METRICS, StepValues};
+use super::{CpuDevice, Real, Workers, one_hot};
+use crate::device::{METRIC_ERRORS, METRIC_ERRORS_TOP5, METRIC_IMAGES, METRIC_LOSS, METRICS, Result, Run, StepValues, Tensor};
+use crate::op::{
+    CrossEntropyBackward, CrossEntropyForward, LogregBackward, LogregForward, SquaresBackward, SquaresForward, Write,
+};
 use std::cmp::Ordering;
 
 /// Parts that a batch is cut into for its loss: they lie on the stack.
@@ -74,7 +77,7 @@ pub(super) fn count<T: Real>(
 }
 
 /// Adds the loss of each counted image's outputs and label, and its errors, to the metrics.
-fn count_labelled<T: Real>(
+pub(super) fn count_labelled<T: Real>(
     workers: &Workers,
     step: &StepValues,
     x: &[T],
@@ -82,8 +85,7 @@ fn count_labelled<T: Real>(
     metrics: &mut [T],
     loss: impl Fn(&[T], usize) -> f64 + Send + Sync,
 ) {
-    let classes = x.len() / labels.len().max(1);
-    assert!(classes > 0 && x.len() == classes * labels.len());
+    let classes = classes(x, labels);
     count(workers, x.len(), (step.images as usize).min(labels.len()), metrics, |image| {
         let x = &x[image * classes..][..classes];
         let label = class(labels[image], classes);
@@ -91,20 +93,25 @@ fn count_labelled<T: Real>(
     });
 }
 
-/// Adds −Σ q·log softmax(x) and the errors to the metrics: log Σ e^(x − max) + Σ q·(max − x), whose terms have one sign.
-pub(super) fn logreg_forward<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    x: &[T],
-    labels: &[i32],
-    smoothing: f64,
-    metrics: &mut [T],
-) {
-    count_labelled(workers, step, x, labels, metrics, |x, label| {
-        let most = largest(x);
-        let below = |x: T| most.f64() - x.f64();
-        sum_exp(x, most).f64().ln() + smoothed(x, label, smoothing, below)
-    });
+/// The elements of x that each label has.
+pub(super) fn classes<T: Real>(x: &[T], labels: &[i32]) -> usize {
+    let classes = x.len() / labels.len().max(1);
+    assert!(classes > 0 && x.len() == classes * labels.len());
+    classes
+}
+
+/// The loss is log Σ e^(x − max) + Σ q·(max − x), whose terms have one sign.
+impl<T: Real> Run<LogregForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &LogregForward<Tensor>, _: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, labels, metrics) = (b.read::<T>(op.x), b.read::<i32>(op.labels), b.write::<T>(op.metrics));
+        count_labelled(&self.workers, &self.step, x, labels, metrics, |x, label| {
+            let most = largest(x);
+            let below = |x: T| most.f64() - x.f64();
+            sum_exp(x, most).f64().ln() + smoothed(x, label, op.smoothing, below)
+        });
+        Ok(())
+    }
 }
 
 /// Σ q·f(x): f of the label's alone where nothing is smoothed, so that what f makes of the others is not looked at.
@@ -116,41 +123,35 @@ fn smoothed<T: Real>(x: &[T], label: usize, smoothing: f64, f: impl Fn(T) -> f64
     (1.0 - smoothing) * f(x[label]) + smoothing / x.len() as f64 * all
 }
 
-/// dx ← coefficient·gradient_scale·(softmax(x) − q), or dx += ….
-#[allow(clippy::too_many_arguments)]
-pub(super) fn logreg_backward<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    x: &[T],
-    labels: &[i32],
-    smoothing: f64,
-    coefficient: f64,
-    dx: &mut [T],
-    into: Into,
-) {
-    let classes = x.len() / labels.len().max(1);
-    assert!(classes > 0 && x.len() == classes * labels.len() && dx.len() == x.len());
-    let factor = T::of(coefficient * step.gradient_scale);
-    let [on, off] = one_hot::values(classes, smoothing);
-    workers.pieces(3 * x.len(), classes, dx, |image, dx| {
-        if image >= step.images as usize {
-            if into == Into::Set {
-                dx.fill(T::ZERO);
+impl<T: Real> Run<LogregBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &LogregBackward<Tensor>, _: Tensor) -> Result<()> {
+        let (mut b, into) = (self.arena.borrow(), op.dx.into);
+        let (x, labels, dx) = (b.read::<T>(op.x), b.read::<i32>(op.labels), b.write::<T>(op.dx.at));
+        let classes = classes(x, labels);
+        assert_eq!(dx.len(), x.len());
+        let (images, factor) = (self.step.images as usize, T::of(op.coefficient * self.step.gradient_scale));
+        let [on, off] = one_hot::values(classes, op.smoothing);
+        self.workers.pieces(3 * x.len(), classes, dx, |image, dx| {
+            if image >= images {
+                if into == Write::Set {
+                    dx.fill(T::ZERO);
+                }
+                return;
             }
-            return;
-        }
-        let x = &x[image * classes..][..classes];
-        let label = class(labels[image], classes);
-        let most = largest(x);
-        let unit = T::ONE / sum_exp(x, most);
-        let before = dx[label];
-        match into {
-            Into::Set => zip(x, dx, |x, _| factor * ((x - most).exp() * unit - off)),
-            Into::Add => zip(x, dx, |x, dx| dx + factor * ((x - most).exp() * unit - off)),
-        }
-        let own = factor * ((x[label] - most).exp() * unit - on);
-        dx[label] = if into == Into::Set { own } else { before + own };
-    });
+            let x = &x[image * classes..][..classes];
+            let label = class(labels[image], classes);
+            let most = largest(x);
+            let unit = T::ONE / sum_exp(x, most);
+            let before = dx[label];
+            match into {
+                Write::Set => zip(x, dx, |x, _| factor * ((x - most).exp() * unit - off)),
+                Write::Add => zip(x, dx, |x, dx| dx + factor * ((x - most).exp() * unit - off)),
+            }
+            let own = factor * ((x[label] - most).exp() * unit - on);
+            dx[label] = if into == Write::Set { own } else { before + own };
+        });
+        Ok(())
+    }
 }
 
 /// A probability, at least [`TINY`]; NaN stays.
@@ -158,50 +159,41 @@ pub(super) fn probability<T: Real>(x: T) -> T {
     if x < T::of(TINY) { T::of(TINY) } else { x }
 }
 
-/// Adds −Σ q·log max(x, 1e-30) and the errors to the metrics.
-pub(super) fn cross_entropy_forward<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    x: &[T],
-    labels: &[i32],
-    smoothing: f64,
-    metrics: &mut [T],
-) {
-    let loss = |x: T| -probability(x).f64().ln();
-    count_labelled(workers, step, x, labels, metrics, |x, label| smoothed(x, label, smoothing, loss));
+impl<T: Real> Run<CrossEntropyForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &CrossEntropyForward<Tensor>, _: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, labels, metrics) = (b.read::<T>(op.x), b.read::<i32>(op.labels), b.write::<T>(op.metrics));
+        let loss = |x: T| -probability(x).f64().ln();
+        count_labelled(&self.workers, &self.step, x, labels, metrics, |x, label| smoothed(x, label, op.smoothing, loss));
+        Ok(())
+    }
 }
 
-/// dx ← −coefficient·gradient_scale·q/max(x, 1e-30), or dx += ….
-#[allow(clippy::too_many_arguments)]
-pub(super) fn cross_entropy_backward<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    x: &[T],
-    labels: &[i32],
-    smoothing: f64,
-    coefficient: f64,
-    dx: &mut [T],
-    into: Into,
-) {
-    let classes = x.len() / labels.len().max(1);
-    assert!(classes > 0 && x.len() == classes * labels.len() && dx.len() == x.len());
-    let factor = T::of(-coefficient * step.gradient_scale);
-    let [on, off] = one_hot::values::<T>(classes, smoothing);
-    workers.pieces(x.len(), classes, dx, |image, dx| {
-        if into == Into::Set {
-            dx.fill(T::ZERO);
-        }
-        if image >= step.images as usize {
-            return;
-        }
-        let x = &x[image * classes..][..classes];
-        let label = class(labels[image], classes);
-        let before = dx[label];
-        if smoothing > 0.0 {
-            zip(x, dx, |x, dx| dx + factor * off / probability(x));
-        }
-        dx[label] = before + factor * on / probability(x[label]);
-    });
+impl<T: Real> Run<CrossEntropyBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &CrossEntropyBackward<Tensor>, _: Tensor) -> Result<()> {
+        let (mut b, smooth, add) = (self.arena.borrow(), op.smoothing > 0.0, op.dx.adds());
+        let (x, labels, dx) = (b.read::<T>(op.x), b.read::<i32>(op.labels), b.write::<T>(op.dx.at));
+        let classes = classes(x, labels);
+        assert_eq!(dx.len(), x.len());
+        let (images, factor) = (self.step.images as usize, T::of(-op.coefficient * self.step.gradient_scale));
+        let [on, off] = one_hot::values::<T>(classes, op.smoothing);
+        self.workers.pieces(x.len(), classes, dx, |image, dx| {
+            if !add {
+                dx.fill(T::ZERO);
+            }
+            if image >= images {
+                return;
+            }
+            let x = &x[image * classes..][..classes];
+            let label = class(labels[image], classes);
+            let before = dx[label];
+            if smooth {
+                zip(x, dx, |x, dx| dx + factor * off / probability(x));
+            }
+            dx[label] = before + factor * on / probability(x[label]);
+        });
+        Ok(())
+    }
 }
 
 /// The elements of the images that count.
@@ -209,50 +201,42 @@ pub(super) fn counted(step: &StepValues, image: usize, elements: usize) -> usize
     (step.images as usize).saturating_mul(image).min(elements)
 }
 
-/// Adds Σ (x − target)² of the counted images to the metrics.
-pub(super) fn squares_forward<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    image: usize,
-    x: &[T],
-    target: Option<&[T]>,
-    metrics: &mut [T],
-) {
-    let elements = counted(step, image, x.len());
-    let x = &x[..elements];
-    let loss = match target {
-        Some(t) => sum_all(workers, x, &t[..elements], |x, t| (x - t) * (x - t)),
-        None => sum_all(workers, x, x, |x, _| x * x),
-    };
-    metrics[METRIC_LOSS] += T::of(loss);
-    metrics[METRIC_IMAGES] += T::of((elements / image.max(1)) as f64);
+impl<T: Real> Run<SquaresForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &SquaresForward<Tensor>, _: Tensor) -> Result<()> {
+        let image = op.x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, target, metrics) = (b.read::<T>(op.x), op.target.map(|t| b.read::<T>(t)), b.write::<T>(op.metrics));
+        let elements = counted(&self.step, image, x.len());
+        let x = &x[..elements];
+        let loss = match target {
+            Some(t) => sum_all(&self.workers, x, &t[..elements], |x, t| (x - t) * (x - t)),
+            None => sum_all(&self.workers, x, x, |x, _| x * x),
+        };
+        metrics[METRIC_LOSS] += T::of(loss);
+        metrics[METRIC_IMAGES] += T::of((elements / image.max(1)) as f64);
+        Ok(())
+    }
 }
 
-/// dx ← coefficient·gradient_scale·2·(x − target), or dx += ….
-#[allow(clippy::too_many_arguments)]
-pub(super) fn squares_backward<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    image: usize,
-    x: &[T],
-    target: Option<&[T]>,
-    coefficient: f64,
-    dx: &mut [T],
-    into: Into,
-) {
-    assert!(x.len() == dx.len() && target.is_none_or(|t| t.len() == x.len()));
-    let elements = counted(step, image, x.len());
-    let factor = T::of(coefficient * step.gradient_scale * 2.0);
-    let (dx, padding) = dx.split_at_mut(elements);
-    if into == Into::Set {
-        padding.fill(T::ZERO);
-        map(dx, |_| T::ZERO);
-    }
-    workers.pieces(elements / 2, PIECE, dx, |i, dx| {
-        let x = &x[i * PIECE..][..dx.len()];
-        match target {
-            Some(t) => zip2(x, &t[i * PIECE..][..dx.len()], dx, |x, t, dx| dx + factor * (x - t)),
-            None => zip(x, dx, |x, dx| dx + factor * x),
+impl<T: Real> Run<SquaresBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &SquaresBackward<Tensor>, _: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, target, dx) = (b.read::<T>(op.x), op.target.map(|t| b.read::<T>(t)), b.write::<T>(op.dx.at));
+        assert!(x.len() == dx.len() && target.is_none_or(|t| t.len() == x.len()));
+        let elements = counted(&self.step, op.x.shape.image(), x.len());
+        let factor = T::of(op.coefficient * self.step.gradient_scale * 2.0);
+        let (dx, padding) = dx.split_at_mut(elements);
+        if !op.dx.adds() {
+            padding.fill(T::ZERO);
+            map(dx, |_| T::ZERO);
         }
-    });
+        self.workers.pieces(elements / 2, PIECE, dx, |i, dx| {
+            let x = &x[i * PIECE..][..dx.len()];
+            match target {
+                Some(t) => zip2(x, &t[i * PIECE..][..dx.len()], dx, |x, t, dx| dx + factor * (x - t)),
+                None => zip(x, dx, |x, dx| dx + factor * x),
+            }
+        });
+        Ok(())
+    }
 }

@@ -6,12 +6,12 @@
 use super::dispatch::simd;
 use super::dropout::{BLOCK, Stream, blocks};
 use super::elementwise::zip2;
-use super::{Real, Workers};
-use crate::device::{DropConnect, Into, Shape, StepValues};
+use super::{CpuDevice, Real};
+use crate::device::{Result, Run, Shape, StepValues, Tensor};
+use crate::op::{DropConnect, DropConnectBackwardInput, DropConnectBackwardWeights, DropConnectForward};
 
 /// Images and sizes of the layer, and its masks.
-#[derive(Clone, Copy)]
-pub(super) struct Masked {
+struct Masked {
     seed: u64,
     step: u64,
     stream: u32,
@@ -54,7 +54,7 @@ simd! {
 
 impl Masked {
     /// For inputs x and outputs y of these shapes.
-    pub(super) fn new(m: &DropConnect, step: &StepValues, x: Shape, y: Shape) -> Self {
+    fn new(m: &DropConnect, step: &StepValues, x: Shape, y: Shape) -> Self {
         let (images, outputs, inputs) = (x.n, y.image(), x.image());
         let StepValues { seed, step, first_image, .. } = *step;
         let (threshold, factor) = (m.threshold(), 1.0 / m.keep);
@@ -77,47 +77,62 @@ impl Masked {
     fn nanoseconds(&self) -> usize {
         self.images * self.outputs * self.inputs
     }
+}
 
-    /// y ← Σ m·w·x + b, or y += ….
-    pub(super) fn forward<T: Real>(&self, workers: &Workers, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], into: Into) {
-        workers.pieces(self.nanoseconds(), self.outputs, y, |image, y| {
-            let x = &x[image * self.inputs..][..self.inputs];
+impl<T: Real> Run<DropConnectForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &DropConnectForward<Tensor>, _: Tensor) -> Result<()> {
+        let masked = Masked::new(&op.masks, &self.step, op.x.shape, op.y.at.shape);
+        let (mut t, add) = (self.arena.borrow(), op.y.adds());
+        let (x, w, b, y) = (t.read::<T>(op.x), t.read::<T>(op.w), op.b.map(|b| t.read::<T>(b)), t.write::<T>(op.y.at));
+        self.workers.pieces(masked.nanoseconds(), masked.outputs, y, |image, y| {
+            let x = &x[image * masked.inputs..][..masked.inputs];
             for (o, y) in y.iter_mut().enumerate() {
-                let w = &w[o * self.inputs..][..self.inputs];
+                let w = &w[o * masked.inputs..][..masked.inputs];
                 let mut sum = b.map_or(0.0, |b| b[o].f64());
-                self.row::<T>(image, o, |i, m| sum += dot(m, &w[i..][..m.len()], &x[i..][..m.len()]));
-                *y = if into == Into::Add { *y + T::of(sum) } else { T::of(sum) };
+                masked.row::<T>(image, o, |i, m| sum += dot(m, &w[i..][..m.len()], &x[i..][..m.len()]));
+                *y = if add { *y + T::of(sum) } else { T::of(sum) };
             }
         });
+        Ok(())
     }
+}
 
-    /// dx ← Σ m·w·dy over the outputs, or dx += ….
-    pub(super) fn backward_input<T: Real>(&self, workers: &Workers, dy: &[T], w: &[T], dx: &mut [T], into: Into) {
-        workers.pieces(self.nanoseconds(), self.inputs, dx, |image, dx| {
-            if into == Into::Set {
+impl<T: Real> Run<DropConnectBackwardInput<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &DropConnectBackwardInput<Tensor>, _: Tensor) -> Result<()> {
+        let masked = Masked::new(&op.masks, &self.step, op.dx.at.shape, op.dy.shape);
+        let (mut b, add) = (self.arena.borrow(), op.dx.adds());
+        let (dy, w, dx) = (b.read::<T>(op.dy), b.read::<T>(op.w), b.write::<T>(op.dx.at));
+        self.workers.pieces(masked.nanoseconds(), masked.inputs, dx, |image, dx| {
+            if !add {
                 dx.fill(T::ZERO);
             }
-            for o in 0..self.outputs {
-                let (w, dy) = (&w[o * self.inputs..][..self.inputs], dy[image * self.outputs + o]);
-                self.row::<T>(image, o, |i, m| {
+            for o in 0..masked.outputs {
+                let (w, dy) = (&w[o * masked.inputs..][..masked.inputs], dy[image * masked.outputs + o]);
+                masked.row::<T>(image, o, |i, m| {
                     zip2(m, &w[i..][..m.len()], &mut dx[i..][..m.len()], |m, w, dx| dx + m * w * dy);
                 });
             }
         });
+        Ok(())
     }
+}
 
-    /// dw ← Σ m·dy·x over the images, or dw += ….
-    pub(super) fn backward_weights<T: Real>(&self, workers: &Workers, x: &[T], dy: &[T], dw: &mut [T], into: Into) {
-        workers.pieces(self.nanoseconds(), self.inputs, dw, |o, dw| {
-            if into == Into::Set {
+impl<T: Real> Run<DropConnectBackwardWeights<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &DropConnectBackwardWeights<Tensor>, _: Tensor) -> Result<()> {
+        let masked = Masked::new(&op.masks, &self.step, op.x.shape, op.dy.shape);
+        let (mut b, add) = (self.arena.borrow(), op.dw.adds());
+        let (x, dy, dw) = (b.read::<T>(op.x), b.read::<T>(op.dy), b.write::<T>(op.dw.at));
+        self.workers.pieces(masked.nanoseconds(), masked.inputs, dw, |o, dw| {
+            if !add {
                 dw.fill(T::ZERO);
             }
-            for image in 0..self.images {
-                let (x, dy) = (&x[image * self.inputs..][..self.inputs], dy[image * self.outputs + o]);
-                self.row::<T>(image, o, |i, m| {
+            for image in 0..masked.images {
+                let (x, dy) = (&x[image * masked.inputs..][..masked.inputs], dy[image * masked.outputs + o]);
+                masked.row::<T>(image, o, |i, m| {
                     zip2(m, &x[i..][..m.len()], &mut dw[i..][..m.len()], |m, x, dw| dw + m * x * dy);
                 });
             }
         });
+        Ok(())
     }
 }

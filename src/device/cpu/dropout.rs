@@ -1,12 +1,14 @@
 //! Dropout: y = factor·x where the element's random number is below keep, else 0. The number is a function of (seed, step,
 //! layer, image, element), made as in `philox.rs` (the tests hold this file to it), so the backward pass is the same call on
-//! the gradients and no mask is stored. Cost: one read, one write, and ten rounds of Philox for four elements; sixteen counters at a time, so that they are vectors.
+//! the gradients and no mask is stored. Cost: one read, one write, and ten rounds of Philox for four elements; sixteen counters
+//! at a time, so that they are vectors.
 
 use super::dispatch::simd;
-use super::elementwise::zip;
-use super::{Real, Workers};
+use super::elementwise::{map, zip};
+use super::{CpuDevice, Real, in_place};
 use crate::device::philox::Purpose;
-use crate::device::{Into, StepValues};
+use crate::device::{Result, Run, Tensor};
+use crate::op::{Dropout, Write};
 
 /// Counters at a time.
 const BLOCKS: usize = 16;
@@ -79,52 +81,45 @@ simd! {
     }
 }
 
-/// y ← x·mask·factor, or y += …; without an x, x is y. `image` is the number of elements of one image.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn apply<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    layer: u32,
-    keep: f64,
-    factor: f64,
-    image: usize,
-    x: Option<&[T]>,
-    y: &mut [T],
-    into: Into,
-) {
-    let image = image.max(1);
-    assert!(y.len().is_multiple_of(image) && x.is_none_or(|x| x.len() == y.len()));
-    // uniform(bits) < keep, where uniform is (bits >> 8)/2²⁴: for the integer bits >> 8, below the next integer of keep·2²⁴.
-    let threshold = (keep * 16_777_216.0).ceil() as u32;
-    let unchanged = keep >= 1.0 && factor == 1.0;
-    let factor = T::of(factor);
-    // Pieces start at an image or, of a single one, a multiple of four elements behind its start.
-    let several = (PIECE / image).max(1);
-    let work = |first_image: usize, first: usize, x: Option<&[T]>, y: &mut [T]| {
-        for (j, y) in y.chunks_mut(image).enumerate() {
-            let at = j * image;
-            let stream = Stream { seed: step.seed, step: step.step, layer, image: step.first_image + (first_image + j) as u32 };
-            let x = x.map(|x| &x[at..at + y.len()]);
-            match into {
-                Into::Set => mask(stream, threshold, factor, first, x, y, |x, _| x),
-                Into::Add => mask(stream, threshold, factor, first, x, y, |x, y| y + x),
+impl<T: Real> Run<Dropout<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &Dropout<Tensor>, _: Tensor) -> Result<()> {
+        let (step, layer, into, image) = (self.step, op.layer, op.y.into, op.y.at.shape.image().max(1));
+        let (x, y) = in_place::<T>(&mut self.arena.borrow(), op.x, op.y.at);
+        assert!(y.len().is_multiple_of(image) && x.is_none_or(|x| x.len() == y.len()));
+        // uniform(bits) < keep, where uniform is (bits >> 8)/2²⁴: for the integer bits >> 8, below the next integer of keep·2²⁴.
+        let threshold = (op.keep * 16_777_216.0).ceil() as u32;
+        let unchanged = op.keep >= 1.0 && op.factor == 1.0;
+        let factor = T::of(op.factor);
+        // Pieces start at an image or, of a single one, a multiple of four elements behind its start.
+        let several = (PIECE / image).max(1);
+        let work = |first_image: usize, first: usize, x: Option<&[T]>, y: &mut [T]| {
+            for (j, y) in y.chunks_mut(image).enumerate() {
+                let at = j * image;
+                let stream =
+                    Stream { seed: step.seed, step: step.step, layer, image: step.first_image + (first_image + j) as u32 };
+                let x = x.map(|x| &x[at..at + y.len()]);
+                match into {
+                    Write::Set => mask(stream, threshold, factor, first, x, y, |x, _| x),
+                    Write::Add => mask(stream, threshold, factor, first, x, y, |x, y| y + x),
+                }
             }
+        };
+        if unchanged {
+            if let Some(x) = x {
+                self.workers.pieces(y.len() / 4, PIECE, y, |i, y| match into {
+                    Write::Set => y.copy_from_slice(&x[i * PIECE..][..y.len()]),
+                    Write::Add => zip(&x[i * PIECE..][..y.len()], y, |x, y| y + x),
+                });
+            } else if into == Write::Add {
+                self.workers.pieces(y.len() / 4, PIECE, y, |_, y| map(y, |y| y + y));
+            }
+        } else if y.len() > image || image <= PIECE {
+            let size = several * image;
+            self.workers.pieces(y.len(), size, y, |i, y| work(i * several, 0, x.map(|x| &x[i * size..][..y.len()]), y));
+        } else {
+            // One large image.
+            self.workers.pieces(y.len(), PIECE, y, |i, y| work(0, i * PIECE, x.map(|x| &x[i * PIECE..][..y.len()]), y));
         }
-    };
-    if unchanged {
-        if let Some(x) = x {
-            workers.pieces(y.len() / 4, PIECE, y, |i, y| match into {
-                Into::Set => y.copy_from_slice(&x[i * PIECE..][..y.len()]),
-                Into::Add => zip(&x[i * PIECE..][..y.len()], y, |x, y| y + x),
-            });
-        } else if into == Into::Add {
-            workers.pieces(y.len() / 4, PIECE, y, |_, y| super::elementwise::map(y, |y| y + y));
-        }
-    } else if y.len() > image || image <= PIECE {
-        let size = several * image;
-        workers.pieces(y.len(), size, y, |i, y| work(i * several, 0, x.map(|x| &x[i * size..][..y.len()]), y));
-    } else {
-        // One large image.
-        workers.pieces(y.len(), PIECE, y, |i, y| work(0, i * PIECE, x.map(|x| &x[i * PIECE..][..y.len()]), y));
+        Ok(())
     }
 }

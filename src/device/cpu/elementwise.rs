@@ -2,8 +2,9 @@
 //! share. Cost: one pass over each tensor named.
 
 use super::dispatch::simd;
-use super::{Real, Workers};
-use crate::device::Into;
+use super::{CpuDevice, Real, Workers, in_place};
+use crate::device::{Result, Run, Tensor};
+use crate::op::{Fill, MeanAbs, Scale, Write};
 
 /// Elements that one thread takes at a time.
 pub(super) const PIECE: usize = 1 << 14;
@@ -80,26 +81,34 @@ pub(super) fn sum_all<T: Real>(workers: &Workers, a: &[T], b: &[T], f: impl Fn(T
     total
 }
 
-/// y ← factor·x, or y += factor·x.
-pub(super) fn scale<T: Real>(workers: &Workers, factor: f64, x: &[T], y: &mut [T], into: Into) {
-    assert_eq!(x.len(), y.len());
-    let factor = T::of(factor);
-    workers.pieces(y.len() / 4, PIECE, y, |i, y| {
-        let x = &x[i * PIECE..][..y.len()];
-        match into {
-            Into::Set => zip(x, y, |x, _| factor * x),
-            Into::Add => zip(x, y, |x, y| y + factor * x),
-        }
-    });
+impl<T: Real> Run<Scale<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &Scale<Tensor>, _: Tensor) -> Result<()> {
+        let (x, y) = in_place::<T>(&mut self.arena.borrow(), op.x, op.y.at);
+        assert!(x.is_none_or(|x| x.len() == y.len()));
+        let (factor, into) = (T::of(op.factor), op.y.into);
+        self.workers.pieces(y.len() / 4, PIECE, y, |i, y| match (x.map(|x| &x[i * PIECE..][..y.len()]), into) {
+            (Some(x), Write::Set) => zip(x, y, |x, _| factor * x),
+            (Some(x), Write::Add) => zip(x, y, |x, y| y + factor * x),
+            (None, Write::Set) => map(y, |y| factor * y),
+            (None, Write::Add) => map(y, |y| y + factor * y),
+        });
+        Ok(())
+    }
 }
 
-/// x ← value.
-pub(super) fn fill<T: Real>(workers: &Workers, x: &mut [T], value: f64) {
-    let value = T::of(value);
-    workers.pieces(x.len() / 8, PIECE, x, |_, x| x.fill(value));
+impl<T: Real> Run<Fill<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &Fill<Tensor>, _: Tensor) -> Result<()> {
+        let (x, value) = (self.arena.borrow().write::<T>(op.x), T::of(op.value));
+        self.workers.pieces(x.len() / 8, PIECE, x, |_, x| x.fill(value));
+        Ok(())
+    }
 }
 
-/// mean ← (Σ |x|) / elements.
-pub(super) fn mean_abs<T: Real>(workers: &Workers, x: &[T], mean: &mut [T]) {
-    mean[0] = T::of(sum_all(workers, x, x, |x, _| x.abs()) / x.len().max(1) as f64);
+impl<T: Real> Run<MeanAbs<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &MeanAbs<Tensor>, _: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, mean) = (b.read::<T>(op.x), b.write::<T>(op.mean));
+        mean[0] = T::of(sum_all(&self.workers, x, x, |x, _| x.abs()) / x.len().max(1) as f64);
+        Ok(())
+    }
 }

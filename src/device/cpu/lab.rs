@@ -1,8 +1,9 @@
 //! L*a*b* of linear RGB: X, Y, Z are sums of R, G, B, and L*, a*, b* of their cube roots, which are straight near 0. Cost: one read
 //! of x and one write of y, and three cube roots a cell.
 
-use super::{Real, Workers};
-use crate::device::Into;
+use super::{CpuDevice, Real};
+use crate::device::{Result, Run, Tensor};
+use crate::op::{LabBackward, LabForward};
 
 /// X, Y and Z of R, G and B, as cuda-convnet2 has them.
 const XYZ: [[f64; 3]; 3] = [[0.49, 0.31, 0.2], [0.17697, 0.8124, 0.01063], [0.0, 0.01, 0.99]];
@@ -35,34 +36,41 @@ fn slope<T: Real>(t: T) -> T {
     }
 }
 
-/// y ← L*a*b* of x, L* less `centre`.
-pub(super) fn forward<T: Real>(workers: &Workers, centre: f64, x: &[T], y: &mut [T]) {
-    assert!(x.len() == y.len() && x.len().is_multiple_of(3));
-    let offset = T::of(16.0 + centre);
-    workers.pieces(y.len() * 10, PIECE, y, |i, y| {
-        let x = x[i * PIECE..][..y.len()].as_chunks::<3>().0;
-        for (y, x) in y.as_chunks_mut::<3>().0.iter_mut().zip(x) {
-            let [x, middle, z] = xyz(x).map(f);
-            *y = [T::of(116.0) * middle - offset, T::of(500.0) * (x - middle), T::of(200.0) * (middle - z)];
-        }
-    });
+impl<T: Real> Run<LabForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &LabForward<Tensor>, _: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let (x, y) = (b.read::<T>(op.x), b.write::<T>(op.y));
+        assert!(x.len() == y.len() && x.len().is_multiple_of(3));
+        let offset = T::of(16.0 + op.centre);
+        self.workers.pieces(y.len() * 10, PIECE, y, |i, y| {
+            let x = x[i * PIECE..][..y.len()].as_chunks::<3>().0;
+            for (y, x) in y.as_chunks_mut::<3>().0.iter_mut().zip(x) {
+                let [x, middle, z] = xyz(x).map(f);
+                *y = [T::of(116.0) * middle - offset, T::of(500.0) * (x - middle), T::of(200.0) * (middle - z)];
+            }
+        });
+        Ok(())
+    }
 }
 
-/// dx ← the gradient of [`forward`], or dx += ….
-pub(super) fn backward<T: Real>(workers: &Workers, x: &[T], dy: &[T], dx: &mut [T], into: Into) {
-    assert!(x.len() == dx.len() && dy.len() == dx.len() && x.len().is_multiple_of(3));
-    workers.pieces(dx.len() * 10, PIECE, dx, |i, dx| {
-        let cells = |t: &'_ [T]| -> usize { (i * PIECE).min(t.len()) };
-        let (x, dy) = (x[cells(x)..].as_chunks::<3>().0, dy[cells(dy)..].as_chunks::<3>().0);
-        for ((dx, x), [dl, da, db]) in dx.as_chunks_mut::<3>().0.iter_mut().zip(x).zip(dy) {
-            let [da, db] = [T::of(500.0) * *da, T::of(200.0) * *db];
-            let df = [da, T::of(116.0) * *dl - da + db, -db];
-            let slopes = xyz(x).map(slope);
-            for (c, dx) in dx.iter_mut().enumerate() {
-                let of = |k: usize| df[k] * slopes[k] * T::of(XYZ[k][c]);
-                let gradient = of(0) + of(1) + of(2);
-                *dx = if into == Into::Add { *dx + gradient } else { gradient };
+impl<T: Real> Run<LabBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &LabBackward<Tensor>, _: Tensor) -> Result<()> {
+        let (mut b, add) = (self.arena.borrow(), op.dx.adds());
+        let (x, dy, dx) = (b.read::<T>(op.x), b.read::<T>(op.dy), b.write::<T>(op.dx.at));
+        assert!(x.len() == dx.len() && dy.len() == dx.len() && x.len().is_multiple_of(3));
+        self.workers.pieces(dx.len() * 10, PIECE, dx, |i, dx| {
+            let [x, dy] = [x, dy].map(|t| t[i * PIECE..].as_chunks::<3>().0);
+            for ((dx, x), [dl, da, db]) in dx.as_chunks_mut::<3>().0.iter_mut().zip(x).zip(dy) {
+                let [da, db] = [T::of(500.0) * *da, T::of(200.0) * *db];
+                let df = [da, T::of(116.0) * *dl - da + db, -db];
+                let slopes = xyz(x).map(slope);
+                for (c, dx) in dx.iter_mut().enumerate() {
+                    let of = |k: usize| df[k] * slopes[k] * T::of(XYZ[k][c]);
+                    let gradient = of(0) + of(1) + of(2);
+                    *dx = if add { *dx + gradient } else { gradient };
+                }
             }
-        }
-    });
+        });
+        Ok(())
+    }
 }

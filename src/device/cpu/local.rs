@@ -10,11 +10,12 @@
 //! Each pass is 2·n·p·q·k·r·s·c/groups FLOPs, less those with padding, in vectors of 16 columns. Bytes: the weights (or their
 //! gradient) once, which is nearly all there is; packing them costs one more store and load each from the cache.
 
-use super::conv::plain::{self, Owner};
-use super::conv::{Axis, axes, clear_tails, finish_neuron, floats, floats_mut, greatest_common_divisor, spread};
-use super::simd::{Finish, Rows, Shared, Simd, Walk};
-use super::{Real, Workers};
-use crate::device::{ConvGeometry, Dtype, Into, Neuron};
+use super::conv::plain::{Nest, Owner};
+use super::conv::{Axis, axes, clear_tails, finish_neuron, floats, floats_mut, floats_target, greatest_common_divisor, spread};
+use super::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
+use super::{CpuDevice, Real, Workers, scratch_of};
+use crate::device::{ConvGeometry, Dtype, Result, Run, Tensor};
+use crate::op::{LocalBackwardFilters, LocalBackwardImage, LocalForward, Neuron, Target};
 
 /// Slots of scratch: tasks are dealt to them in order.
 const SLOTS: usize = 32;
@@ -52,34 +53,15 @@ impl Cut {
         self.places * self.groups * self.panels
     }
 
-    /// Floats of scratch that [`run`](Self::run) wants.
+    /// Floats of scratch that [`Local::run`] wants.
     fn scratch(&self) -> usize {
         self.tasks().min(SLOTS) * self.packed
-    }
-
-    /// Does every task, on all threads where all of them take about `nanoseconds`.
-    fn run(
-        &self,
-        workers: &Workers,
-        simd: &Simd,
-        nanoseconds: usize,
-        scratch: &mut [f32],
-        work: impl Fn(&Task, &mut [f32]) + Sync + Send,
-    ) {
-        let (tasks, slots) = (self.tasks(), self.tasks().min(SLOTS));
-        spread(workers, nanoseconds, self.packed, &mut scratch[..slots * self.packed], |slot, panel| {
-            for task in slot * tasks / slots..(slot + 1) * tasks / slots {
-                let column = task % self.panels * self.panel;
-                let columns = self.panel.min(self.columns - column);
-                let (group, place) = (task / self.panels % self.groups, task / self.panels / self.groups);
-                work(&Task { place, group, column, columns, pitch: columns.next_multiple_of(simd.lanes) }, panel);
-            }
-        });
     }
 }
 
 /// The geometry as `usize`, with its axes.
-struct Local {
+struct Local<'a> {
+    workers: &'a Workers,
     simd: &'static Simd,
     n: usize,
     w: usize,
@@ -122,12 +104,13 @@ impl Seen {
     }
 }
 
-impl Local {
-    fn new(g: &ConvGeometry, simd: &'static Simd) -> Self {
+impl<'a> Local<'a> {
+    fn new(workers: &'a Workers, g: &ConvGeometry) -> Self {
         let size = |x: i32| x as usize;
         let [rows, columns] = axes(g);
         Self {
-            simd,
+            workers,
+            simd: Simd::best(),
             n: size(g.n),
             w: size(g.w),
             c: size(g.c),
@@ -163,49 +146,23 @@ impl Local {
         Cut::new(self.simd, self.places(), self.groups, [self.filters, self.filter, self.n])
     }
 
-    /// About the nanoseconds of a pass.
-    fn nanoseconds(&self) -> usize {
-        self.n * self.output * self.filter / 50
+    /// Does every task of a pass, on all threads where that is worth it.
+    fn run(&self, cut: &Cut, scratch: &mut [f32], work: impl Fn(&Task, &mut [f32]) + Sync + Send) {
+        let (tasks, slots) = (cut.tasks(), cut.tasks().min(SLOTS));
+        let nanoseconds = self.n * self.output * self.filter / 50;
+        spread(self.workers, nanoseconds, cut.packed, &mut scratch[..slots * cut.packed], |slot, panel| {
+            for task in slot * tasks / slots..(slot + 1) * tasks / slots {
+                let column = task % cut.panels * cut.panel;
+                let columns = cut.panel.min(cut.columns - column);
+                let (group, place) = (task / cut.panels % cut.groups, task / cut.panels / cut.groups);
+                work(&Task { place, group, column, columns, pitch: columns.next_multiple_of(self.simd.lanes) }, panel);
+            }
+        });
     }
 
-    /// Makes a task's columns of `rows` rows of C, tile by tile: `at` and `pitch` are those of C, `rows_at` the first row's
-    /// place in A.
-    #[allow(clippy::too_many_arguments)]
-    fn tiles(
-        &self,
-        t: &Task,
-        rows: usize,
-        apart: usize,
-        a: &[f32],
-        walk: Walk,
-        panel: &[f32],
-        c: Shared<'_>,
-        at: usize,
-        pitch: usize,
-        finish: &Finish<'_>,
-    ) {
-        let tiles = rows.div_ceil(self.simd.most_rows(t.pitch / self.simd.lanes));
-        for tile in 0..tiles {
-            let (start, end) = (tile * rows / tiles, (tile + 1) * rows / tiles);
-            let a = a.get(start * apart..).unwrap_or_default();
-            // SAFETY: a task alone writes its columns of its place's (cell's) rows, and this tile these rows.
-            unsafe { self.simd.tile(end - start, a, &walk, panel, c, at + start * pitch, pitch, t.columns, finish) }
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn forward(
-        &self,
-        workers: &Workers,
-        x: &[f32],
-        w: &[f32],
-        bias: Option<&[f32]>,
-        neuron: Neuron,
-        y: &mut [f32],
-        scratch: &mut [f32],
-    ) {
+    fn forward(&self, x: &[f32], w: &[f32], bias: Option<&[f32]>, neuron: Neuron, y: &mut [f32], scratch: &mut [f32]) {
         let y = Shared::new(y);
-        self.forward_cut().run(workers, self.simd, self.nanoseconds(), scratch, |t, panel| {
+        self.run(&self.forward_cut(), scratch, |t, panel| {
             let (p, q) = (t.place / self.q, t.place % self.q);
             let (h, v) = (self.rows.seen(p), self.columns.seen(q));
             let run = v.len() * self.channels;
@@ -229,15 +186,18 @@ impl Local {
                 add: false,
                 bias: bias.map(|b| (if b.len() == self.k { &b[column..] } else { &b[t.place * self.k + column..] }, 0)),
                 relu: neuron == Neuron::Relu,
+                seen: None,
             };
-            self.tiles(t, self.n, self.image, window, walk, panel, y, t.place * self.k + column, self.output, &finish);
+            let left = Left { a: window, rows: self.n, walk };
+            let to = Place { c: y.after(t.place * self.k + column), pitch: self.output, columns: t.columns };
+            // SAFETY: this task alone writes these columns of its place.
+            unsafe { self.simd.tiles(&left, panel, &to, &finish) }
         });
     }
 
-    fn backward_image(&self, workers: &Workers, dy: &[f32], w: &[f32], dx: &mut [f32], into: Into, scratch: &mut [f32]) {
-        let dx = Shared::new(dx);
-        let finish = Finish { add: into == Into::Add, bias: None, relu: false };
-        self.image_cut().run(workers, self.simd, self.nanoseconds(), scratch, |t, panel| {
+    fn backward_image(&self, dy: &[f32], w: &[f32], dx: Target<&mut [f32]>, scratch: &mut [f32]) {
+        let (finish, dx) = (Finish::sums(dx.adds()), Shared::new(dx.at));
+        self.run(&self.image_cut(), scratch, |t, panel| {
             let (h, v) = (Seen::new(&self.rows, t.place / self.w), Seen::new(&self.columns, t.place % self.w));
             let count = h.count * v.count;
             // The filters of the places that see the cell, at its tap: [place][filter][channel].
@@ -254,20 +214,25 @@ impl Local {
                 if count == 0 { &[][..] } else { &dy[(h.output * self.q + v.output) * self.k + t.group * self.filters..] };
             let walk = walk(self.output, [h.count, v.count, self.filters], [h.step * self.q * self.k, v.step * self.k]);
             let at = t.place * self.c + t.group * self.channels + t.column;
-            self.tiles(t, self.n, self.output, places, walk, panel, dx, at, self.image, &finish);
+            let left = Left { a: places, rows: self.n, walk };
+            let to = Place { c: dx.after(at), pitch: self.image, columns: t.columns };
+            // SAFETY: this task alone writes these channels of its cell.
+            unsafe { self.simd.tiles(&left, panel, &to, &finish) }
         });
     }
 
-    fn backward_filters(&self, workers: &Workers, x: &[f32], dy: &[f32], dw: &mut [f32], into: Into, scratch: &mut [f32]) {
-        let dw = Shared::new(dw);
-        let finish = Finish { add: into == Into::Add, bias: None, relu: false };
-        self.filters_cut().run(workers, self.simd, self.nanoseconds(), scratch, |t, panel| {
+    fn backward_filters(&self, x: &[f32], dy: &[f32], dw: Target<&mut [f32]>, scratch: &mut [f32]) {
+        let (finish, dw) = (Finish::sums(dw.adds()), Shared::new(dw.at));
+        self.run(&self.filters_cut(), scratch, |t, panel| {
             let panel = &mut panel[..self.n * t.pitch];
             self.pack_windows(t, x, panel);
             let filter = t.group * self.filters;
             let walk = Walk { rows: Rows::Adjacent, loops: [(1, 0), (1, 0), (self.n, self.output)] };
             let at = (t.place * self.k + filter) * self.filter + t.column;
-            self.tiles(t, self.filters, 1, &dy[t.place * self.k + filter..], walk, panel, dw, at, self.filter, &finish);
+            let left = Left { a: &dy[t.place * self.k + filter..], rows: self.filters, walk };
+            let to = Place { c: dw.after(at), pitch: self.filter, columns: t.columns };
+            // SAFETY: this task alone writes these columns of its place's filters.
+            unsafe { self.simd.tiles(&left, panel, &to, &finish) }
         });
     }
 
@@ -312,73 +277,65 @@ fn walk(apart: usize, counts: [usize; 3], steps: [usize; 2]) -> Walk {
     Walk { rows: Rows::Apart(apart), loops }
 }
 
-/// Bytes of scratch that [`forward`] wants.
-pub(super) fn forward_scratch<T: Real>(g: &ConvGeometry) -> usize {
-    scratch::<T>(g, Local::forward_cut)
-}
-
-/// Bytes of scratch that [`backward_image`] wants.
-pub(super) fn backward_image_scratch<T: Real>(g: &ConvGeometry) -> usize {
-    scratch::<T>(g, Local::image_cut)
-}
-
-/// Bytes of scratch that [`backward_filters`] wants.
-pub(super) fn backward_filters_scratch<T: Real>(g: &ConvGeometry) -> usize {
-    scratch::<T>(g, Local::filters_cut)
-}
-
-fn scratch<T: Real>(g: &ConvGeometry, cut: fn(&Local) -> Cut) -> usize {
-    if T::DTYPE == Dtype::F32 { cut(&Local::new(g, Simd::best())).scratch() * size_of::<f32>() } else { 0 }
-}
-
-/// y ← neuron(x ∗ w + b), each place with its own w. b: k values, or p·q·k when untied.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn forward<T: Real>(
-    workers: &Workers,
-    g: &ConvGeometry,
-    x: &[T],
-    w: &[T],
-    b: Option<&[T]>,
-    neuron: Neuron,
-    y: &mut [T],
-    scratch: &mut [T],
-) {
-    if T::DTYPE != Dtype::F32 {
-        return plain::forward(workers, g, Owner::Place, x, w, b, neuron, y);
+impl<T: Real> CpuDevice<T> {
+    /// Bytes of scratch of a pass that is cut so.
+    fn local_scratch<'a>(&'a self, g: &ConvGeometry, cut: fn(&Local<'a>) -> Cut) -> usize {
+        if T::DTYPE == Dtype::F32 { cut(&Local::new(&self.workers, g)).scratch() * size_of::<f32>() } else { 0 }
     }
-    let (y, scratch) = (floats_mut(y), floats_mut(scratch));
-    Local::new(g, Simd::best()).forward(workers, floats(x), floats(w), b.map(floats), neuron, y, scratch);
-    finish_neuron(workers, neuron, y);
 }
 
-/// dx ← dy ∗ᵀ w, each place with its own w, or dx += ….
-pub(super) fn backward_image<T: Real>(
-    workers: &Workers,
-    g: &ConvGeometry,
-    dy: &[T],
-    w: &[T],
-    dx: &mut [T],
-    into: Into,
-    scratch: &mut [T],
-) {
-    if T::DTYPE != Dtype::F32 {
-        return plain::backward_image(workers, g, Owner::Place, dy, w, dx, into);
+impl<T: Real> Run<LocalForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &LocalForward<Tensor>, scratch: Tensor) -> Result<()> {
+        let (mut t, workers, g) = (self.arena.borrow(), &self.workers, &op.geometry);
+        let (x, w, b, y) = (t.read::<T>(op.x), t.read::<T>(op.w), op.b.map(|b| t.read::<T>(b)), t.write::<T>(op.y));
+        let scratch = scratch_of::<T>(&mut t, scratch);
+        if T::DTYPE != Dtype::F32 {
+            Nest::new(g, Owner::Place).forward(workers, x, w, b, op.neuron, y);
+        } else {
+            let y = floats_mut(y);
+            Local::new(workers, g).forward(floats(x), floats(w), b.map(floats), op.neuron, y, floats_mut(scratch));
+            finish_neuron(workers, op.neuron, y, [op.y.shape.c; 2]);
+        }
+        Ok(())
     }
-    Local::new(g, Simd::best()).backward_image(workers, floats(dy), floats(w), floats_mut(dx), into, floats_mut(scratch));
+
+    fn scratch(&self, op: &LocalForward<Tensor>) -> usize {
+        self.local_scratch(&op.geometry, Local::forward_cut)
+    }
 }
 
-/// dw ← Σ over images of dy · x, at each place, or dw += ….
-pub(super) fn backward_filters<T: Real>(
-    workers: &Workers,
-    g: &ConvGeometry,
-    x: &[T],
-    dy: &[T],
-    dw: &mut [T],
-    into: Into,
-    scratch: &mut [T],
-) {
-    if T::DTYPE != Dtype::F32 {
-        return plain::backward_filters(workers, g, Owner::Place, x, dy, dw, into);
+impl<T: Real> Run<LocalBackwardImage<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &LocalBackwardImage<Tensor>, scratch: Tensor) -> Result<()> {
+        let (mut b, workers, g) = (self.arena.borrow(), &self.workers, &op.geometry);
+        let (dy, w, dx) = (b.read::<T>(op.dy), b.read::<T>(op.w), b.target::<T>(op.dx));
+        let scratch = scratch_of::<T>(&mut b, scratch);
+        if T::DTYPE != Dtype::F32 {
+            Nest::new(g, Owner::Place).backward_image(workers, dy, w, dx, None);
+        } else {
+            Local::new(workers, g).backward_image(floats(dy), floats(w), floats_target(dx), floats_mut(scratch));
+        }
+        Ok(())
     }
-    Local::new(g, Simd::best()).backward_filters(workers, floats(x), floats(dy), floats_mut(dw), into, floats_mut(scratch));
+
+    fn scratch(&self, op: &LocalBackwardImage<Tensor>) -> usize {
+        self.local_scratch(&op.geometry, Local::image_cut)
+    }
+}
+
+impl<T: Real> Run<LocalBackwardFilters<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &LocalBackwardFilters<Tensor>, scratch: Tensor) -> Result<()> {
+        let (mut b, workers, g) = (self.arena.borrow(), &self.workers, &op.geometry);
+        let (x, dy, dw) = (b.read::<T>(op.x), b.read::<T>(op.dy), b.target::<T>(op.dw));
+        let scratch = scratch_of::<T>(&mut b, scratch);
+        if T::DTYPE != Dtype::F32 {
+            Nest::new(g, Owner::Place).backward_filters(workers, x, dy, dw);
+        } else {
+            Local::new(workers, g).backward_filters(floats(x), floats(dy), floats_target(dw), floats_mut(scratch));
+        }
+        Ok(())
+    }
+
+    fn scratch(&self, op: &LocalBackwardFilters<Tensor>) -> usize {
+        self.local_scratch(&op.geometry, Local::filters_cut)
+    }
 }

@@ -8,8 +8,9 @@
 
 use super::dispatch::simd;
 use super::elementwise::zip;
-use super::{Real, Workers};
-use crate::device::{Into, LrnGeometry, Response};
+use super::{CpuDevice, Real, scratch_of};
+use crate::device::{LrnGeometry, Result, Run, Tensor};
+use crate::op::{LrnBackward, LrnForward, Response, Write};
 use std::ops::Range;
 
 /// The geometry in machine words.
@@ -129,26 +130,31 @@ fn nanoseconds(g: &LrnGeometry, elements: usize) -> usize {
     elements.saturating_mul(4 + terms) / 8
 }
 
-/// y ← x·s^−beta.
-pub(super) fn forward<T: Real>(workers: &Workers, geometry: &LrnGeometry, r: &Response, x: &[T], seen: &[T], y: &mut [T]) {
-    let g = G::new(geometry);
-    let elements = geometry.shape().elements();
-    assert!(x.len() == elements && seen.len() == elements && y.len() == elements);
-    let (alpha, k) = (T::of(r.alpha), T::of(r.k));
-    workers.pieces(nanoseconds(geometry, elements), g.line, y, |i, y| {
-        squares(g, i, seen, y);
-        let x = &x[i * g.line..][..g.line];
-        with_power!(r.beta, |power| zip(x, y, |x, sum| x * power(k + alpha * sum)));
-    });
+impl<T: Real> Run<LrnForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &LrnForward<Tensor>, _: Tensor) -> Result<()> {
+        let Response { alpha, beta, k } = op.response;
+        let mut b = self.arena.borrow();
+        let x = b.read::<T>(op.x);
+        let (seen, y) = (op.seen.map_or(x, |t| b.read::<T>(t)), b.write::<T>(op.y));
+        let (g, elements) = (G::new(&op.geometry), op.geometry.shape().elements());
+        assert!(x.len() == elements && seen.len() == elements && y.len() == elements);
+        let (alpha, k) = (T::of(alpha), T::of(k));
+        self.workers.pieces(nanoseconds(&op.geometry, elements), g.line, y, |i, y| {
+            squares(g, i, seen, y);
+            let x = &x[i * g.line..][..g.line];
+            with_power!(beta, |power| zip(x, y, |x, sum| x * power(k + alpha * sum)));
+        });
+        Ok(())
+    }
 }
 
 simd! {
     /// Of x and dy, dx ← dy·s^−beta (or dx += …) and t ← dy·x·s^(−beta − 1), where t is Σ seen² at first.
-    fn respond<T: Real, F: Fn(T) -> T>(k: T, alpha: T, from: [&[T]; 2], dx: &mut [T], into: Into, t: &mut [T], power: F) {
+    fn respond<T: Real, F: Fn(T) -> T>(k: T, alpha: T, from: [&[T]; 2], dx: &mut [T], into: Write, t: &mut [T], power: F) {
         let n = t.len();
         let [x, dy] = from.map(|v| &v[..n]);
         let dx = &mut dx[..n];
-        if into == Into::Set {
+        if into == Write::Set {
             dx.fill(T::ZERO);
         }
         for i in 0..n {
@@ -160,40 +166,40 @@ simd! {
     }
 }
 
-/// dx ← dy·s^−beta (or dx += …) and dseen ← −2·alpha·beta·seen·Σ t, or without a dseen that added to dx. `scratch` holds t.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn backward<T: Real>(
-    workers: &Workers,
-    geometry: &LrnGeometry,
-    r: &Response,
-    [x, seen, dy]: [&[T]; 3],
-    dx: &mut [T],
-    into: Into,
-    dseen: Option<&mut [T]>,
-    scratch: &mut [T],
-) {
-    let g = G::new(geometry);
-    let elements = geometry.shape().elements();
-    assert!([x.len(), seen.len(), dy.len(), dx.len()].iter().all(|&len| len == elements));
-    let (alpha, k, factor) = (T::of(r.alpha), T::of(r.k), T::of(-2.0 * r.alpha * r.beta));
-    let (ns, t) = (nanoseconds(geometry, elements), &mut scratch[..elements]);
-    workers.pieces2(ns, g.line, dx, t, |i, dx, t| {
-        squares(g, i, seen, t);
-        let (x, dy) = (&x[i * g.line..][..g.line], &dy[i * g.line..][..g.line]);
-        with_power!(r.beta, |power| respond(k, alpha, [x, dy], dx, into, t, power));
-    });
-    let t: &[T] = t;
-    let apart = dseen.is_some();
-    workers.pieces(ns, g.line, dseen.unwrap_or(dx), |i, d| {
-        if apart {
-            d.fill(T::ZERO);
-        }
-        let (seen, t) = (&seen[i * g.line..][..g.line], |i: usize| &t[i * g.line..][..g.line]);
-        if g.blocked {
-            return along_blocks(g, false, seen, t(i), d, |seen, t, d| d + factor * seen * t);
-        }
-        for i in lines(g, i, true) {
-            along_rows(g, true, seen, t(i), d, |seen, t, d| d + factor * seen * t);
-        }
-    });
+/// Scratch holds t.
+impl<T: Real> Run<LrnBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &LrnBackward<Tensor>, scratch: Tensor) -> Result<()> {
+        let Response { alpha, beta, k } = op.response;
+        let (mut b, into) = (self.arena.borrow(), op.dx.into);
+        let (x, dy, dx) = (b.read::<T>(op.x), b.read::<T>(op.dy), b.write::<T>(op.dx.at));
+        let (seen, dseen) = (op.seen.map_or(x, |t| b.read::<T>(t)), op.dseen.map(|t| b.write::<T>(t)));
+        let (g, elements) = (G::new(&op.geometry), op.geometry.shape().elements());
+        assert!([x.len(), seen.len(), dy.len(), dx.len()].iter().all(|&len| len == elements));
+        let (factor, alpha, k) = (T::of(-2.0 * alpha * beta), T::of(alpha), T::of(k));
+        let (ns, t) = (nanoseconds(&op.geometry, elements), &mut scratch_of::<T>(&mut b, scratch)[..elements]);
+        self.workers.pieces2(ns, g.line, dx, t, |i, dx, t| {
+            squares(g, i, seen, t);
+            let (x, dy) = (&x[i * g.line..][..g.line], &dy[i * g.line..][..g.line]);
+            with_power!(beta, |power| respond(k, alpha, [x, dy], dx, into, t, power));
+        });
+        let t: &[T] = t;
+        let apart = dseen.is_some();
+        self.workers.pieces(ns, g.line, dseen.unwrap_or(dx), |i, d| {
+            if apart {
+                d.fill(T::ZERO);
+            }
+            let (seen, t) = (&seen[i * g.line..][..g.line], |i: usize| &t[i * g.line..][..g.line]);
+            if g.blocked {
+                return along_blocks(g, false, seen, t(i), d, |seen, t, d| d + factor * seen * t);
+            }
+            for i in lines(g, i, true) {
+                along_rows(g, true, seen, t(i), d, |seen, t, d| d + factor * seen * t);
+            }
+        });
+        Ok(())
+    }
+
+    fn scratch(&self, op: &LrnBackward<Tensor>) -> usize {
+        op.geometry.shape().elements() * size_of::<T>()
+    }
 }

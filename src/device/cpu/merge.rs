@@ -2,10 +2,11 @@
 //! writes which of its inputs it is, so that the backward pass reads that and dy alone.
 
 use super::elementwise::{PIECE, map, zip, zip2};
-use super::{Real, Workers};
-use crate::device::{Into, Merge};
+use super::{CpuDevice, Real, Workers, either_in_place, in_place};
+use crate::device::{Result, Run, Tensor};
+use crate::op::{MaxBackward, MaxForward, Merge, Merging, Write};
 
-/// y ← f(a, b, y), where an a or b that is not there is y.
+/// y ← f(a, b, y), where an a or b that is missing is y.
 fn apply<T: Real>(
     workers: &Workers,
     a: Option<&[T]>,
@@ -25,52 +26,57 @@ fn apply<T: Real>(
     });
 }
 
-/// y ← a and b merged, or y += …; an a or b that is not there is y.
-pub(super) fn merge<T: Real>(workers: &Workers, merge: Merge, a: Option<&[T]>, b: Option<&[T]>, y: &mut [T], into: Into) {
-    match (merge, into) {
-        (Merge::Sum { a: alpha, b: beta }, Into::Set) => {
-            let (alpha, beta) = (T::of(alpha), T::of(beta));
-            apply(workers, a, b, y, move |a, b, _| alpha * a + beta * b);
+impl<T: Real> Run<Merge<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &Merge<Tensor>, _: Tensor) -> Result<()> {
+        let (a, b, y) = either_in_place::<T>(&mut self.arena.borrow(), op.a, op.b, op.y.at);
+        match (op.how, op.y.into) {
+            (Merging::Sum { a: alpha, b: beta }, Write::Set) => {
+                let (alpha, beta) = (T::of(alpha), T::of(beta));
+                apply(&self.workers, a, b, y, move |a, b, _| alpha * a + beta * b);
+            }
+            (Merging::Sum { a: alpha, b: beta }, Write::Add) => {
+                let (alpha, beta) = (T::of(alpha), T::of(beta));
+                apply(&self.workers, a, b, y, move |a, b, y| y + (alpha * a + beta * b));
+            }
+            (Merging::Product, Write::Set) => apply(&self.workers, a, b, y, |a, b, _| a * b),
+            (Merging::Product, Write::Add) => apply(&self.workers, a, b, y, |a, b, y| y + a * b),
         }
-        (Merge::Sum { a: alpha, b: beta }, Into::Add) => {
-            let (alpha, beta) = (T::of(alpha), T::of(beta));
-            apply(workers, a, b, y, move |a, b, y| y + (alpha * a + beta * b));
-        }
-        (Merge::Product, Into::Set) => apply(workers, a, b, y, |a, b, _| a * b),
-        (Merge::Product, Into::Add) => apply(workers, a, b, y, |a, b, y| y + a * b),
+        Ok(())
     }
 }
 
-/// y ← max(a, b), and which ← `number` where that is b; elsewhere 0 where `number` is 1, else what it was. An a or b that is
-/// not there is y.
-pub(super) fn max_forward<T: Real>(
-    workers: &Workers,
-    number: u32,
-    a: Option<&[T]>,
-    b: Option<&[T]>,
-    y: &mut [T],
-    which: &mut [T],
-) {
-    assert!(a.iter().chain(&b).all(|x| x.len() == y.len()) && which.len() == y.len());
-    let (first, number) = (number == 1, T::of(f64::from(number)));
-    workers.pieces2(y.len() / 2, PIECE, y, which, |i, y, which| {
-        let at = i * PIECE;
-        for (j, (y, which)) in y.iter_mut().zip(which).enumerate() {
-            let a = a.map_or(*y, |a| a[at + j]);
-            let b = b.map_or(*y, |b| b[at + j]);
-            let before = if first { T::ZERO } else { *which };
-            *which = if b > a { number } else { before };
-            *y = if b > a { b } else { a };
-        }
-    });
+impl<T: Real> Run<MaxForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &MaxForward<Tensor>, _: Tensor) -> Result<()> {
+        let mut t = self.arena.borrow();
+        let (a, b, y) = either_in_place::<T>(&mut t, op.a, op.b, op.y);
+        let which = t.write::<T>(op.which.at);
+        assert!(a.iter().chain(&b).all(|x| x.len() == y.len()) && which.len() == y.len());
+        let (first, number) = (!op.which.adds(), T::of(f64::from(op.number)));
+        self.workers.pieces2(y.len() / 2, PIECE, y, which, |i, y, which| {
+            let at = i * PIECE;
+            for (j, (y, which)) in y.iter_mut().zip(which).enumerate() {
+                let a = a.map_or(*y, |a| a[at + j]);
+                let b = b.map_or(*y, |b| b[at + j]);
+                let before = if first { T::ZERO } else { *which };
+                *which = if b > a { number } else { before };
+                *y = if b > a { b } else { a };
+            }
+        });
+        Ok(())
+    }
 }
 
-/// dx ← dy where which is `number`, else 0 (or dx += …); without a dy, dx is dy.
-pub(super) fn max_backward<T: Real>(workers: &Workers, number: u32, which: &[T], dy: Option<&[T]>, dx: &mut [T], into: Into) {
-    let number = T::of(f64::from(number));
-    let mine = move |which: T, dy: T| if which == number { dy } else { T::ZERO };
-    match into {
-        Into::Set => apply(workers, Some(which), dy, dx, move |which, dy, _| mine(which, dy)),
-        Into::Add => apply(workers, Some(which), dy, dx, move |which, dy, dx| dx + mine(which, dy)),
+impl<T: Real> Run<MaxBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &MaxBackward<Tensor>, _: Tensor) -> Result<()> {
+        let mut b = self.arena.borrow();
+        let which = Some(b.read::<T>(op.which));
+        let (dy, dx) = in_place::<T>(&mut b, op.dy, op.dx.at);
+        let number = T::of(f64::from(op.number));
+        let mine = move |which: T, dy: T| if which == number { dy } else { T::ZERO };
+        match op.dx.into {
+            Write::Set => apply(&self.workers, which, dy, dx, move |which, dy, _| mine(which, dy)),
+            Write::Add => apply(&self.workers, which, dy, dx, move |which, dy, dx| dx + mine(which, dy)),
+        }
+        Ok(())
     }
 }

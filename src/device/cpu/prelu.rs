@@ -2,8 +2,9 @@
 //! the slopes' gradient is one more over x and dy, whose rows are cut into parts that are summed in order.
 
 use super::dispatch::simd;
-use super::{Real, Workers};
-use crate::device::{Into, Shape};
+use super::{CpuDevice, Real, in_place, scratch_of};
+use crate::device::{Result, Run, Shape, Tensor};
+use crate::op::{PreluBackward, PreluBackwardSlope, PreluForward};
 
 /// Elements that one thread takes at a time, roughly: whole rows.
 const PIECE: usize = 1 << 14;
@@ -13,7 +14,7 @@ const PART: usize = 1 << 12;
 const PARTS: usize = 64;
 
 simd! {
-    /// y ← f(x, slope, y) over rows of channels; an x that is not there is y, one slope is all channels'.
+    /// y ← f(x, slope, y) over rows of channels; an x that is missing is y, one slope is all channels'.
     fn rows<T: Real, F: Fn(T, T, T) -> T>(channels: usize, x: Option<&[T]>, slope: &[T], y: &mut [T], f: F) {
         if slope.len() == 1 {
             let slope = slope[0];
@@ -35,18 +36,23 @@ simd! {
     }
 }
 
-/// y ← x above 0, slope·x below; without an x, x is y.
-pub(super) fn forward<T: Real>(workers: &Workers, channels: usize, x: Option<&[T]>, slope: &[T], y: &mut [T]) {
-    assert!(x.is_none_or(|x| x.len() == y.len()) && (slope.len() == 1 || slope.len() == channels));
-    let piece = PIECE.next_multiple_of(channels);
-    workers.pieces(y.len() / 4, piece, y, |i, y| {
-        let x = x.map(|x| &x[i * piece..][..y.len()]);
-        rows(channels, x, slope, y, |x, slope, _| if x > T::ZERO { x } else { slope * x });
-    });
+impl<T: Real> Run<PreluForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &PreluForward<Tensor>, _: Tensor) -> Result<()> {
+        let (mut b, channels) = (self.arena.borrow(), op.y.shape.c);
+        let slope = b.read::<T>(op.slope);
+        let (x, y) = in_place::<T>(&mut b, op.x, op.y);
+        assert!(x.is_none_or(|x| x.len() == y.len()) && (slope.len() == 1 || slope.len() == channels));
+        let piece = PIECE.next_multiple_of(channels);
+        self.workers.pieces(y.len() / 4, piece, y, |i, y| {
+            let x = x.map(|x| &x[i * piece..][..y.len()]);
+            rows(channels, x, slope, y, |x, slope, _| if x > T::ZERO { x } else { slope * x });
+        });
+        Ok(())
+    }
 }
 
 simd! {
-    /// dx ← f(x, slope, dy, dx) over rows of channels; a dy that is not there is dx.
+    /// dx ← the gradient (or dx += …) over rows of channels; a dy that is missing is dx.
     fn gradient_rows<T: Real>(channels: usize, x: &[T], slope: &[T], dy: Option<&[T]>, dx: &mut [T], add: bool) {
         let each = |x: T, slope: T, dy: T, dx: T| {
             let gradient = if x > T::ZERO { dy } else { slope * dy };
@@ -63,33 +69,25 @@ simd! {
     }
 }
 
-/// dx ← dy where x is above 0, else slope·dy, or dx += …; without a dy, dx is dy.
-pub(super) fn backward<T: Real>(
-    workers: &Workers,
-    channels: usize,
-    x: &[T],
-    slope: &[T],
-    dy: Option<&[T]>,
-    dx: &mut [T],
-    into: Into,
-) {
-    assert!(x.len() == dx.len() && dy.is_none_or(|dy| dy.len() == dx.len()));
-    assert!(slope.len() == 1 || slope.len() == channels);
-    let piece = PIECE.next_multiple_of(channels);
-    workers.pieces(dx.len() / 4, piece, dx, |i, dx| {
-        let (at, n) = (i * piece, dx.len());
-        gradient_rows(channels, &x[at..at + n], slope, dy.map(|dy| &dy[at..at + n]), dx, into == Into::Add);
-    });
+impl<T: Real> Run<PreluBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &PreluBackward<Tensor>, _: Tensor) -> Result<()> {
+        let (mut b, channels, add) = (self.arena.borrow(), op.dx.at.shape.c, op.dx.adds());
+        let (x, slope) = (b.read::<T>(op.x), b.read::<T>(op.slope));
+        let (dy, dx) = in_place::<T>(&mut b, op.dy, op.dx.at);
+        assert!(x.len() == dx.len() && dy.is_none_or(|dy| dy.len() == dx.len()));
+        assert!(slope.len() == 1 || slope.len() == channels);
+        let piece = PIECE.next_multiple_of(channels);
+        self.workers.pieces(dx.len() / 4, piece, dx, |i, dx| {
+            let (at, n) = (i * piece, dx.len());
+            gradient_rows(channels, &x[at..at + n], slope, dy.map(|dy| &dy[at..at + n]), dx, add);
+        });
+        Ok(())
+    }
 }
 
 /// Parts that the rows are cut into: the shape decides, not the threads.
 fn parts(x: Shape) -> usize {
     (x.elements() / PART).clamp(1, PARTS)
-}
-
-/// Bytes of scratch of [`backward_slope`]: a row for each part.
-pub(super) fn scratch<T: Real>(x: Shape) -> usize {
-    parts(x) * x.c * size_of::<T>()
 }
 
 simd! {
@@ -105,34 +103,35 @@ simd! {
     }
 }
 
-/// dslope ← Σ min(0, x)·dy over what a slope is shared by, or dslope += ….
-pub(super) fn backward_slope<T: Real>(
-    workers: &Workers,
-    shape: Shape,
-    x: &[T],
-    dy: &[T],
-    dslope: &mut [T],
-    into: Into,
-    scratch: &mut [T],
-) {
-    let (channels, parts) = (shape.c, parts(shape));
-    let rows = shape.elements() / channels;
-    assert!(x.len() == shape.elements() && dy.len() == x.len() && (dslope.len() == 1 || dslope.len() == channels));
-    let scratch = &mut scratch[..parts * channels];
-    workers.pieces(x.len() / 2, channels, scratch, |part, sum| {
-        let (start, end) = (rows * part / parts * channels, rows * (part + 1) / parts * channels);
-        sum_rows(&x[start..end], &dy[start..end], sum);
-    });
-    if into == Into::Set {
-        dslope.fill(T::ZERO);
-    }
-    for sum in scratch.chunks_exact(channels) {
-        if let [one] = dslope {
-            let mut total = T::ZERO;
-            sum.iter().for_each(|&sum| total += sum);
-            *one += total;
-        } else {
-            dslope.iter_mut().zip(sum).for_each(|(slope, &sum)| *slope += sum);
+impl<T: Real> Run<PreluBackwardSlope<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &PreluBackwardSlope<Tensor>, scratch: Tensor) -> Result<()> {
+        let (mut b, shape) = (self.arena.borrow(), op.x.shape);
+        let (x, dy, dslope) = (b.read::<T>(op.x), b.read::<T>(op.dy), b.write::<T>(op.dslope.at));
+        let (channels, parts) = (shape.c, parts(shape));
+        let rows = shape.elements() / channels;
+        assert!(dy.len() == x.len() && (dslope.len() == 1 || dslope.len() == channels));
+        let scratch = &mut scratch_of::<T>(&mut b, scratch)[..parts * channels];
+        self.workers.pieces(x.len() / 2, channels, scratch, |part, sum| {
+            let (start, end) = (rows * part / parts * channels, rows * (part + 1) / parts * channels);
+            sum_rows(&x[start..end], &dy[start..end], sum);
+        });
+        if !op.dslope.adds() {
+            dslope.fill(T::ZERO);
         }
+        for sum in scratch.chunks_exact(channels) {
+            if let [one] = dslope {
+                let mut total = T::ZERO;
+                sum.iter().for_each(|&sum| total += sum);
+                *one += total;
+            } else {
+                dslope.iter_mut().zip(sum).for_each(|(slope, &sum)| *slope += sum);
+            }
+        }
+        Ok(())
+    }
+
+    /// A row for each part.
+    fn scratch(&self, op: &PreluBackwardSlope<Tensor>) -> usize {
+        parts(op.x.shape) * op.x.shape.c * size_of::<T>()
     }
 }

@@ -3,14 +3,15 @@
 //! x from the cache; backward as much of dx.
 
 use super::dispatch::simd;
-use super::{Real, Workers};
+use super::{CpuDevice, Real};
 use crate::device::philox::{self, Purpose};
-use crate::device::{ImageGeometry, Into, StepValues};
+use crate::device::{ImageGeometry, Result, Run, Tensor};
+use crate::op::{RandomWindow, ResampleBackward, ResampleForward};
 
 /// Where a row or a column of y is in x: between two cells, and the share of the second.
 type Place<T> = (usize, usize, T);
 
-/// The place of cell `i` of y along an axis of x of so many cells.
+/// The place of cell `i` of y along an axis of x of `cells` cells.
 #[inline(always)]
 fn place<T: Real>(first: T, step: T, i: usize, cells: usize) -> Place<T> {
     let last = cells - 1;
@@ -90,40 +91,52 @@ simd! {
     }
 }
 
-/// y ← x at the places that the window says.
-pub(super) fn forward<T: Real>(workers: &Workers, g: &ImageGeometry, window: &[T], x: &[T], y: &mut [T]) {
-    assert!(x.len() == g.input().elements() && y.len() == g.output().elements());
-    let (g, image) = (G::new(g, window), g.input().image());
-    workers.pieces(y.len(), g.q * g.c, y, |i, y| forward_row(g, i % g.p, &x[i / g.p * image..][..image], y));
+impl<T: Real> Run<ResampleForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &ResampleForward<Tensor>, _: Tensor) -> Result<()> {
+        let (input, output) = (op.geometry.input(), op.geometry.output());
+        let mut b = self.arena.borrow();
+        let (window, x, y) = (b.read::<T>(op.window), b.read::<T>(op.x), b.write::<T>(op.y));
+        assert!(x.len() == input.elements() && y.len() == output.elements());
+        let (g, image) = (G::new(&op.geometry, window), input.image());
+        self.workers.pieces(y.len(), g.q * g.c, y, |i, y| forward_row(g, i % g.p, &x[i / g.p * image..][..image], y));
+        Ok(())
+    }
 }
 
-/// dx ← the gradient of [`forward`], or dx += ….
-pub(super) fn backward<T: Real>(workers: &Workers, g: &ImageGeometry, window: &[T], dy: &[T], dx: &mut [T], into: Into) {
-    assert!(dx.len() == g.input().elements() && dy.len() == g.output().elements());
-    let (g, inputs, outputs) = (G::new(g, window), g.input().image(), g.output().image());
-    workers.pieces(dy.len() * 2, inputs, dx, |i, dx| {
-        if into == Into::Set {
-            dx.fill(T::ZERO);
+impl<T: Real> Run<ResampleBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &ResampleBackward<Tensor>, _: Tensor) -> Result<()> {
+        let (input, output, add) = (op.geometry.input(), op.geometry.output(), op.dx.adds());
+        let mut b = self.arena.borrow();
+        let (window, dy, dx) = (b.read::<T>(op.window), b.read::<T>(op.dy), b.write::<T>(op.dx.at));
+        assert!(dx.len() == input.elements() && dy.len() == output.elements());
+        let (g, inputs, outputs) = (G::new(&op.geometry, window), input.image(), output.image());
+        self.workers.pieces(dy.len() * 2, inputs, dx, |i, dx| {
+            if !add {
+                dx.fill(T::ZERO);
+            }
+            backward_image(g, &dy[i * outputs..][..outputs], dx);
+        });
+        Ok(())
+    }
+}
+
+impl<T: Real> Run<RandomWindow<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &RandomWindow<Tensor>, _: Tensor) -> Result<()> {
+        let [u, v, w, _] = philox::block(self.step.seed, Purpose::Noise, op.layer, self.step.step, 0);
+        let [u, v, w] = [u, v, w].map(|bits| f64::from(philox::uniform(bits)));
+        let ImageGeometry { h, w: columns, p, q, .. } = op.geometry;
+        let [rows, columns, p, q] = [h, columns, p, q].map(f64::from);
+        // The cubes of the places' numbers are uniform.
+        let places = p * (op.largest - 1.0) + 1.0;
+        let scaled = (p - 1.0 + (1.0 + u * (places * places * places - 1.0)).cbrt()).clamp(p, p * op.largest);
+        let ratio = scaled / p;
+        let window = self.arena.borrow().write::<T>(op.window);
+        for (window, (cells, size, at)) in window.chunks_exact_mut(2).zip([(rows, p, v), (columns, q, w)]) {
+            let step = cells / (size * ratio);
+            let start = at * (size * ratio - size);
+            window[0] = T::of((start + 0.5) * step - 0.5);
+            window[1] = T::of(step);
         }
-        backward_image(g, &dy[i * outputs..][..outputs], dx);
-    });
-}
-
-/// window ← a random part of x scaled to p × q cells up to `most` times as many.
-pub(super) fn random_window<T: Real>(step: &StepValues, layer: u32, g: &ImageGeometry, most: f64, window: &mut [T]) {
-    let [u, v, w] = {
-        let [u, v, w, _] = philox::block(step.seed, Purpose::Noise, layer, step.step, 0);
-        [u, v, w].map(|bits| f64::from(philox::uniform(bits)))
-    };
-    let [rows, columns, p, q] = [g.h, g.w, g.p, g.q].map(f64::from);
-    // The cubes of the places' numbers are uniform.
-    let places = p * (most - 1.0) + 1.0;
-    let scaled = (p - 1.0 + (1.0 + u * (places * places * places - 1.0)).cbrt()).clamp(p, p * most);
-    let ratio = scaled / p;
-    for (window, (cells, size, at)) in window.chunks_exact_mut(2).zip([(rows, p, v), (columns, q, w)]) {
-        let step = cells / (size * ratio);
-        let start = at * (size * ratio - size);
-        window[0] = T::of((start + 0.5) * step - 0.5);
-        window[1] = T::of(step);
+        Ok(())
     }
 }

@@ -3,8 +3,9 @@
 
 use super::dispatch::simd;
 use super::elementwise::PIECE;
-use super::{Real, Workers};
-use crate::device::{StepValues, Update};
+use super::{CpuDevice, Real};
+use crate::device::{Result, Run, Tensor};
+use crate::op::{SgdUpdate, Update};
 
 /// The update's numbers.
 #[derive(Clone, Copy)]
@@ -30,16 +31,21 @@ simd! {
     }
 }
 
-/// The momentum update of one parameter tensor.
-pub(super) fn update<T: Real>(workers: &Workers, step: &StepValues, u: &Update, w: &mut [T], g: &[T], v: &mut [T], factor: T) {
-    assert!(w.len() == g.len() && w.len() == v.len());
-    let rule = Rule {
-        momentum: T::of(u.momentum.unwrap_or(step.momentum)),
-        rate: T::of(step.learning_rate * u.rate),
-        decay: T::of(u.decay),
-        l1: T::of(u.l1_decay),
-        factor,
-        nesterov: u.nesterov,
-    };
-    workers.pieces2(w.len() / 2, PIECE, w, v, |i, w, v| piece(rule, w, &g[i * PIECE..][..w.len()], v));
+impl<T: Real> Run<SgdUpdate<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &SgdUpdate<Tensor>, _: Tensor) -> Result<()> {
+        let Update { rate, decay, l1_decay, momentum, nesterov } = op.update;
+        let mut b = self.arena.borrow();
+        let (w, g, v) = (b.write::<T>(op.w), b.read::<T>(op.g), b.write::<T>(op.v));
+        assert!(w.len() == g.len() && w.len() == v.len());
+        let rule = Rule {
+            momentum: T::of(momentum.unwrap_or(self.step.momentum)),
+            rate: T::of(self.step.learning_rate * rate),
+            decay: T::of(decay),
+            l1: T::of(l1_decay),
+            factor: op.factor.map_or(T::ONE, |t| b.read::<T>(t)[0]),
+            nesterov,
+        };
+        self.workers.pieces2(w.len() / 2, PIECE, w, v, |i, w, v| piece(rule, w, &g[i * PIECE..][..w.len()], v));
+        Ok(())
+    }
 }

@@ -18,9 +18,9 @@ pub use transforms::Square;
 use transforms::{NarrowFn, Then, WidenFn, narrow, widen};
 
 /// Rows of the tallest tile.
-pub const MOST_ROWS: usize = 14;
+pub const MAX_ROWS: usize = 14;
 /// Vectors of the widest tile.
-pub const MOST_VECTORS: usize = 4;
+pub const MAX_VECTORS: usize = 4;
 
 /// How a tile's rows of A lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +42,28 @@ pub struct Walk {
 
 impl Walk {
     /// Steps of the depth.
-    pub fn depth(&self) -> usize {
+    fn depth(&self) -> usize {
         self.loops.iter().map(|l| l.0).product()
     }
+
+    /// Elements from one row to the next.
+    fn apart(&self) -> usize {
+        match self.rows {
+            Rows::Apart(apart) => apart,
+            Rows::Adjacent => 1,
+        }
+    }
+}
+
+/// The rows of A that a tile, or several, multiply with a panel.
+#[derive(Clone, Copy, Debug)]
+pub struct Left<'a> {
+    /// From the first row's first element on.
+    pub a: &'a [f32],
+    /// How many rows.
+    pub rows: usize,
+    /// How they lie.
+    pub walk: Walk,
 }
 
 /// What becomes of a tile's sums.
@@ -56,27 +75,67 @@ pub struct Finish<'a> {
     pub bias: Option<(&'a [f32], usize)>,
     /// Negative results become 0.
     pub relu: bool,
+    /// The outputs of a relu that the results are the gradient of, and the distance between two rows': a result whose output
+    /// is not above 0 becomes 0.
+    pub seen: Option<(&'a [f32], usize)>,
+}
+
+impl Finish<'_> {
+    /// C ← the sums, or C += the sums.
+    pub const fn sums(add: bool) -> Self {
+        Self { add, bias: None, relu: false, seen: None }
+    }
 }
 
 /// A result that threads write disjoint tiles of.
 #[derive(Clone, Copy)]
-pub struct Shared<'a> {
-    start: *mut f32,
+pub struct Shared<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    of: PhantomData<&'a mut [f32]>,
+    of: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a Shared is a &mut [f32] that is only written through `Simd::tile`, whose callers promise that no two threads
-// touch the same element.
-unsafe impl Send for Shared<'_> {}
+// SAFETY: a Shared is a &mut [T] whose elements are only touched through functions whose callers promise that no two threads
+// touch the same one.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
-impl<'a> Shared<'a> {
+impl<'a, T> Shared<'a, T> {
     /// Borrows the result for as long as its tiles are made.
-    pub fn new(c: &'a mut [f32]) -> Self {
+    pub fn new(c: &'a mut [T]) -> Self {
         Self { start: c.as_mut_ptr(), len: c.len(), of: PhantomData }
     }
+
+    /// The result from element number `first` on.
+    #[inline]
+    pub fn after(self, first: usize) -> Self {
+        assert!(first <= self.len, "a tile starts behind C");
+        // SAFETY: within the result, or just behind it.
+        Self { start: unsafe { self.start.add(first) }, len: self.len - first, of: PhantomData }
+    }
+
+    /// `count` elements of the result from number `first` on.
+    ///
+    /// # Safety
+    /// Nobody else, on this thread or another, has these elements for as long as the slice is used.
+    #[inline]
+    pub unsafe fn part(self, first: usize, count: usize) -> &'a mut [T] {
+        assert!(first <= self.len && count <= self.len - first, "a part ends behind the result");
+        // SAFETY: within the result, which is borrowed for 'a; the caller keeps everyone else off.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), count) }
+    }
+}
+
+/// Where a tile, or several, go.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// C from the first row's first column on.
+    pub c: Shared<'a>,
+    /// Elements from one row to the next.
+    pub pitch: usize,
+    /// How many columns.
+    pub columns: usize,
 }
 
 /// A tile as its kernel sees it. Every pointer was checked by [`Simd::tile`].
@@ -92,11 +151,13 @@ struct Raw {
     bias_pitch: usize,
     add: bool,
     relu: bool,
+    seen: *const f32,
+    seen_pitch: usize,
 }
 
 type TileFn = unsafe fn(&Raw);
 type CopyFn = unsafe fn(*const f32, [usize; 2], *mut f32, [usize; 2], usize, [usize; 2]);
-type AccumulateFn = unsafe fn(*const f32, usize, *const f32, usize, *mut f32, usize, usize, usize);
+type AccumulateFn = unsafe fn([*const f32; 2], *mut f32, [usize; 3], usize, usize);
 type TransposeFn = unsafe fn(*const f32, usize, *mut f32, usize, usize, usize);
 
 /// The kernels of one instruction set.
@@ -107,8 +168,8 @@ pub struct Simd {
     /// Floats of a vector.
     pub lanes: usize,
     /// Rows of the tallest tile of so many vectors.
-    most_rows: [usize; MOST_VECTORS + 1],
-    tiles: &'static [[[TileFn; MOST_ROWS]; MOST_VECTORS]; 2],
+    most_rows: [usize; MAX_VECTORS + 1],
+    tiles: [[[TileFn; MAX_ROWS]; MAX_VECTORS]; 2],
     copy: CopyFn,
     transpose: TransposeFn,
     accumulate: AccumulateFn,
@@ -148,7 +209,7 @@ impl Simd {
         all
     }
 
-    /// Rows of the tallest tile of so many vectors.
+    /// Rows of the tallest tile of `vectors` vectors.
     pub fn most_rows(&self, vectors: usize) -> usize {
         self.most_rows[vectors]
     }
@@ -167,31 +228,16 @@ impl Simd {
         v.min(all)
     }
 
-    /// One tile: C[i][j] = finish(Σ A[i]·B[j]) for i < `rows` and j < `columns`, C starting at `at` with `pitch` elements from
-    /// row to row. `b` is the panel: ⌈columns/lanes⌉ vectors a step.
+    /// One tile: C[i][j] = finish(Σ A[i]·B[j]). `b` is the panel: ⌈columns/lanes⌉ vectors a step.
     ///
     /// # Safety
     /// No other thread reads or writes these elements of C meanwhile. (Bounds are checked here.)
-    #[allow(clippy::too_many_arguments)]
     #[inline]
-    pub unsafe fn tile(
-        &self,
-        rows: usize,
-        a: &[f32],
-        walk: &Walk,
-        b: &[f32],
-        c: Shared<'_>,
-        at: usize,
-        pitch: usize,
-        columns: usize,
-        finish: &Finish<'_>,
-    ) {
-        let vectors = columns.div_ceil(self.lanes);
-        let (packed, apart) = match walk.rows {
-            Rows::Apart(apart) => (0, apart),
-            Rows::Adjacent => (1, 1),
-        };
-        assert!(rows > 0 && vectors > 0 && vectors <= MOST_VECTORS && rows <= self.most_rows[vectors]);
+    pub unsafe fn tile(&self, left: &Left<'_>, b: &[f32], to: &Place<'_>, finish: &Finish<'_>) {
+        let (&Left { a, rows, walk }, &Place { c, pitch, columns }) = (left, to);
+        let (vectors, apart) = (columns.div_ceil(self.lanes), walk.apart());
+        let packed = usize::from(walk.rows == Rows::Adjacent);
+        assert!(rows > 0 && vectors > 0 && vectors <= MAX_VECTORS && rows <= self.most_rows[vectors]);
         assert!(packed == 1 || walk.loops[2].1 == 1 || walk.loops[2].0 == 1);
         let depth = walk.depth();
         if depth > 0 {
@@ -199,7 +245,7 @@ impl Simd {
             assert!(last + (rows - 1) * apart < a.len(), "a tile reads behind A");
             assert!(depth * vectors * self.lanes <= b.len(), "a tile reads behind its panel");
         }
-        assert!(at + (rows - 1) * pitch + columns <= c.len, "a tile writes behind C");
+        assert!((rows - 1) * pitch + columns <= c.len, "a tile writes behind C");
         let (bias, bias_pitch) = match finish.bias {
             Some((bias, pitch)) => {
                 assert!((rows - 1) * pitch + columns <= bias.len(), "a tile reads behind its biases");
@@ -207,14 +253,36 @@ impl Simd {
             }
             None => (std::ptr::null(), 0),
         };
+        let (seen, seen_pitch) = match finish.seen {
+            Some((seen, pitch)) => {
+                assert!((rows - 1) * pitch + columns <= seen.len(), "a tile reads behind a relu's outputs");
+                (seen.as_ptr(), pitch)
+            }
+            None => (std::ptr::null(), 0),
+        };
         // SAFETY: the assertions above keep every access in bounds; the caller keeps other threads off C; and the kernel's
         // instructions exist here, because a Simd is only handed out where they do.
         unsafe {
-            let c = c.start.add(at);
-            let (add, relu) = (finish.add, finish.relu);
-            let raw =
-                Raw { a: a.as_ptr(), apart, loops: walk.loops, b: b.as_ptr(), c, pitch, columns, bias, bias_pitch, add, relu };
+            let (a, loops, b, c, add, relu) = (a.as_ptr(), walk.loops, b.as_ptr(), c.start, finish.add, finish.relu);
+            let raw = Raw { a, apart, loops, b, c, pitch, columns, bias, bias_pitch, add, relu, seen, seen_pitch };
             self.tiles[packed][vectors - 1][rows - 1](&raw);
+        }
+    }
+
+    /// As [`tile`](Self::tile), of any number of rows, which are dealt to as few tiles as there can be.
+    ///
+    /// # Safety
+    /// As for [`tile`](Self::tile).
+    pub unsafe fn tiles(&self, left: &Left<'_>, b: &[f32], to: &Place<'_>, finish: &Finish<'_>) {
+        let tiles = left.rows.div_ceil(self.most_rows(to.columns.div_ceil(self.lanes)));
+        for tile in 0..tiles {
+            let rows = tile * left.rows / tiles..(tile + 1) * left.rows / tiles;
+            let first = rows.start;
+            let a = left.a.get(first * left.walk.apart()..).unwrap_or_default();
+            let [bias, seen] = [finish.bias, finish.seen].map(|x| x.map(|(x, pitch)| (&x[first * pitch..], pitch)));
+            let (left, to) = (Left { a, rows: rows.len(), ..*left }, Place { c: to.c.after(first * to.pitch), ..*to });
+            // SAFETY: the caller's promise.
+            unsafe { self.tile(&left, b, &to, &Finish { bias, seen, ..*finish }) }
         }
     }
 
@@ -253,80 +321,74 @@ impl Simd {
         let last = steps.map(|step| (count - 1) * step + len);
         assert!(last[0] <= a.len() && last[1] <= b.len() && last[2] <= y.len(), "a run ends behind its slice");
         // SAFETY: in bounds by the assertion; the instructions exist where a Simd was handed out.
-        unsafe { (self.accumulate)(a.as_ptr(), steps[0], b.as_ptr(), steps[1], y.as_mut_ptr(), steps[2], len, count) }
+        unsafe { (self.accumulate)([a.as_ptr(), b.as_ptr()], y.as_mut_ptr(), steps, len, count) }
     }
 }
 
 impl Simd {
-    /// Winograd's transform of `count` channels of the square of `n` (2 to 6) rows and columns that starts at `at` in x, to
-    /// the start of y: 6 × 6 cells, to[0] elements apart, whose vectors are to[1] apart.
-    #[allow(clippy::too_many_arguments)]
+    /// Winograd's transform of `count` channels of the square that starts at `at` in x, to the start of y: 6 × 6 cells, to[0]
+    /// elements apart, whose vectors are to[1] apart.
     #[inline]
-    pub fn widen(&self, n: usize, x: &[f32], at: isize, square: &Square, y: &mut [f32], to: [usize; 2], count: usize) {
-        assert!(square.end[0] <= n && square.end[1] <= n);
+    pub fn widen(&self, x: &[f32], at: isize, square: &Square, y: &mut [f32], to: [usize; 2], count: usize) {
         if let Some([first, last]) = square.extremes() {
             assert!(at + first as isize >= 0 && (at + (last + count) as isize) as usize <= x.len(), "a square lies outside x");
         }
-        self.widen_raw(n, x.as_ptr().wrapping_offset(at), square, y, to, count);
+        self.widen_raw(x.as_ptr().wrapping_offset(at), square, y, to, count);
     }
 
     /// As [`widen`](Self::widen), of a square of `n` whose n² cells are the last of the 36 of `y`, without gaps.
     pub fn widen_in_place(&self, n: usize, y: &mut [f32]) {
         let cell = y.len() / 36;
-        let square = Square { steps: [n * cell, cell], first: [0; 2], end: [n; 2] };
+        let square = Square { size: n, steps: [n * cell, cell], first: [0; 2], end: [n; 2] };
         let x = y.as_ptr().wrapping_add((36 - n * n) * cell);
         assert!(y.len().is_multiple_of(36 * self.lanes));
-        self.widen_raw(n, x, &square, y, [cell, self.lanes], cell);
+        self.widen_raw(x, &square, y, [cell, self.lanes], cell);
     }
 
     #[inline]
-    fn widen_raw(&self, n: usize, x: *const f32, square: &Square, y: &mut [f32], to: [usize; 2], count: usize) {
+    fn widen_raw(&self, x: *const f32, square: &Square, y: &mut [f32], to: [usize; 2], count: usize) {
         let vectors = count.div_ceil(self.lanes);
         if vectors == 0 {
             return;
         }
+        assert!(square.end[0] <= square.size && square.end[1] <= square.size);
         assert!(35 * to[0] + (vectors - 1) * to[1] + self.lanes <= y.len(), "a square is written behind y");
-        let kernel = self.widen[n - 2];
+        let kernel = self.widen[square.size - 2];
         // SAFETY: x and y are in bounds by the assertions here and of the callers, which pass an x apart from y or one whose
         // vectors are read before their places are written; the instructions exist where a Simd was handed out.
         unsafe { kernel(x, square, y.as_mut_ptr(), to, count) }
     }
 
-    /// Winograd's transform back to a square of `n` (2 to 5) rows and columns that starts at `at` in y, of `count` channels of
-    /// 6 × 6 cells, from[0] elements apart, whose vectors are from[1] apart. The bias is
-    /// one a channel.
+    /// Winograd's transform back to a square of 2 to 5 rows and columns that starts where y does, of `count` channels of 6 × 6
+    /// cells, from[0] elements apart, whose vectors are from[1] apart. The bias is one a channel; the distance that a relu's
+    /// outputs have is that of their cells, whose rows are as many cells apart as y's.
     ///
     /// # Safety
     /// No other thread reads or writes these cells of y meanwhile. (Bounds are checked here.)
-    #[allow(clippy::too_many_arguments)]
     #[inline]
-    pub unsafe fn narrow(
-        &self,
-        n: usize,
-        x: &[f32],
-        from: [usize; 2],
-        y: Shared<'_>,
-        at: usize,
-        square: &Square,
-        count: usize,
-        finish: &Finish<'_>,
-    ) {
+    pub unsafe fn narrow(&self, x: &[f32], from: [usize; 2], y: Shared<'_>, square: &Square, count: usize, finish: &Finish<'_>) {
         let vectors = count.div_ceil(self.lanes);
         let Some([_, last]) = square.extremes() else { return };
         if vectors == 0 {
             return;
         }
-        assert!(square.end[0] <= n && square.end[1] <= n);
+        assert!(square.end[0] <= square.size && square.end[1] <= square.size);
         assert!(35 * from[0] + (vectors - 1) * from[1] + self.lanes <= x.len(), "a square lies outside x");
-        assert!(at + last + count <= y.len, "a square is written behind y");
+        assert!(last + count <= y.len, "a square is written behind y");
         let bias = finish.bias.map_or(std::ptr::null(), |(bias, _)| {
             assert!(count <= bias.len(), "a square reads behind its biases");
             bias.as_ptr()
         });
-        let then = Then { bias, add: finish.add, relu: finish.relu };
+        let (seen, seen_steps) = finish.seen.map_or((std::ptr::null(), [0; 2]), |(seen, pitch)| {
+            let steps = [square.steps[0] / square.steps[1] * pitch, pitch];
+            let last = Square { steps, ..*square }.extremes().map_or(0, |[_, last]| last);
+            assert!(last + count <= seen.len(), "a square reads behind a relu's outputs");
+            (seen.as_ptr(), steps)
+        });
+        let then = Then { bias, add: finish.add, relu: finish.relu, seen, seen_steps };
         // SAFETY: in bounds by the assertions above; the caller keeps other threads off y; the instructions exist where a Simd
         // was handed out.
-        unsafe { self.narrow[n - 2](x.as_ptr(), from, y.start.add(at), square, count, then) }
+        unsafe { self.narrow[square.size - 2](x.as_ptr(), from, y.start, square, count, then) }
     }
 }
 
@@ -347,6 +409,8 @@ trait Lanes {
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// max(0, a), no number where a is none.
     unsafe fn relu(a: Self::V) -> Self::V;
+    /// a where `seen` is above 0, elsewhere 0.
+    unsafe fn where_positive(seen: Self::V, a: Self::V) -> Self::V;
     /// Has what will be read and written there brought nearer; any address will do.
     #[inline(always)]
     fn prefetch(_p: *const f32) {}
@@ -412,7 +476,7 @@ unsafe fn tile<S: Lanes, const M: usize, const V: usize, const PACKED: bool>(t: 
                     }
                 } else {
                     // Row 3g + i is at bases[g] + i·apart: five pointers and two indices instead of fourteen pointers.
-                    let mut bases = [a; MOST_ROWS.div_ceil(3)];
+                    let mut bases = [a; MAX_ROWS.div_ceil(3)];
                     for (g, base) in bases.iter_mut().enumerate() {
                         *base = a.wrapping_add(3 * g * t.apart);
                     }
@@ -445,6 +509,10 @@ unsafe fn tile<S: Lanes, const M: usize, const V: usize, const PACKED: bool>(t: 
                 }
                 if t.relu {
                     *sum = S::relu(*sum);
+                }
+                if !t.seen.is_null() {
+                    let seen = t.seen.add(i * t.seen_pitch + v * S::LANES);
+                    *sum = S::where_positive(if whole { S::load(seen) } else { S::load_first(seen, tail) }, *sum);
                 }
                 if whole { S::store(c, *sum) } else { S::store_first(c, tail, *sum) }
             }
@@ -480,18 +548,9 @@ unsafe fn copy<S: Lanes>(x: *const f32, from: [usize; 2], y: *mut f32, to: [usiz
 ///
 /// # Safety
 /// As for [`Lanes`]; bounds were checked by [`Simd::accumulate`].
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
-unsafe fn accumulate<S: Lanes>(
-    a: *const f32,
-    a_step: usize,
-    b: *const f32,
-    b_step: usize,
-    y: *mut f32,
-    y_step: usize,
-    len: usize,
-    count: usize,
-) {
+unsafe fn accumulate<S: Lanes>([a, b]: [*const f32; 2], y: *mut f32, steps: [usize; 3], len: usize, count: usize) {
+    let [a_step, b_step, y_step] = steps;
     // SAFETY: see above.
     unsafe {
         let mut at = 0;
@@ -584,89 +643,78 @@ impl Lanes for Plain {
     unsafe fn relu(a: Self::V) -> Self::V {
         a.map(|a| if a < 0.0 { 0.0 } else { a })
     }
-}
-
-/// A function for each height of a tile, and for the heights that this width has no registers for one that says so.
-macro_rules! heights {
-    ($kernel:ident, $v:literal, $packed:literal, [$($m:literal)*]) => {{
-        let mut heights: [TileFn; MOST_ROWS] = [no_such_tile; MOST_ROWS];
-        $(heights[$m - 1] = $kernel::<$m, $v, $packed>;)*
-        heights
-    }};
-}
-
-/// Both kinds of rows, four widths.
-macro_rules! tiles {
-    ($kernel:ident, $one:tt, $two:tt, $three:tt, $four:tt) => {
-        [
-            [
-                heights!($kernel, 1, false, $one),
-                heights!($kernel, 2, false, $two),
-                heights!($kernel, 3, false, $three),
-                heights!($kernel, 4, false, $four),
-            ],
-            [
-                heights!($kernel, 1, true, $one),
-                heights!($kernel, 2, true, $two),
-                heights!($kernel, 3, true, $three),
-                heights!($kernel, 4, true, $four),
-            ],
-        ]
-    };
+    #[inline(always)]
+    unsafe fn where_positive(seen: Self::V, a: Self::V) -> Self::V {
+        std::array::from_fn(|i| if seen[i] > 0.0 { a[i] } else { 0.0 })
+    }
 }
 
 unsafe fn no_such_tile(_: &Raw) {
     unreachable!("Simd::tile checks the height");
 }
 
-unsafe fn tile_plain<const M: usize, const V: usize, const PACKED: bool>(t: &Raw) {
-    // SAFETY: the caller's promise.
-    unsafe { tile::<Plain, M, V, PACKED>(t) }
+/// The [`Simd`] of an instruction set: its name, the features that the kernels are compiled with, its vector, how it transposes,
+/// and for each number of vectors the heights of its tiles.
+macro_rules! kernels {
+    ($name:literal $([$feature:meta])?, $lanes:ident, $transpose:ident, { $($v:literal: [$($m:literal)*],)* }) => {{
+        $(#[$feature])?
+        unsafe fn compiled_tile<const M: usize, const V: usize, const PACKED: bool>(t: &Raw) {
+            // SAFETY: the caller's promise.
+            unsafe { tile::<$lanes, M, V, PACKED>(t) }
+        }
+
+        $(#[$feature])?
+        unsafe fn compiled_copy(x: *const f32, from: [usize; 2], y: *mut f32, to: [usize; 2], len: usize, count: [usize; 2]) {
+            // SAFETY: the caller's promise.
+            unsafe { copy::<$lanes>(x, from, y, to, len, count) }
+        }
+
+        $(#[$feature])?
+        unsafe fn compiled_accumulate(from: [*const f32; 2], y: *mut f32, steps: [usize; 3], len: usize, count: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { accumulate::<$lanes>(from, y, steps, len, count) }
+        }
+
+        $(#[$feature])?
+        unsafe fn compiled_widen<const N: usize>(x: *const f32, s: &Square, y: *mut f32, to: [usize; 2], count: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { widen::<$lanes, N>(x, s, y, to, count) }
+        }
+
+        $(#[$feature])?
+        unsafe fn compiled_narrow<const N: usize>(x: *const f32, from: [usize; 2], y: *mut f32, s: &Square, count: usize, then: Then) {
+            // SAFETY: the caller's promise.
+            unsafe { narrow::<$lanes, N>(x, from, y, s, count, then) }
+        }
+
+        // A height that a width has no registers for is one that says so.
+        let mut tiles = [[[no_such_tile as TileFn; MAX_ROWS]; MAX_VECTORS]; 2];
+        let mut most_rows = [0; MAX_VECTORS + 1];
+        $($(
+            tiles[0][$v - 1][$m - 1] = compiled_tile::<$m, $v, false>;
+            tiles[1][$v - 1][$m - 1] = compiled_tile::<$m, $v, true>;
+            most_rows[$v] = $m;
+        )*)*
+        Simd {
+            name: $name,
+            lanes: <$lanes as Lanes>::LANES,
+            most_rows,
+            tiles,
+            copy: compiled_copy,
+            transpose: $transpose,
+            accumulate: compiled_accumulate,
+            widen: [compiled_widen::<2>, compiled_widen::<3>, compiled_widen::<4>, compiled_widen::<5>, compiled_widen::<6>],
+            narrow: [compiled_narrow::<2>, compiled_narrow::<3>, compiled_narrow::<4>, compiled_narrow::<5>],
+        }
+    }};
 }
 
-unsafe fn copy_plain(x: *const f32, from: [usize; 2], y: *mut f32, to: [usize; 2], len: usize, count: [usize; 2]) {
-    // SAFETY: the caller's promise.
-    unsafe { copy::<Plain>(x, from, y, to, len, count) }
-}
-
-#[allow(clippy::too_many_arguments)]
-unsafe fn accumulate_plain(
-    a: *const f32,
-    a_step: usize,
-    b: *const f32,
-    b_step: usize,
-    y: *mut f32,
-    y_step: usize,
-    len: usize,
-    count: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { accumulate::<Plain>(a, a_step, b, b_step, y, y_step, len, count) }
-}
-
-unsafe fn widen_plain<const N: usize>(x: *const f32, s: &Square, y: *mut f32, to: [usize; 2], count: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { widen::<Plain, N>(x, s, y, to, count) }
-}
-
-unsafe fn narrow_plain<const N: usize>(x: *const f32, from: [usize; 2], y: *mut f32, s: &Square, count: usize, then: Then) {
-    // SAFETY: the caller's promise.
-    unsafe { narrow::<Plain, N>(x, from, y, s, count, then) }
-}
-
-static PLAIN_TILES: [[[TileFn; MOST_ROWS]; MOST_VECTORS]; 2] =
-    tiles!(tile_plain, [1 2 3 4 5 6 7 8], [1 2 3 4 5 6], [1 2 3 4], [1 2]);
-static PORTABLE: Simd = Simd {
-    name: "portable",
-    lanes: 4,
-    most_rows: [0, 8, 6, 4, 2],
-    tiles: &PLAIN_TILES,
-    copy: copy_plain,
-    transpose: transpose_plain,
-    accumulate: accumulate_plain,
-    widen: [widen_plain::<2>, widen_plain::<3>, widen_plain::<4>, widen_plain::<5>, widen_plain::<6>],
-    narrow: [narrow_plain::<2>, narrow_plain::<3>, narrow_plain::<4>, narrow_plain::<5>],
-};
+static PORTABLE: Simd = kernels!("portable", Plain, transpose_plain, {
+    1: [1 2 3 4 5 6 7 8],
+    2: [1 2 3 4 5 6],
+    3: [1 2 3 4],
+    4: [1 2],
+});
 
 #[cfg(target_arch = "x86_64")]
 use x86::{AVX2, AVX512};
@@ -722,6 +770,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn relu(a: __m512) -> __m512 {
             unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
+        }
+        #[inline(always)]
+        unsafe fn where_positive(seen: __m512, a: __m512) -> __m512 {
+            unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(seen, _mm512_setzero_ps()), a) }
         }
         #[inline(always)]
         fn prefetch(p: *const f32) {
@@ -781,35 +833,29 @@ mod x86 {
             unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
         }
         #[inline(always)]
+        unsafe fn where_positive(seen: __m256, a: __m256) -> __m256 {
+            unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(seen, _mm256_setzero_ps()), a) }
+        }
+        #[inline(always)]
         fn prefetch(p: *const f32) {
             // SAFETY: a hint; every x86-64 has it.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
     }
 
-    #[target_feature(enable = "avx512f")]
-    unsafe fn tile_avx512<const M: usize, const V: usize, const PACKED: bool>(t: &Raw) {
-        // SAFETY: the caller's promise.
-        unsafe { tile::<Zmm, M, V, PACKED>(t) }
-    }
+    pub static AVX512: Simd = kernels!("avx512" [target_feature(enable = "avx512f")], Zmm, transpose_avx512, {
+        1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        3: [1 2 3 4 5 6 7 8 9],
+        4: [1 2 3 4 5 6],
+    });
 
-    #[target_feature(enable = "avx512f")]
-    unsafe fn copy_avx512(x: *const f32, from: [usize; 2], y: *mut f32, to: [usize; 2], len: usize, count: [usize; 2]) {
-        // SAFETY: the caller's promise.
-        unsafe { copy::<Zmm>(x, from, y, to, len, count) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn tile_avx2<const M: usize, const V: usize, const PACKED: bool>(t: &Raw) {
-        // SAFETY: the caller's promise.
-        unsafe { tile::<Ymm, M, V, PACKED>(t) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn copy_avx2(x: *const f32, from: [usize; 2], y: *mut f32, to: [usize; 2], len: usize, count: [usize; 2]) {
-        // SAFETY: the caller's promise.
-        unsafe { copy::<Ymm>(x, from, y, to, len, count) }
-    }
+    pub static AVX2: Simd = kernels!("avx2" [target_feature(enable = "avx2,fma")], Ymm, transpose_plain, {
+        1: [1 2 3 4 5 6 7 8 9 10 11 12],
+        2: [1 2 3 4 5 6],
+        3: [1 2 3],
+        4: [1 2],
+    });
 
     /// 16 × 16 at a time, in registers: four rounds of 16 shuffles.
     ///
@@ -856,95 +902,6 @@ mod x86 {
             }
         }
     }
-
-    #[allow(clippy::too_many_arguments)]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn accumulate_avx512(
-        a: *const f32,
-        a_step: usize,
-        b: *const f32,
-        b_step: usize,
-        y: *mut f32,
-        y_step: usize,
-        len: usize,
-        count: usize,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { accumulate::<Zmm>(a, a_step, b, b_step, y, y_step, len, count) }
-    }
-
-    #[target_feature(enable = "avx512f")]
-    unsafe fn widen_avx512<const N: usize>(x: *const f32, s: &Square, y: *mut f32, to: [usize; 2], count: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { widen::<Zmm, N>(x, s, y, to, count) }
-    }
-
-    #[target_feature(enable = "avx512f")]
-    unsafe fn narrow_avx512<const N: usize>(x: *const f32, from: [usize; 2], y: *mut f32, s: &Square, count: usize, then: Then) {
-        // SAFETY: the caller's promise.
-        unsafe { narrow::<Zmm, N>(x, from, y, s, count, then) }
-    }
-
-    static AVX512_TILES: [[[TileFn; MOST_ROWS]; MOST_VECTORS]; 2] = tiles!(
-        tile_avx512,
-        [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
-        [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
-        [1 2 3 4 5 6 7 8 9],
-        [1 2 3 4 5 6]
-    );
-    pub static AVX512: Simd = Simd {
-        name: "avx512",
-        lanes: 16,
-        most_rows: [0, 14, 14, 9, 6],
-        tiles: &AVX512_TILES,
-        copy: copy_avx512,
-        transpose: transpose_avx512,
-        accumulate: accumulate_avx512,
-        widen: [widen_avx512::<2>, widen_avx512::<3>, widen_avx512::<4>, widen_avx512::<5>, widen_avx512::<6>],
-        narrow: [narrow_avx512::<2>, narrow_avx512::<3>, narrow_avx512::<4>, narrow_avx512::<5>],
-    };
-
-    #[allow(clippy::too_many_arguments)]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn accumulate_avx2(
-        a: *const f32,
-        a_step: usize,
-        b: *const f32,
-        b_step: usize,
-        y: *mut f32,
-        y_step: usize,
-        len: usize,
-        count: usize,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { accumulate::<Ymm>(a, a_step, b, b_step, y, y_step, len, count) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn widen_avx2<const N: usize>(x: *const f32, s: &Square, y: *mut f32, to: [usize; 2], count: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { widen::<Ymm, N>(x, s, y, to, count) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn narrow_avx2<const N: usize>(x: *const f32, from: [usize; 2], y: *mut f32, s: &Square, count: usize, then: Then) {
-        // SAFETY: the caller's promise.
-        unsafe { narrow::<Ymm, N>(x, from, y, s, count, then) }
-    }
-
-    static AVX2_TILES: [[[TileFn; MOST_ROWS]; MOST_VECTORS]; 2] =
-        tiles!(tile_avx2, [1 2 3 4 5 6 7 8 9 10 11 12], [1 2 3 4 5 6], [1 2 3], [1 2]);
-    pub static AVX2: Simd = Simd {
-        name: "avx2",
-        lanes: 8,
-        most_rows: [0, 12, 6, 3, 2],
-        tiles: &AVX2_TILES,
-        copy: copy_avx2,
-        transpose: transpose_plain,
-        accumulate: accumulate_avx2,
-        widen: [widen_avx2::<2>, widen_avx2::<3>, widen_avx2::<4>, widen_avx2::<5>, widen_avx2::<6>],
-        narrow: [narrow_avx2::<2>, narrow_avx2::<3>, narrow_avx2::<4>, narrow_avx2::<5>],
-    };
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 use super::cost::{count, outcome, probability, rank};
 use super::elementwise::{zip, zip2};
 use super::softmax::{largest, sum_exp};
-use super::{Real, Workers};
-use crate::device::{Into, StepValues};
+use super::{CpuDevice, Real, Workers};
+use crate::device::{Result, Run, StepValues, Tensor};
+use crate::op::{SoftCrossEntropyBackward, SoftCrossEntropyForward, SoftCrossEntropyTargetBackward, Target};
 
 /// The first of the largest elements.
 fn first_largest<T: Real>(t: &[T]) -> usize {
@@ -25,96 +26,86 @@ fn term<T: Real>(t: T, v: f64) -> f64 {
     if t == T::ZERO { 0.0 } else { t.f64() * v }
 }
 
-/// Adds the loss and the errors to the metrics.
-pub(super) fn forward<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    image: usize,
-    softmax: bool,
-    x: &[T],
-    target: &[T],
-    metrics: &mut [T],
-) {
-    assert!(image > 0 && x.len() == target.len());
-    count(workers, 2 * x.len(), (step.images as usize).min(x.len() / image), metrics, |i| {
-        let (x, t) = (&x[i * image..][..image], &target[i * image..][..image]);
-        let pairs = t.iter().zip(x);
-        let loss = if softmax {
-            let most = largest(x);
-            let log = sum_exp(x, most).f64().ln();
-            pairs.map(|(&t, &x)| term(t, log + (most.f64() - x.f64()))).sum::<f64>()
-        } else {
-            pairs.map(|(&t, &x)| term(t, -probability(x).f64().ln())).sum()
-        };
-        outcome(loss, rank(x, first_largest(t)))
-    });
+impl<T: Real> Run<SoftCrossEntropyForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &SoftCrossEntropyForward<Tensor>, _: Tensor) -> Result<()> {
+        let image = op.x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, target, metrics) = (b.read::<T>(op.x), b.read::<T>(op.target), b.write::<T>(op.metrics));
+        assert!(image > 0 && x.len() == target.len());
+        count(&self.workers, 2 * x.len(), (self.step.images as usize).min(x.len() / image), metrics, |i| {
+            let (x, t) = (&x[i * image..][..image], &target[i * image..][..image]);
+            let pairs = t.iter().zip(x);
+            let loss = if op.softmax {
+                let most = largest(x);
+                let log = sum_exp(x, most).f64().ln();
+                pairs.map(|(&t, &x)| term(t, log + (most.f64() - x.f64()))).sum::<f64>()
+            } else {
+                pairs.map(|(&t, &x)| term(t, -probability(x).f64().ln())).sum()
+            };
+            outcome(loss, rank(x, first_largest(t)))
+        });
+        Ok(())
+    }
 }
 
-/// A gradient to make: where, set or added to, and what it is of the image's elements.
+/// A gradient: `of(i, to)` adds that of image number `i`, if it counts.
 fn gradient<T: Real>(
     workers: &Workers,
     step: &StepValues,
     image: usize,
-    (to, into): (&mut [T], Into),
+    to: Target<&mut [T]>,
     of: impl Fn(usize, &mut [T]) + Send + Sync,
 ) {
-    workers.pieces(3 * to.len(), image, to, |i, to| {
-        if into == Into::Set {
+    let (set, images) = (!to.adds(), step.images as usize);
+    workers.pieces(3 * to.at.len(), image, to.at, |i, to| {
+        if set {
             to.fill(T::ZERO);
         }
-        if i < step.images as usize {
+        if i < images {
             of(i, to);
         }
     });
 }
 
-/// dx ← coefficient·gradient_scale·(softmax(x)·Σt − t), or −….·t/max(x, 1e-30) of probabilities; or dx += ….
-#[allow(clippy::too_many_arguments)]
-pub(super) fn backward<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    image: usize,
-    softmax: bool,
-    x: &[T],
-    target: &[T],
-    coefficient: f64,
-    dx: (&mut [T], Into),
-) {
-    assert!(image > 0 && x.len() == target.len() && x.len() == dx.0.len());
-    let factor = T::of(coefficient * step.gradient_scale);
-    gradient(workers, step, image, dx, |i, dx| {
-        let (x, t) = (&x[i * image..][..image], &target[i * image..][..image]);
-        if softmax {
-            let most = largest(x);
-            let whole: T = t.iter().copied().sum();
-            let unit = whole / sum_exp(x, most);
-            zip2(x, t, dx, |x, t, dx| dx + factor * ((x - most).exp() * unit - t));
-        } else {
-            zip2(x, t, dx, |x, t, dx| if t == T::ZERO { dx } else { dx - factor * t / probability(x) });
-        }
-    });
+impl<T: Real> Run<SoftCrossEntropyBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &SoftCrossEntropyBackward<Tensor>, _: Tensor) -> Result<()> {
+        let image = op.x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, target, dx) = (b.read::<T>(op.x), b.read::<T>(op.target), b.target::<T>(op.dx));
+        assert!(image > 0 && x.len() == target.len() && x.len() == dx.at.len());
+        let factor = T::of(op.coefficient * self.step.gradient_scale);
+        gradient(&self.workers, &self.step, image, dx, |i, dx| {
+            let (x, t) = (&x[i * image..][..image], &target[i * image..][..image]);
+            if op.softmax {
+                let most = largest(x);
+                let whole: T = t.iter().copied().sum();
+                let unit = whole / sum_exp(x, most);
+                zip2(x, t, dx, |x, t, dx| dx + factor * ((x - most).exp() * unit - t));
+            } else {
+                zip2(x, t, dx, |x, t, dx| if t == T::ZERO { dx } else { dx - factor * t / probability(x) });
+            }
+        });
+        Ok(())
+    }
 }
 
-/// dt ← −coefficient·gradient_scale·log softmax(x), or −….·log max(x, 1e-30) of probabilities; or dt += ….
-pub(super) fn target_backward<T: Real>(
-    workers: &Workers,
-    step: &StepValues,
-    image: usize,
-    softmax: bool,
-    x: &[T],
-    coefficient: f64,
-    dt: (&mut [T], Into),
-) {
-    assert!(image > 0 && x.len() == dt.0.len());
-    let factor = T::of(coefficient * step.gradient_scale);
-    gradient(workers, step, image, dt, |i, dt| {
-        let x = &x[i * image..][..image];
-        if softmax {
-            let most = largest(x);
-            let log = sum_exp(x, most).ln();
-            zip(x, dt, |x, dt| dt + factor * (log + (most - x)));
-        } else {
-            zip(x, dt, |x, dt| dt - factor * probability(x).ln());
-        }
-    });
+impl<T: Real> Run<SoftCrossEntropyTargetBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &SoftCrossEntropyTargetBackward<Tensor>, _: Tensor) -> Result<()> {
+        let image = op.x.shape.image();
+        let mut b = self.arena.borrow();
+        let (x, dt) = (b.read::<T>(op.x), b.target::<T>(op.dt));
+        assert!(image > 0 && x.len() == dt.at.len());
+        let factor = T::of(op.coefficient * self.step.gradient_scale);
+        gradient(&self.workers, &self.step, image, dt, |i, dt| {
+            let x = &x[i * image..][..image];
+            if op.softmax {
+                let most = largest(x);
+                let log = sum_exp(x, most).ln();
+                zip(x, dt, |x, dt| dt + factor * (log + (most - x)));
+            } else {
+                zip(x, dt, |x, dt| dt - factor * probability(x).ln());
+            }
+        });
+        Ok(())
+    }
 }

@@ -2,8 +2,10 @@
 //! interleaved parts, added in order. Cost: forward reads x twice (from cache) and writes y; images in parallel.
 
 use super::dispatch::simd;
-use super::{Real, Workers};
-use crate::device::Into;
+use super::elementwise::{map, zip2};
+use super::{CpuDevice, Real};
+use crate::device::{Result, Run, Tensor};
+use crate::op::{SoftmaxBackward, SoftmaxForward, Write};
 
 /// Parts of a sum.
 const LANES: usize = 16;
@@ -83,26 +85,34 @@ simd! {
     }
 }
 
-/// y ← softmax(x), images of `image` elements.
-pub(super) fn forward<T: Real>(workers: &Workers, image: usize, x: &[T], y: &mut [T]) {
-    assert!(image > 0 && x.len() == y.len() && x.len().is_multiple_of(image));
-    workers.pieces(2 * y.len(), image, y, |i, y| {
-        let x = &x[i * image..][..image];
-        exponentials(x, y, largest(x));
-        let factor = T::ONE / sum(y);
-        super::elementwise::map(y, |y| y * factor);
-    });
+impl<T: Real> Run<SoftmaxForward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &SoftmaxForward<Tensor>, _: Tensor) -> Result<()> {
+        let (mut b, image) = (self.arena.borrow(), op.x.shape.image());
+        let (x, y) = (b.read::<T>(op.x), b.write::<T>(op.y));
+        assert!(image > 0 && x.len() == y.len() && x.len().is_multiple_of(image));
+        self.workers.pieces(2 * y.len(), image, y, |i, y| {
+            let x = &x[i * image..][..image];
+            exponentials(x, y, largest(x));
+            let factor = T::ONE / sum(y);
+            map(y, |y| y * factor);
+        });
+        Ok(())
+    }
 }
 
-/// dx ← y·(dy − Σ y·dy), or dx += ….
-pub(super) fn backward<T: Real>(workers: &Workers, image: usize, y: &[T], dy: &[T], dx: &mut [T], into: Into) {
-    assert!(image > 0 && y.len() == dx.len() && dy.len() == dx.len() && dx.len().is_multiple_of(image));
-    workers.pieces(dx.len(), image, dx, |i, dx| {
-        let (y, dy) = (&y[i * image..][..image], &dy[i * image..][..image]);
-        let mean = dot(y, dy);
-        match into {
-            Into::Set => super::elementwise::zip2(y, dy, dx, |y, dy, _| y * (dy - mean)),
-            Into::Add => super::elementwise::zip2(y, dy, dx, |y, dy, dx| dx + y * (dy - mean)),
-        }
-    });
+impl<T: Real> Run<SoftmaxBackward<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &SoftmaxBackward<Tensor>, _: Tensor) -> Result<()> {
+        let (mut b, image) = (self.arena.borrow(), op.y.shape.image());
+        let (y, dy, dx) = (b.read::<T>(op.y), b.read::<T>(op.dy), b.write::<T>(op.dx.at));
+        assert!(image > 0 && y.len() == dx.len() && dy.len() == dx.len() && dx.len().is_multiple_of(image));
+        self.workers.pieces(dx.len(), image, dx, |i, dx| {
+            let (y, dy) = (&y[i * image..][..image], &dy[i * image..][..image]);
+            let mean = dot(y, dy);
+            match op.dx.into {
+                Write::Set => zip2(y, dy, dx, |y, dy, _| y * (dy - mean)),
+                Write::Add => zip2(y, dy, dx, |y, dy, dx| dx + y * (dy - mean)),
+            }
+        });
+        Ok(())
+    }
 }

@@ -32,7 +32,7 @@ pub fn available() -> Result<Vec<DeviceInfo>> {
 /// Starts the driver and answers how many cards there are, at least one.
 fn start() -> Result<usize> {
     let unavailable = |text: String| Err(Error::Unavailable(text));
-    if embedded::FATBINS.is_empty() {
+    if embedded::FILES.is_empty() {
         return unavailable(
             "this convnet was built without CUDA kernels, because nvcc was not found: run scripts/install-nvcc.sh (it needs \
              neither root nor a GPU) and build again"

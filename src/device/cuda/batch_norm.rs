@@ -1,19 +1,10 @@
 //! Batch normalisation: kernels/batch_norm.cu.
 
-use super::driver::{Address, Grid};
-use super::parts::with_neuron;
-use super::{CudaDevice, Tensor, add, vector};
-use crate::device::{BatchNorm, Into, Neuron, Result, Shape};
-
-pub(super) const KERNELS: &[&str] = &[
-    "batch_norm_parts",
-    "batch_norm_moments",
-    "batch_norm_running",
-    "batch_norm_apply",
-    "batch_norm_sums",
-    "batch_norm_totals",
-    "batch_norm_backward",
-];
+use super::driver::{Address, Argument, Grid};
+use super::parts::{is_fused, with_neuron};
+use super::{Cells, CudaDevice, add, gaps_only};
+use crate::device::{Result, Run, Shape, Tensor};
+use crate::op::{BatchNormApply, BatchNormBackward, BatchNormMoments, BatchNormRunning, Neuron, Target};
 
 /// Threads of a block, in the kernels' file too.
 const THREADS: usize = 256;
@@ -44,26 +35,34 @@ impl Cut {
         let [rows, columns, lanes, part_rows] = [rows, columns, lanes, part_rows].map(|v| v as i32);
         Self { rows, columns, lanes, part_rows, vector, parts, grid }
     }
+
+    /// Queues a kernel that begins with this cut's numbers.
+    fn launch(&self, d: &CudaDevice, kernel: &str, arguments: &[&dyn Argument]) -> Result<()> {
+        let Self { rows, columns, lanes, part_rows, vector, .. } = self;
+        let cut: [&dyn Argument; 5] = [rows, columns, lanes, part_rows, vector];
+        d.launch(kernel, self.grid, &[&cut[..], arguments].concat())
+    }
 }
 
 /// Blocks a multiprocessor of the passes that sum up.
 const SUMS: usize = 4;
 
-/// Bytes for the parts of the sums over a tensor of this shape, whatever its alignment.
+/// Bytes for the parts of the sums over a tensor of this shape, wherever it lies.
 fn part_bytes(d: &CudaDevice, x: Shape) -> usize {
     let parts = |vector| Cut::new(d, x, vector, SUMS).parts;
     let most = if x.c.is_multiple_of(4) { parts(0).max(parts(1)) } else { parts(0) };
     2 * most * x.c * size_of::<f32>()
 }
 
-/// Scratch of [`moments`] and [`backward`]: the parts, and two vectors.
-pub(super) fn scratch(d: &CudaDevice, x: Shape) -> usize {
+/// Scratch of the passes that sum up: the parts, and two vectors.
+fn scratch(d: &CudaDevice, x: Shape) -> usize {
     part_bytes(d, x).next_multiple_of(256) + 2 * x.c * size_of::<f32>()
 }
 
-/// What kernels call `vector`, for tensors of so many columns.
-fn wide(columns: usize, tensors: &[Address]) -> i32 {
-    if columns.is_multiple_of(4) { vector(tensors) } else { 0 }
+/// What kernels call `vector`, for tensors of this many columns, and vectors that lie there.
+fn wide(columns: usize, vectors: &[Address], tensors: &[Cells]) -> i32 {
+    let aligned = vectors.iter().all(|v| v.on_16_bytes()) && tensors.iter().all(Cells::on_16_bytes);
+    i32::from(columns.is_multiple_of(4) && aligned)
 }
 
 /// A grid of a warp a column.
@@ -71,103 +70,98 @@ fn warps(columns: i32) -> Grid {
     Grid { blocks: [(columns as u32).div_ceil(4), 1, 1], threads: 128 }
 }
 
-/// kept ← the channels' means and 1/√(variance + ε); the running mean and variance move towards this batch's.
-pub(super) fn moments(
-    d: &CudaDevice,
-    b: &BatchNorm,
-    x: Tensor,
-    [mean, variance]: [Tensor; 2],
-    kept: Tensor,
-    scratch: Tensor,
-) -> Result<()> {
-    let (shape, c) = (x.shape, x.shape.c);
-    let part = d.scratch_at(scratch, part_bytes(d, shape))?;
-    let x = d.reals(x, shape.elements())?;
-    let (mean, variance, kept) = (d.reals(mean, c)?, d.reals(variance, c)?, d.reals(kept, 2 * c)?);
-    let cut = Cut::new(d, shape, wide(c, &[x]), SUMS);
-    let Cut { rows, columns, lanes, part_rows, vector, .. } = cut;
-    d.launch("batch_norm_parts", cut.grid, &[&rows, &columns, &lanes, &part_rows, &vector, &x, &part])?;
-    let (parts, epsilon, momentum) = (cut.parts as i32, b.epsilon as f32, b.momentum as f32);
-    d.launch(
-        "batch_norm_moments",
-        warps(columns),
-        &[&rows, &columns, &parts, &part_rows, &part, &epsilon, &momentum, &mean, &variance, &kept],
-    )
-}
-
-/// kept ← the running means and 1/√(variance + ε).
-pub(super) fn running(d: &CudaDevice, epsilon: f64, mean: Tensor, variance: Tensor, kept: Tensor) -> Result<()> {
-    let c = mean.shape.elements();
-    let (mean, variance, kept) = (d.reals(mean, c)?, d.reals(variance, c)?, d.reals(kept, 2 * c)?);
-    let grid = Grid { blocks: [c.div_ceil(256) as u32, 1, 1], threads: 256 };
-    d.launch("batch_norm_running", grid, &[&(c as i32), &(epsilon as f32), &mean, &variance, &kept])
-}
-
-/// y ← neuron((x − mean)·spread·gamma + beta); y may be x.
-pub(super) fn apply(
-    d: &CudaDevice,
-    kept: Tensor,
-    affine: Option<(Tensor, Tensor)>,
-    neuron: Neuron,
-    x: Tensor,
-    y: Tensor,
-) -> Result<()> {
-    let (shape, c) = (x.shape, x.shape.c);
-    let at = |t: Option<Tensor>| t.map_or(Ok(Address::NULL), |t| d.reals(t, c));
-    let (gamma, beta) = (at(affine.map(|a| a.0))?, at(affine.map(|a| a.1))?);
-    let (kept, from, to) = (d.reals(kept, 2 * c)?, d.reals(x, shape.elements())?, d.reals(y, shape.elements())?);
-    let Cut { rows, columns, lanes, part_rows, vector, grid, .. } =
-        Cut::new(d, shape, wide(c, &[kept, gamma, beta, from, to]), 4 * SUMS);
-    with_neuron(d, neuron, y, |finish| {
-        d.launch(
-            "batch_norm_apply",
-            grid,
-            &[&rows, &columns, &lanes, &part_rows, &vector, &kept, &gamma, &beta, finish, &from, &to],
-        )
-    })
-}
-
-/// The gradients of a training pass; dx may be dy.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn backward(
-    d: &CudaDevice,
-    x: Tensor,
-    kept: Tensor,
-    gamma: Option<Tensor>,
-    dy: Tensor,
-    dgamma: Option<(Tensor, Into)>,
-    dbeta: Option<(Tensor, Into)>,
-    dx: Option<(Tensor, Into)>,
-    scratch: Tensor,
-) -> Result<()> {
-    let (shape, c) = (x.shape, x.shape.c);
-    let (part, totals) = scratch.split(part_bytes(d, shape));
-    let (part, totals) = (d.scratch_at(part, part_bytes(d, shape))?, d.scratch_at(totals, 2 * c * size_of::<f32>())?);
-    let gradient = |g: Option<(Tensor, Into)>, elements| match g {
-        Some((t, into)) => Ok((d.reals(t, elements)?, add(into))),
-        None => Ok((Address::NULL, 0)),
-    };
-    let gamma = gamma.map_or(Ok(Address::NULL), |gamma| d.reals(gamma, c))?;
-    let ((dgamma, add_gamma), (dbeta, add_beta)) = (gradient(dgamma, c)?, gradient(dbeta, c)?);
-    let (x, kept, dy) = (d.reals(x, shape.elements())?, d.reals(kept, 2 * c)?, d.reals(dy, shape.elements())?);
-    let cut = Cut::new(d, shape, wide(c, &[x, kept, dy]), SUMS);
-    let Cut { rows, columns, lanes, part_rows, vector, .. } = cut;
-    let parts = cut.parts as i32;
-    d.launch("batch_norm_sums", cut.grid, &[&rows, &columns, &lanes, &part_rows, &vector, &x, &kept, &dy, &part])?;
-    d.launch(
-        "batch_norm_totals",
-        warps(columns),
-        &[&rows, &columns, &parts, &part, &kept, &dgamma, &add_gamma, &dbeta, &add_beta, &totals],
-    )?;
-    if dx.is_none() {
-        return Ok(());
+impl Run<BatchNormMoments<Tensor>> for CudaDevice {
+    fn supports(&self, op: &BatchNormMoments<Tensor>) -> bool {
+        gaps_only(op, &["x"])
     }
-    let (dx, add) = gradient(dx, shape.elements())?;
-    let Cut { rows, columns, lanes, part_rows, vector, grid, .. } =
-        Cut::new(d, shape, wide(c, &[x, kept, gamma, totals, dy, dx]), 4 * SUMS);
-    d.launch(
-        "batch_norm_backward",
-        grid,
-        &[&rows, &columns, &lanes, &part_rows, &vector, &x, &kept, &gamma, &totals, &dy, &dx, &add],
-    )
+
+    fn scratch(&self, op: &BatchNormMoments<Tensor>) -> usize {
+        scratch(self, op.x.shape)
+    }
+
+    fn run(&mut self, op: &BatchNormMoments<Tensor>, scratch: Tensor) -> Result<()> {
+        let (shape, c) = (op.x.shape, op.x.shape.c);
+        let part = self.scratch_at(scratch, part_bytes(self, shape))?;
+        let x = self.cells(op.x, shape.elements())?;
+        let ([mean, variance], saved) = (self.all_reals([op.mean, op.variance], c)?, self.reals(op.saved, 2 * c)?);
+        let cut = Cut::new(self, shape, wide(c, &[], &[x]), SUMS);
+        cut.launch(self, "batch_norm_parts", &[&x.at, &x.pitch, &part])?;
+        let (rows, columns, part_rows) = (cut.rows, cut.columns, cut.part_rows);
+        let (parts, epsilon, momentum) = (cut.parts as i32, op.norm.epsilon as f32, op.norm.momentum as f32);
+        self.launch(
+            "batch_norm_moments",
+            warps(columns),
+            &[&rows, &columns, &parts, &part_rows, &part, &epsilon, &momentum, &mean, &variance, &saved],
+        )
+    }
+}
+
+impl Run<BatchNormRunning<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &BatchNormRunning<Tensor>, _scratch: Tensor) -> Result<()> {
+        let c = op.mean.shape.elements();
+        let ([mean, variance], saved) = (self.all_reals([op.mean, op.variance], c)?, self.reals(op.saved, 2 * c)?);
+        let grid = Grid { blocks: [c.div_ceil(256) as u32, 1, 1], threads: 256 };
+        self.launch("batch_norm_running", grid, &[&(c as i32), &(op.epsilon as f32), &mean, &variance, &saved])
+    }
+}
+
+impl Run<BatchNormApply<Tensor>> for CudaDevice {
+    fn supports(&self, op: &BatchNormApply<Tensor>) -> bool {
+        // A neuron that is a pass of its own wants y without gaps.
+        gaps_only(op, if is_fused(op.neuron) { &["x", "residual", "y"] } else { &["x", "residual"] })
+    }
+
+    fn run(&mut self, op: &BatchNormApply<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (shape, c, elements) = (op.x.shape, op.x.shape.c, op.x.shape.elements());
+        let (gamma, beta) = (self.maybe_reals(op.gamma, c)?, self.maybe_reals(op.beta, c)?);
+        let (saved, residual) = (self.reals(op.saved, 2 * c)?, self.maybe_cells(op.residual, elements)?);
+        let (x, y) = (self.cells(op.x, elements)?, self.cells(op.y, elements)?);
+        let cut = Cut::new(self, shape, wide(c, &[saved], &[x, residual, y]), 4 * SUMS);
+        with_neuron(self, op.neuron, op.y, |finish| {
+            let Cells { at, pitch } = &residual;
+            cut.launch(self, "batch_norm_apply", &[&saved, &gamma, &beta, &finish, &x.at, &x.pitch, at, pitch, &y.at, &y.pitch])
+        })
+    }
+}
+
+impl Run<BatchNormBackward<Tensor>> for CudaDevice {
+    fn supports(&self, op: &BatchNormBackward<Tensor>) -> bool {
+        [Neuron::NONE, Neuron::Relu].contains(&op.neuron) && gaps_only(op, &["x", "dy", "dx"])
+    }
+
+    fn scratch(&self, op: &BatchNormBackward<Tensor>) -> usize {
+        scratch(self, op.x.shape)
+    }
+
+    fn run(&mut self, op: &BatchNormBackward<Tensor>, scratch: Tensor) -> Result<()> {
+        let (shape, c, elements) = (op.x.shape, op.x.shape.c, op.x.shape.elements());
+        let (part, totals) = scratch.split(part_bytes(self, shape));
+        let (part, totals) =
+            (self.scratch_at(part, part_bytes(self, shape))?, self.scratch_at(totals, 2 * c * size_of::<f32>())?);
+        let gradient = |g: Option<Target<Tensor>>| match g {
+            Some(g) => Ok((self.reals(g.at, c)?, add(&g))),
+            None => Ok((Address::NULL, 0)),
+        };
+        let ((dgamma, add_gamma), (dbeta, add_beta)) = (gradient(op.dgamma)?, gradient(op.dbeta)?);
+        let (gamma, beta, saved) = (self.maybe_reals(op.gamma, c)?, self.maybe_reals(op.beta, c)?, self.reals(op.saved, 2 * c)?);
+        let (x, dy) = (self.cells(op.x, elements)?, self.cells(op.dy, elements)?);
+        let masked = i32::from(op.neuron != Neuron::NONE);
+        let cut = Cut::new(self, shape, wide(c, &[saved], &[x, dy]), SUMS);
+        cut.launch(self, "batch_norm_sums", &[&masked, &x.at, &x.pitch, &saved, &gamma, &beta, &dy.at, &dy.pitch, &part])?;
+        let (rows, columns, parts) = (cut.rows, cut.columns, cut.parts as i32);
+        self.launch(
+            "batch_norm_totals",
+            warps(columns),
+            &[&rows, &columns, &parts, &part, &saved, &dgamma, &add_gamma, &dbeta, &add_beta, &totals],
+        )?;
+        let Some(target) = op.dx else { return Ok(()) };
+        let (dx, add) = (self.cells(target.at, elements)?, add(&target));
+        let cut = Cut::new(self, shape, wide(c, &[saved, totals], &[x, dy, dx]), 4 * SUMS);
+        let Cells { at, pitch } = &dx;
+        cut.launch(
+            self,
+            "batch_norm_backward",
+            &[&masked, &x.at, &x.pitch, &saved, &gamma, &beta, &totals, &dy.at, &dy.pitch, at, pitch, &add],
+        )
+    }
 }

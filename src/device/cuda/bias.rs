@@ -1,44 +1,51 @@
 //! Bias gradients: kernels/bias.cu.
 
-use super::driver::{Address, Grid};
-use super::parts::{self, Finish};
-use super::{CudaDevice, Tensor, add};
-use crate::device::{Into, Result, Shape};
+use super::driver::Grid;
+use super::parts::{Output, Split};
+use super::{CudaDevice, add, gaps_only};
+use crate::device::{Result, Run, Shape, Tensor};
+use crate::op::BiasBackward;
 
-pub(super) const KERNELS: &[&str] = &["bias_backward"];
-
-/// How the sums are cut: rows, columns, parts, rows of each.
-fn plan(d: &CudaDevice, dy: Shape, db: Shape) -> (usize, usize, usize, usize) {
+/// Rows of dy, and how they are split.
+pub(super) fn plan(d: &CudaDevice, dy: Shape, db: Shape) -> (usize, Split) {
     let columns = db.elements().max(1);
     let rows = dy.elements() / columns;
-    let wanted = (4 * d.info().multiprocessors).div_ceil(columns.div_ceil(32));
-    let parts = wanted.clamp(1, rows.div_ceil(64).clamp(1, 1024));
-    let part_rows = rows.div_ceil(parts).max(1);
-    (rows, columns, rows.div_ceil(part_rows).max(1), part_rows)
+    (rows, Split::of_rows(d, rows, columns))
 }
 
-/// Scratch of [`backward`]: the parts.
-pub(super) fn scratch(d: &CudaDevice, dy: Shape, db: Shape) -> usize {
-    match plan(d, dy, db) {
-        (_, _, 1, _) => 0,
-        (_, columns, parts, _) => parts * columns * size_of::<f32>(),
-    }
+/// The grid of a kernel that sums up columns.
+pub(super) fn grid(split: &Split) -> Grid {
+    Grid { blocks: [split.elements.div_ceil(32) as u32, split.parts as u32, 1], threads: 256 }
 }
 
-/// db ← Σ dy over what the biases are shared by, or db += ….
-pub(super) fn backward(d: &CudaDevice, dy: Tensor, db: Tensor, into: Into, scratch: Tensor) -> Result<()> {
-    let (rows, columns, parts, part_rows) = plan(d, dy.shape, db.shape);
-    let bytes = self::scratch(d, dy.shape, db.shape);
-    let (dy, db) = (d.reals(dy, rows * columns)?, d.reals(db, columns)?);
-    let grid = Grid { blocks: [columns.div_ceil(32) as u32, parts as u32, 1], threads: 256 };
-    let launch = |out: Address, into| {
-        let [rows, columns, part_rows] = [rows, columns, part_rows].map(|v| v as i32);
-        d.launch("bias_backward", grid, &[&rows, &columns, &part_rows, &dy, &out, &add(into)])
-    };
-    if parts == 1 {
-        return launch(db, into);
+/// What rows of so many columns are a tensor's, with or without gaps: elements from one to the next.
+pub(super) fn pitch(t: Tensor, columns: usize) -> i32 {
+    (if t.is_dense() { columns } else { t.pitch }) as i32
+}
+
+/// Which operands of a gradient of biases may have gaps: where a row is a cell, all of `names`.
+pub(super) fn gaps<'a>(dy: Shape, db: Shape, names: &'a [&'a str]) -> &'a [&'a str] {
+    if db.elements() == dy.c { names } else { &[] }
+}
+
+impl Run<BiasBackward<Tensor>> for CudaDevice {
+    fn supports(&self, op: &BiasBackward<Tensor>) -> bool {
+        gaps_only(op, gaps(op.dy.shape, op.db.at.shape, &["dy"]))
     }
-    let part = d.scratch_at(scratch, bytes)?;
-    launch(part, Into::Set)?;
-    parts::sum(d, parts, columns, part, Address::NULL, 1, &Finish::NONE, db, into)
+
+    fn scratch(&self, op: &BiasBackward<Tensor>) -> usize {
+        plan(self, op.dy.shape, op.db.at.shape).1.bytes()
+    }
+
+    fn run(&mut self, op: &BiasBackward<Tensor>, scratch: Tensor) -> Result<()> {
+        let (rows, split) = plan(self, op.dy.shape, op.db.at.shape);
+        let columns = split.elements;
+        let (dy, db) = (self.cells(op.dy, rows * columns)?.at, self.reals(op.db.at, columns)?);
+        let part = self.scratch_at(scratch, split.bytes())?;
+        let (grid, pitch) = (grid(&split), pitch(op.dy, columns));
+        let [rows, columns, part_rows] = [rows, columns, split.steps_each].map(|v| v as i32);
+        split.queue(self, part, &Output::plain(db, add(&op.db)), |out| {
+            self.launch("bias_backward", grid, &[&rows, &columns, &part_rows, &dy, &pitch, &out.at, &out.add])
+        })
+    }
 }

@@ -2,72 +2,68 @@
 
 use super::cost::{of_target, one_block};
 use super::driver::Grid;
-use super::{CudaDevice, Tensor, add, metrics_at, vector};
-use crate::device::{Binary, Into, Result};
-
-pub(super) const KERNELS: &[&str] = &[
-    "binary_cross_entropy_forward",
-    "binary_cross_entropy_metrics",
-    "binary_cross_entropy_backward",
-    "binary_cross_entropy_target_backward",
-    "count_detections",
-];
+use super::{CudaDevice, add, vector};
+use crate::device::{METRICS, Result, Run, Tensor};
+use crate::op::{
+    Binary, BinaryCrossEntropyBackward, BinaryCrossEntropyForward, BinaryCrossEntropyTargetBackward, CountDetections,
+};
 
 /// What the kernels call `logistic` and `weight`.
 fn arguments(b: Binary) -> (i32, f32) {
     (i32::from(b.logistic), b.positive_weight as f32)
 }
 
-/// Adds the loss and the errors of the images that count to the metrics.
-pub(super) fn forward(d: &CudaDevice, b: Binary, x: Tensor, target: Tensor, metrics: Tensor) -> Result<()> {
-    let blocks = d.share_blocks(x.shape.elements());
-    let (images, elements, x, target) = of_target(d, x, Some(target))?;
-    let (logistic, weight) = arguments(b);
-    let (step, shares, metrics) = (d.step.at(), d.shares.start(), metrics_at(d, metrics)?);
-    let grid = Grid { blocks: [blocks as u32, 1, 1], threads: 256 };
-    d.launch("binary_cross_entropy_forward", grid, &[&step, &images, &elements, &logistic, &weight, &x, &target, &shares])?;
-    d.launch("binary_cross_entropy_metrics", one_block(256), &[&step, &images, &elements, &(blocks as i32), &shares, &metrics])
+impl Run<BinaryCrossEntropyForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &BinaryCrossEntropyForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let count = self.share_blocks(op.x.shape.elements());
+        let (images, elements, x, target) = of_target(self, op.x, Some(op.target))?;
+        let (logistic, weight) = arguments(op.binary);
+        let (step, shares, metrics) = (self.step.at(), self.shares.start(), self.reals(op.metrics, METRICS)?);
+        let (grid, blocks) = (Grid { blocks: [count as u32, 1, 1], threads: 256 }, count as i32);
+        self.launch(
+            "binary_cross_entropy_forward",
+            grid,
+            &[&step, &images, &elements, &logistic, &weight, &x, &target, &shares],
+        )?;
+        self.launch("binary_cross_entropy_metrics", one_block(256), &[&step, &images, &elements, &blocks, &shares, &metrics])
+    }
 }
 
-/// dx ← coefficient·gradient_scale·((1 − t)·σ(x) − w·t·σ(−x)), or its like of probabilities; or dx += ….
-pub(super) fn backward(
-    d: &CudaDevice,
-    b: Binary,
-    x: Tensor,
-    target: Tensor,
-    coefficient: f64,
-    dx: Tensor,
-    into: Into,
-) -> Result<()> {
-    let count = x.shape.elements();
-    let dx = d.reals(dx, count)?;
-    let (images, elements, x, target) = of_target(d, x, Some(target))?;
-    let ((logistic, weight), vector) = (arguments(b), vector(&[x, target, dx]));
-    d.launch(
-        "binary_cross_entropy_backward",
-        d.over(count.div_ceil(4)),
-        &[&d.step.at(), &images, &elements, &logistic, &weight, &vector, &x, &target, &(coefficient as f32), &dx, &add(into)],
-    )
+impl Run<BinaryCrossEntropyBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &BinaryCrossEntropyBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let count = op.x.shape.elements();
+        let (dx, add) = (self.reals(op.dx.at, count)?, add(&op.dx));
+        let (images, elements, x, target) = of_target(self, op.x, Some(op.target))?;
+        let ((logistic, weight), vector) = (arguments(op.binary), vector(&[x, target, dx]));
+        let coefficient = op.coefficient as f32;
+        self.launch(
+            "binary_cross_entropy_backward",
+            self.over(count.div_ceil(4)),
+            &[&self.step.at(), &images, &elements, &logistic, &weight, &vector, &x, &target, &coefficient, &dx, &add],
+        )
+    }
 }
 
-/// dt ← coefficient·gradient_scale·(log(1 − p) − w·log p), or dt += ….
-pub(super) fn target_backward(d: &CudaDevice, b: Binary, x: Tensor, coefficient: f64, dt: Tensor, into: Into) -> Result<()> {
-    let count = x.shape.elements();
-    let dt = d.reals(dt, count)?;
-    let (images, elements, x, _) = of_target(d, x, None)?;
-    let ((logistic, weight), vector) = (arguments(b), vector(&[x, dt]));
-    d.launch(
-        "binary_cross_entropy_target_backward",
-        d.over(count.div_ceil(4)),
-        &[&d.step.at(), &images, &elements, &logistic, &weight, &vector, &x, &(coefficient as f32), &dt, &add(into)],
-    )
+impl Run<BinaryCrossEntropyTargetBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &BinaryCrossEntropyTargetBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (images, elements, x, dt) = of_target(self, op.x, Some(op.dt.at))?;
+        let ((logistic, weight), vector) = (arguments(op.binary), vector(&[x, dt]));
+        let coefficient = op.coefficient as f32;
+        self.launch(
+            "binary_cross_entropy_target_backward",
+            self.over(op.x.shape.elements().div_ceil(4)),
+            &[&self.step.at(), &images, &elements, &logistic, &weight, &vector, &x, &coefficient, &dt, &add(&op.dt)],
+        )
+    }
 }
 
-/// Adds to each output's counts: true positives, false positives, false negatives.
-pub(super) fn count_detections(d: &CudaDevice, b: Binary, x: Tensor, target: Tensor, counts: Tensor) -> Result<()> {
-    let outputs = x.shape.image();
-    let counts = d.reals(counts, 3 * outputs)?;
-    let (images, elements, x, target) = of_target(d, x, Some(target))?;
-    let grid = Grid { blocks: [outputs.div_ceil(32) as u32, 1, 1], threads: 256 };
-    d.launch("count_detections", grid, &[&d.step.at(), &images, &elements, &arguments(b).0, &x, &target, &counts])
+impl Run<CountDetections<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &CountDetections<Tensor>, _scratch: Tensor) -> Result<()> {
+        let outputs = op.x.shape.image();
+        let counts = self.reals(op.counts, 3 * outputs)?;
+        let (images, elements, x, target) = of_target(self, op.x, Some(op.target))?;
+        let grid = Grid { blocks: [outputs.div_ceil(32) as u32, 1, 1], threads: 256 };
+        let logistic = arguments(op.binary).0;
+        self.launch("count_detections", grid, &[&self.step.at(), &images, &elements, &logistic, &x, &target, &counts])
+    }
 }

@@ -1,40 +1,31 @@
 //! The contrastive loss: kernels/contrastive.cu.
 
 use super::cost::{of_labels, one_block};
-use super::{CudaDevice, Tensor, add, metrics_at};
-use crate::device::{Into, Result};
+use super::{CudaDevice, add};
+use crate::device::{METRICS, Result, Run, Tensor};
+use crate::op::{ContrastiveBackward, ContrastiveForward};
 
-pub(super) const KERNELS: &[&str] = &["contrastive_forward", "contrastive_backward"];
-
-/// Adds the loss and the errors to the metrics.
-pub(super) fn forward(d: &CudaDevice, margin: f64, a: Tensor, b: Tensor, labels: Tensor, metrics: Tensor) -> Result<()> {
-    let b = d.reals(b, a.shape.elements())?;
-    let (images, elements, a, labels) = of_labels(d, a, labels)?;
-    let metrics = metrics_at(d, metrics)?;
-    d.launch(
-        "contrastive_forward",
-        one_block(1024),
-        &[&d.step.at(), &images, &elements, &(margin as f32), &a, &b, &labels, &metrics],
-    )
+impl Run<ContrastiveForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &ContrastiveForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (b, metrics) = (self.reals(op.b, op.a.shape.elements())?, self.reals(op.metrics, METRICS)?);
+        let (images, elements, a, labels) = of_labels(self, op.a, op.labels)?;
+        self.launch(
+            "contrastive_forward",
+            one_block(1024),
+            &[&self.step.at(), &images, &elements, &(op.margin as f32), &a, &b, &labels, &metrics],
+        )
+    }
 }
 
-/// da ← coefficient·gradient_scale·the gradient by a, or da += ….
-#[allow(clippy::too_many_arguments)]
-pub(super) fn backward(
-    d: &CudaDevice,
-    margin: f64,
-    a: Tensor,
-    b: Tensor,
-    labels: Tensor,
-    coefficient: f64,
-    da: Tensor,
-    into: Into,
-) -> Result<()> {
-    let [b, da] = [b, da].map(|t| d.reals(t, a.shape.elements()));
-    let (images, elements, a, labels) = of_labels(d, a, labels)?;
-    d.launch(
-        "contrastive_backward",
-        d.warps(images as usize),
-        &[&d.step.at(), &images, &elements, &(margin as f32), &a, &b?, &labels, &(coefficient as f32), &da?, &add(into)],
-    )
+impl Run<ContrastiveBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &ContrastiveBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let [b, da] = self.all_reals([op.b, op.da.at], op.a.shape.elements())?;
+        let (images, elements, a, labels) = of_labels(self, op.a, op.labels)?;
+        let [margin, coefficient] = [op.margin, op.coefficient].map(|v| v as f32);
+        self.launch(
+            "contrastive_backward",
+            self.warps(op.a.shape.n),
+            &[&self.step.at(), &images, &elements, &margin, &a, &b, &labels, &coefficient, &da, &add(&op.da)],
+        )
+    }
 }

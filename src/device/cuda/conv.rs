@@ -2,47 +2,35 @@
 
 use super::conv_mma::{self, Pass};
 use super::driver::{Address, Grid};
-use super::parts::{self, Finish};
-use super::{CudaDevice, Tensor, add};
-use crate::device::{ConvGeometry, Into, Neuron, Result};
-
-pub(super) const KERNELS: &[&str] = &[
-    "conv_forward_large_vector",
-    "conv_forward_large_scalar",
-    "conv_forward_small_vector",
-    "conv_forward_small_scalar",
-    "conv_backward_image_large_vector",
-    "conv_backward_image_large_scalar",
-    "conv_backward_image_small_vector",
-    "conv_backward_image_small_scalar",
-    "conv_backward_filters_large_vector",
-    "conv_backward_filters_large_scalar",
-    "conv_backward_filters_small_vector",
-    "conv_backward_filters_small_scalar",
-];
+use super::parts::{self, Bias, Output, Split};
+use super::{CudaDevice, add, gaps_only};
+use crate::device::{ConvGeometry, Result, Run, Shape, Tensor};
+use crate::op::{ConvBackwardFilters, ConvBackwardImage, ConvForward, Neuron};
 
 /// A block's tile of a product: `Large` and `Small` of kernels/tile.cuh.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tile {
+    /// As the kernels' names have it.
+    pub name: &'static str,
     pub rows: usize,
     pub columns: usize,
     /// Of one step along the sum.
     pub depth: usize,
     pub threads: u32,
 }
-pub(super) const LARGE: Tile = Tile { rows: 128, columns: 128, depth: 8, threads: 256 };
-pub(super) const SMALL: Tile = Tile { rows: 64, columns: 32, depth: 16, threads: 128 };
+pub(super) const LARGE: Tile = Tile { name: "large", rows: 128, columns: 128, depth: 8, threads: 256 };
+pub(super) const SMALL: Tile = Tile { name: "small", rows: 64, columns: 32, depth: 16, threads: 128 };
 
 impl Tile {
-    /// The tile for a product of so many rows and columns, made so many times: the large one where its edges waste little
-    /// and it fills the card.
+    /// The tile for a product of `rows` by `columns`, made `times` times: the large one where its edges waste little and it fills
+    /// the card.
     pub(super) fn of(d: &CudaDevice, rows: usize, columns: usize, times: usize) -> Self {
         let wide = |size: usize| size > 96;
         let fills = LARGE.tiles(rows, columns) * times >= d.info().multiprocessors;
         if wide(rows) && wide(columns) && fills { LARGE } else { SMALL }
     }
 
-    /// How many cover so many rows and columns.
+    /// How many cover a product.
     pub(super) fn tiles(&self, rows: usize, columns: usize) -> usize {
         rows.div_ceil(self.rows) * columns.div_ceil(self.columns)
     }
@@ -53,9 +41,16 @@ impl Tile {
     }
 }
 
-/// One of the four kernels of a pass, as [`KERNELS`] lists them.
-fn kernel(pass: usize, tile: Tile, vector: bool) -> &'static str {
-    KERNELS[pass * 4 + usize::from(tile == SMALL) * 2 + usize::from(!vector)]
+/// The kernel of `layer` (conv or local) for a pass.
+pub(super) fn kernel(layer: &str, pass: Pass, tile: Tile, vector: bool) -> String {
+    format!("{layer}_{}_{}_{}", pass.name(), tile.name, if vector { "vector" } else { "scalar" })
+}
+
+/// The biases of such an output: one a channel, or one a channel of each place.
+pub(super) fn bias(d: &CudaDevice, b: Option<Tensor>, output: Shape) -> Result<Bias> {
+    let untied = b.is_some_and(|b| b.shape.elements() != output.c);
+    let (count, pitch) = if untied { (output.image(), output.c as i32) } else { (output.c, 0) };
+    Ok(Bias { at: d.maybe_reals(b, count)?, count, pitch })
 }
 
 /// Channels and filters of one group.
@@ -63,127 +58,117 @@ fn group(g: &ConvGeometry) -> (usize, usize) {
     ((g.c / g.groups) as usize, (g.k / g.groups) as usize)
 }
 
-/// Of a pass that has none.
-const NO_BIAS: (Address, usize, i32) = (Address::NULL, 1, 0);
+/// Elements from one place of an output of so many filters to the next.
+fn pitch(output: Tensor, filters: i32) -> i32 {
+    if output.is_dense() { filters } else { output.pitch as i32 }
+}
 
 fn aligned(addresses: &[Address]) -> bool {
     super::vector(addresses) == 1
 }
 
-/// Scratch of [`forward`]: what tensor cores need, if they make it.
-pub(super) fn forward_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
-    conv_mma::plan(d, g, Pass::Forward).map_or(0, |plan| plan.scratch())
+/// Which operand may have gaps: the output or its gradient, where there is one group.
+fn gaps<'a>(g: &ConvGeometry, output: &'a [&'a str]) -> &'a [&'a str] {
+    if g.groups == 1 { output } else { &[] }
 }
 
-/// y ← neuron(x ∗ w + b).
-#[allow(clippy::too_many_arguments)]
-pub(super) fn forward(
-    d: &CudaDevice,
-    g: &ConvGeometry,
-    x: Tensor,
-    w: Tensor,
-    b: Option<Tensor>,
-    neuron: Neuron,
-    y: Tensor,
-    scratch: Tensor,
-) -> Result<()> {
-    let (channels, filters) = group(g);
-    let (rows, groups, output) = ((g.n * g.p * g.q) as usize, g.groups as usize, g.output());
-    let (bias, bias_pitch) = match b {
-        None => (Address::NULL, 0),
-        Some(b) if b.shape.elements() == output.c => (d.reals(b, output.c)?, 0),
-        Some(b) => (d.reals(b, output.image())?, g.k),
-    };
-    let (x, w) = (d.reals(x, g.input().elements())?, d.reals(w, g.filters().elements())?);
-    let at = d.reals(y, output.elements())?;
-    if let Some(plan) = conv_mma::plan(d, g, Pass::Forward).filter(|plan| plan.reads([x, w])) {
-        let bias = (bias, if bias_pitch == 0 { output.c } else { output.image() }, bias_pitch);
-        return parts::with_neuron(d, neuron, y, |finish| {
-            plan.run(d, g, Pass::Forward, [x, w], bias, finish, at, Into::Set, scratch)
-        });
+impl Run<ConvForward<Tensor>> for CudaDevice {
+    fn supports(&self, op: &ConvForward<Tensor>) -> bool {
+        // Sums of parts, and neurons that are passes of their own, want y without gaps.
+        let at_once = || conv_mma::plan(self, &op.geometry, Pass::Forward).is_none_or(|plan| plan.is_whole());
+        gaps_only(op, &[]) || parts::is_fused(op.neuron) && gaps_only(op, gaps(&op.geometry, &["y"])) && at_once()
     }
-    let tile = Tile::of(d, rows, filters, groups);
-    let kernel = kernel(0, tile, channels.is_multiple_of(4) && aligned(&[x, w]));
-    parts::with_neuron(d, neuron, y, |finish| {
-        d.launch(kernel, tile.grid(rows, filters, groups), &[g, &x, &w, &bias, &bias_pitch, finish, &at])
-    })
-}
 
-/// Scratch of [`backward_image`]: what tensor cores need, if they make it.
-pub(super) fn backward_image_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
-    conv_mma::plan(d, g, Pass::Image).map_or(0, |plan| plan.scratch())
-}
-
-/// dx ← dy ∗ᵀ w, or dx += ….
-pub(super) fn backward_image(
-    d: &CudaDevice,
-    g: &ConvGeometry,
-    dy: Tensor,
-    w: Tensor,
-    dx: Tensor,
-    into: Into,
-    scratch: Tensor,
-) -> Result<()> {
-    let (channels, filters) = group(g);
-    let (groups, phases) = (g.groups as usize, (g.stride_h * g.stride_w) as usize);
-    let (dy, w) = (d.reals(dy, g.output().elements())?, d.reals(w, g.filters().elements())?);
-    let dx = d.reals(dx, g.input().elements())?;
-    if let Some(plan) = conv_mma::plan(d, g, Pass::Image).filter(|plan| plan.reads([dy, w])) {
-        return plan.run(d, g, Pass::Image, [dy, w], NO_BIAS, &Finish::NONE, dx, into, scratch);
+    /// What tensor cores need, if they compute it.
+    fn scratch(&self, op: &ConvForward<Tensor>) -> usize {
+        conv_mma::plan(self, &op.geometry, Pass::Forward).map_or(0, |plan| plan.scratch())
     }
-    // The first phase is the largest.
-    let rows = g.n as usize * (g.h as usize).div_ceil(g.stride_h as usize) * (g.w as usize).div_ceil(g.stride_w as usize);
-    let tile = Tile::of(d, rows, channels, groups * phases);
-    let vector = channels.is_multiple_of(4) && filters.is_multiple_of(4) && aligned(&[dy, w]);
-    d.launch(kernel(1, tile, vector), tile.grid(rows, channels, groups * phases), &[g, &dy, &w, &dx, &add(into)])
+
+    fn run(&mut self, op: &ConvForward<Tensor>, scratch: Tensor) -> Result<()> {
+        let (g, output) = (&op.geometry, op.geometry.output());
+        let (channels, filters) = group(g);
+        let bias = bias(self, op.b, output)?;
+        let (x, w) = (self.reals(op.x, g.input().elements())?, self.reals(op.w, g.filters().elements())?);
+        let y = self.cells(op.y, output.elements())?;
+        if let Some(plan) = conv_mma::plan(self, g, Pass::Forward).filter(|plan| plan.reads([x, w])) {
+            return parts::with_neuron(self, op.neuron, op.y, |finish| {
+                plan.with(op.y).run(self, [x, w], &Output::finished(bias, finish, y.at, 0), scratch)
+            });
+        }
+        let (rows, groups) = ((g.n * g.p * g.q) as usize, g.groups as usize);
+        let (tile, y_pitch) = (Tile::of(self, rows, filters, groups), pitch(op.y, g.k));
+        let kernel = kernel("conv", Pass::Forward, tile, channels.is_multiple_of(4) && aligned(&[x, w]));
+        parts::with_neuron(self, op.neuron, op.y, |finish| {
+            self.launch(&kernel, tile.grid(rows, filters, groups), &[g, &x, &w, &bias.at, &bias.pitch, &finish, &y.at, &y_pitch])
+        })
+    }
 }
 
-/// How the filter gradient is cut: tile, parts, steps of each.
-fn filters_plan(d: &CudaDevice, g: &ConvGeometry) -> (Tile, usize, usize) {
+impl Run<ConvBackwardImage<Tensor>> for CudaDevice {
+    fn supports(&self, op: &ConvBackwardImage<Tensor>) -> bool {
+        [Neuron::NONE, Neuron::Relu].contains(&op.neuron) && gaps_only(op, gaps(&op.geometry, &["dy"]))
+    }
+
+    /// What tensor cores need, if they compute it.
+    fn scratch(&self, op: &ConvBackwardImage<Tensor>) -> usize {
+        conv_mma::plan(self, &op.geometry, Pass::Image).map_or(0, |plan| plan.scratch())
+    }
+
+    fn run(&mut self, op: &ConvBackwardImage<Tensor>, scratch: Tensor) -> Result<()> {
+        let g = &op.geometry;
+        let (channels, filters) = group(g);
+        let (dy, w) = (self.cells(op.dy, g.output().elements())?.at, self.reals(op.w, g.filters().elements())?);
+        let (dx, add) = (self.reals(op.dx.at, g.input().elements())?, add(&op.dx));
+        let seen = self.reals_if(op.neuron != Neuron::NONE, op.seen, g.input().elements())?;
+        if let Some(plan) = conv_mma::plan(self, g, Pass::Image).filter(|plan| plan.reads([dy, w])) {
+            return plan.with(op.dy).run(self, [dy, w], &Output { seen, ..Output::plain(dx, add) }, scratch);
+        }
+        let layers = (g.groups * g.stride_h * g.stride_w) as usize;
+        // The first phase is the largest.
+        let rows = g.n as usize * (g.h as usize).div_ceil(g.stride_h as usize) * (g.w as usize).div_ceil(g.stride_w as usize);
+        let tile = Tile::of(self, rows, channels, layers);
+        let vector = channels.is_multiple_of(4) && filters.is_multiple_of(4) && aligned(&[dy, w]);
+        let (kernel, dy_pitch) = (kernel("conv", Pass::Image, tile, vector), pitch(op.dy, g.k));
+        self.launch(&kernel, tile.grid(rows, channels, layers), &[g, &dy, &dy_pitch, &w, &dx, &add, &seen])
+    }
+}
+
+/// How the filter gradient is cut in f32.
+fn filters_plan(d: &CudaDevice, g: &ConvGeometry) -> (Tile, Split) {
     let (_, filters) = group(g);
     let (depth, groups) = (g.filters().image(), g.groups as usize);
     // The sum is long, and split to fill the card: only waste at the edges speaks against the large tile.
     let tile = if filters > 96 && depth > 96 { LARGE } else { SMALL };
     let steps = ((g.n * g.p * g.q) as usize).div_ceil(tile.depth);
-    let (parts, steps_each) = parts::split(d, tile.tiles(filters, depth) * groups, steps, g.filters().elements());
-    (tile, parts, steps_each)
+    (tile, Split::new(d, tile.tiles(filters, depth) * groups, steps, g.filters().elements()))
 }
 
-/// Scratch of [`backward_filters`]: the parts, and what tensor cores need, if they make it.
-pub(super) fn backward_filters_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
-    let parts = match filters_plan(d, g) {
-        (_, 1, _) => 0,
-        (_, parts, _) => parts * g.filters().elements() * size_of::<f32>(),
-    };
-    // Where the tensors lie decides which of the two it is.
-    conv_mma::plan(d, g, Pass::Filters).map_or(parts, |plan| plan.scratch().max(parts))
-}
+impl Run<ConvBackwardFilters<Tensor>> for CudaDevice {
+    fn supports(&self, op: &ConvBackwardFilters<Tensor>) -> bool {
+        gaps_only(op, gaps(&op.geometry, &["dy"]))
+    }
 
-/// dw ← Σ dy·x, or dw += ….
-pub(super) fn backward_filters(
-    d: &CudaDevice,
-    g: &ConvGeometry,
-    x: Tensor,
-    dy: Tensor,
-    dw: Tensor,
-    into: Into,
-    scratch: Tensor,
-) -> Result<()> {
-    let (channels, filters) = group(g);
-    let (depth, groups, elements) = (g.filters().image(), g.groups as usize, g.filters().elements());
-    let (x, dy) = (d.reals(x, g.input().elements())?, d.reals(dy, g.output().elements())?);
-    let dw = d.reals(dw, elements)?;
-    if let Some(plan) = conv_mma::plan(d, g, Pass::Filters).filter(|plan| plan.reads([x, dy])) {
-        return plan.run(d, g, Pass::Filters, [x, dy], NO_BIAS, &Finish::NONE, dw, into, scratch);
+    /// The larger of what the parts take and what tensor cores need: where the tensors lie decides between them.
+    fn scratch(&self, op: &ConvBackwardFilters<Tensor>) -> usize {
+        let parts = filters_plan(self, &op.geometry).1.bytes();
+        conv_mma::plan(self, &op.geometry, Pass::Filters).map_or(parts, |plan| plan.scratch().max(parts))
     }
-    let (tile, parts, steps_each) = filters_plan(d, g);
-    let kernel = kernel(2, tile, channels.is_multiple_of(4) && filters.is_multiple_of(4) && aligned(&[x, dy]));
-    let grid = tile.grid(filters, depth, groups * parts);
-    let launch = |out: Address, into| d.launch(kernel, grid, &[g, &x, &dy, &out, &(steps_each as i32), &add(into)]);
-    if parts == 1 {
-        return launch(dw, into);
+
+    fn run(&mut self, op: &ConvBackwardFilters<Tensor>, scratch: Tensor) -> Result<()> {
+        let g = &op.geometry;
+        let (channels, filters) = group(g);
+        let (x, dy) = (self.reals(op.x, g.input().elements())?, self.cells(op.dy, g.output().elements())?.at);
+        let out = Output::plain(self.reals(op.dw.at, g.filters().elements())?, add(&op.dw));
+        if let Some(plan) = conv_mma::plan(self, g, Pass::Filters).filter(|plan| plan.reads([x, dy])) {
+            return plan.with(op.dy).run(self, [x, dy], &out, scratch);
+        }
+        let (tile, split) = filters_plan(self, g);
+        let vector = channels.is_multiple_of(4) && filters.is_multiple_of(4) && aligned(&[x, dy]);
+        let (kernel, dy_pitch) = (kernel("conv", Pass::Filters, tile, vector), pitch(op.dy, g.k));
+        let grid = tile.grid(filters, g.filters().image(), g.groups as usize * split.parts);
+        let part = self.scratch_at(scratch, split.bytes())?;
+        split.queue(self, part, &out, |out| {
+            self.launch(&kernel, grid, &[g, &x, &dy, &dy_pitch, &out.at, &(split.steps_each as i32), &out.add])
+        })
     }
-    let part = d.scratch_at(scratch, backward_filters_scratch(d, g))?;
-    launch(part, Into::Set)?;
-    parts::sum(d, parts, elements, part, Address::NULL, 1, &Finish::NONE, dw, into)
 }

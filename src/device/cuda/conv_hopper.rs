@@ -1,23 +1,16 @@
 //! Convolutions and products by wgmma, on cards of capability 9.0: kernels/conv_hopper.cu. [`conv_mma`](super::conv_mma) chooses
-//! between them and those of mma.sync; here is what bulk tensor copies ask of a geometry, and how they are told of it.
+//! between them and those of mma.sync; here is what bulk tensor copies ask of a geometry, and how they are set up for it.
 
 use super::CudaDevice;
-use super::conv_mma::Pass;
-use super::driver::{Address, Argument, Brought, Grid, TensorMap};
+use super::conv_mma::{Padded, Pass, Task};
+use super::driver::{Address, Argument, Brought, Grid, Im2col, TensorMap};
 use super::operands::Element;
 use crate::device::{ConvGeometry, Result};
 
-pub(super) const KERNELS: &[&str] = &[
-    "conv_forward_wide_tf32",
-    "conv_forward_wide_bf16",
-    "conv_forward_narrow_tf32",
-    "conv_forward_narrow_bf16",
-    "conv_backward_image_wide_tf32",
-    "conv_backward_image_wide_bf16",
-    "conv_backward_image_narrow_tf32",
-    "conv_backward_image_narrow_bf16",
-    "transpose_filters",
-];
+/// The file's name.
+pub(super) const FILE: &str = "conv_hopper";
+/// The kernel that transposes filters.
+pub(super) const TRANSPOSE: &str = "transpose_filters";
 
 /// Rows of a tile: pixels of a box.
 pub(super) const ROWS: usize = 128;
@@ -36,16 +29,17 @@ pub(super) fn shared(kernel: &str) -> u32 {
     }
 }
 
-/// How windows lie: `Lie` of kernels/conv_hopper.cu.
+/// How windows lie, and the output: `Lie` of kernels/conv_hopper.cu.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Lie {
     h: i32,
     w: i32,
     depth: i32,
+    pitch: i32,
 }
-const _: () = assert!(size_of::<Lie>() == 12);
-// SAFETY: #[repr(C)] of three ints, as in kernels/conv_hopper.cu, which checks the size too.
+const _: () = assert!(size_of::<Lie>() == 16);
+// SAFETY: #[repr(C)] of four ints, as in kernels/conv_hopper.cu, which checks the size too.
 unsafe impl Argument for Lie {}
 
 /// One axis of the bounding box that windows are picked from.
@@ -100,35 +94,32 @@ fn seen_by(phase: i32, filter: i32, stride: i32, padding: i32, dilation: i32) ->
 }
 
 /// Whether the device has these kernels, and bulk copies take the geometry. Widths of access are for the caller to check.
-pub(super) fn takes(d: &CudaDevice, g: &ConvGeometry, pass: Pass, element: Element) -> bool {
+pub(super) fn takes(d: &CudaDevice, Task { g, pass, element }: &Task) -> bool {
     let channels = match pass {
         Pass::Forward => g.c / g.groups,
         Pass::Image => g.k / g.groups,
         Pass::Filters => return false,
     };
     // A box of channels must not reach into the next group.
-    let apart = g.groups == 1 || channels % depth(element) as i32 == 0;
-    d.has_wgmma() && apart && [true, false].iter().all(|&height| Axis::of(g, pass, height).fits())
+    let apart = g.groups == 1 || channels % depth(*element) as i32 == 0;
+    d.has_wgmma() && apart && [true, false].iter().all(|&height| Axis::of(g, *pass, height).fits())
 }
 
 /// Bytes of the filters that a pass transposes.
-pub(super) fn transposed(g: &ConvGeometry, pass: Pass, element: Element) -> usize {
-    match (pass, element) {
-        (Pass::Image, Element::F32) => g.filters().elements() * size_of::<f32>(),
+pub(super) fn transposed(task: &Task) -> usize {
+    match (task.pass, task.element) {
+        (Pass::Image, Element::F32) => task.g.filters().elements() * size_of::<f32>(),
         _ => 0,
     }
 }
 
-/// The tensor maps of a pass's operands, and how its windows lie. A group has so many channels and filters in the operands. Filters
-/// of the image gradient are transposed into scratch first where they are f32.
-#[allow(clippy::too_many_arguments)]
+/// The tensor maps of a pass's operands, for tiles of this many columns, and how its windows lie. Filters of the image gradient
+/// are transposed into scratch first where they are f32.
 pub(super) fn operands(
     d: &CudaDevice,
-    g: &ConvGeometry,
-    pass: Pass,
-    element: Element,
+    &Task { ref g, pass, element }: &Task,
     [windows, filters]: [Address; 2],
-    [channels, outputs]: [i32; 2],
+    Padded { channels, filters: outputs, pitch: output_pitch }: Padded,
     columns: usize,
     scratch: Address,
 ) -> Result<(TensorMap, TensorMap, Lie)> {
@@ -142,7 +133,7 @@ pub(super) fn operands(
         (Pass::Image, Element::F32) => {
             let tiles = |n: i32| n.unsigned_abs().div_ceil(32);
             let grid = Grid { blocks: [tiles(outputs), tiles(channels), (g.groups * taps) as u32], threads: 256 };
-            d.launch("transpose_filters", grid, &[&outputs, &channels, &taps, &filters, &scratch])?;
+            d.launch(TRANSPOSE, grid, &[&outputs, &channels, &taps, &filters, &scratch])?;
             (outputs, scratch, outputs, g.c, columns as u32)
         }
         // The columns run fastest, 64 a box, and the lines are k.
@@ -151,21 +142,24 @@ pub(super) fn operands(
     };
     let [h, w] = [true, false].map(|height| Axis::of(g, pass, height));
     let wide = |n: i32| n as u64;
-    let pitch = g.groups * depth;
+    let pitch = if pass == Pass::Image { output_pitch } else { g.groups * depth };
     let row = wide(pitch) * bytes;
     let windows = TensorMap::im2col(
         elements,
         windows,
-        [pitch, w.size, h.size, g.n].map(wide),
-        [row, row * wide(w.size), row * wide(w.size) * wide(h.size)],
-        [w.lower, h.lower],
-        [w.upper(), h.upper()],
-        [boxed, ROWS as u32],
-        [w.step as u32, h.step as u32],
+        &Im2col {
+            sizes: [g.groups * depth, w.size, h.size, g.n].map(wide),
+            strides: [row, row * wide(w.size), row * wide(w.size) * wide(h.size)],
+            lower: [w.lower, h.lower],
+            upper: [w.upper(), h.upper()],
+            channels: boxed,
+            pixels: ROWS as u32,
+            steps: [w.step as u32, h.step as u32],
+        },
     );
     let (sizes, pitch) = ([line, taps, lines].map(wide), wide(line) * bytes);
     let filters = TensorMap::tiled(elements, filters, sizes, [pitch, pitch * wide(taps)], [boxed, 1, box_lines]);
     let maps = windows.and_then(|windows| Ok((windows, filters?)));
     let (windows, filters) = d.answer("tensor maps", maps)?;
-    Ok((windows, filters, Lie { h: h.lower, w: w.lower, depth }))
+    Ok((windows, filters, Lie { h: h.lower, w: w.lower, depth, pitch: output_pitch }))
 }

@@ -2,27 +2,12 @@
 //! cards that have it. [`plan`] says whether they take a geometry in the device's precision, by which of them, and how it is cut. In
 //! bf16 the operands are copies, in the scratch (operands.rs), and so are in tf32 those whose channels are no multiple of four.
 
+use super::CudaDevice;
 use super::conv_hopper::{self, ROWS};
 use super::driver::{Address, Argument, Grid};
 use super::operands::{Copy, Element};
-use super::parts::{self, Finish};
-use super::{CudaDevice, add};
-use crate::device::{ConvGeometry, Into, Precision, Product, Result, Tensor};
-
-pub(super) const KERNELS: &[&str] = &[
-    "conv_forward_large_tf32",
-    "conv_forward_large_bf16",
-    "conv_forward_small_tf32",
-    "conv_forward_small_bf16",
-    "conv_backward_image_large_tf32",
-    "conv_backward_image_large_bf16",
-    "conv_backward_image_small_tf32",
-    "conv_backward_image_small_bf16",
-    "conv_backward_filters_large_tf32",
-    "conv_backward_filters_large_bf16",
-    "conv_backward_filters_small_tf32",
-    "conv_backward_filters_small_bf16",
-];
+use super::parts::{Output, Split};
+use crate::device::{ConvGeometry, Precision, ProductGeometry, Result, Tensor};
 
 /// What is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +15,25 @@ pub(super) enum Pass {
     Forward,
     Image,
     Filters,
+}
+
+impl Pass {
+    /// As the kernels' names have it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Image => "backward_image",
+            Self::Filters => "backward_filters",
+        }
+    }
+}
+
+/// A pass on operands of this type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Task {
+    pub g: ConvGeometry,
+    pub pass: Pass,
+    pub element: Element,
 }
 
 /// Whose instructions a tile's products are.
@@ -42,6 +46,8 @@ enum Engine {
 /// A block's tile: `Large` and `Small` of kernels/mma.cuh, `Wide` and `Narrow` of kernels/hopper.cuh.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Tile {
+    /// As the kernels' names have it.
+    name: &'static str,
     engine: Engine,
     rows: usize,
     columns: usize,
@@ -53,41 +59,42 @@ struct Tile {
     /// H100's wgmma waits for the second-level cache, as `LARGE` does there, and has the same cycles a byte.
     step: usize,
 }
-const LARGE: Tile = Tile { engine: Engine::MmaSync, rows: 128, columns: 128, threads: 128, resident: 2, step: 640 };
-const SMALL: Tile = Tile { engine: Engine::MmaSync, rows: 64, columns: 64, threads: 64, resident: 5, step: 213 };
-const WIDE: Tile = Tile { engine: Engine::Wgmma, rows: ROWS, columns: 256, threads: 384, resident: 1, step: 1920 };
-const NARROW: Tile = Tile { engine: Engine::Wgmma, rows: ROWS, columns: 128, threads: 384, resident: 1, step: 1280 };
+const LARGE: Tile =
+    Tile { name: "large", engine: Engine::MmaSync, rows: 128, columns: 128, threads: 128, resident: 2, step: 640 };
+const SMALL: Tile = Tile { name: "small", engine: Engine::MmaSync, rows: 64, columns: 64, threads: 64, resident: 5, step: 213 };
+const WIDE: Tile = Tile { name: "wide", engine: Engine::Wgmma, rows: ROWS, columns: 256, threads: 384, resident: 1, step: 1920 };
+const NARROW: Tile =
+    Tile { name: "narrow", engine: Engine::Wgmma, rows: ROWS, columns: 128, threads: 384, resident: 1, step: 1280 };
 /// Chunks of 16 bytes along the sum that a step of mma.sync takes.
 const STEP_CHUNKS: usize = 4;
 /// Cycles until a block's first step and from its last, of which its neighbours hide some.
 const ENDS: usize = 1500;
 /// Cycles of a launch.
 const LAUNCH: usize = 4000;
-/// Bytes of memory that a card of so many multiprocessors moves in a cycle, by one of them (an A100's 2 TB/s).
+/// Bytes of memory that a card moves in a cycle, for each of its multiprocessors (an A100's 2 TB/s).
 const BYTES: usize = 13;
 
-/// Channels and filters of a group in the operands: `Padded` in kernels/conv_mma.cu.
+/// Channels and filters of a group in the operands, and elements from one place of the output, or of its gradient, to the next:
+/// `Padded` in kernels/conv_mma.cu.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
-struct Padded {
-    channels: i32,
-    filters: i32,
+pub(super) struct Padded {
+    pub channels: i32,
+    pub filters: i32,
+    pub pitch: i32,
 }
-// SAFETY: #[repr(C)] of two ints, as in kernels/conv_mma.cu.
+// SAFETY: #[repr(C)] of three ints, as in kernels/conv_mma.cu.
 unsafe impl Argument for Padded {}
 
 /// How a pass is made: of which operands copies are, and how it is cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Plan {
-    element: Element,
+    task: Task,
     copies: [Option<Copy>; 2],
     padded: Padded,
     tile: Tile,
     grid: Grid,
-    parts: usize,
-    steps_each: usize,
-    /// Of the result.
-    elements: usize,
+    split: Split,
     /// Bytes of the filters that are transposed first.
     transposed: usize,
 }
@@ -100,6 +107,7 @@ pub(super) fn plan(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> Option<Plan>
         Precision::Tf32 => Element::F32,
         Precision::Bf16 => Element::Bf16,
     };
+    let task = Task { g: *g, pass, element };
     let (channels, filters) = ((g.c / g.groups) as usize, (g.k / g.groups) as usize);
     let [padded_channels, padded_filters] = [channels, filters].map(|v| v.next_multiple_of(element.chunk()));
     let elements = match pass {
@@ -112,7 +120,7 @@ pub(super) fn plan(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> Option<Plan>
     if size.sum() == 0 || elements == 0 {
         return None;
     }
-    let copies = copies(g, pass, element);
+    let copies = copies(&task);
     // The filters that wgmma has transposed in tf32 are read in place.
     let taken = element == Element::Bf16 || copies.iter().all(Option::is_none);
     let steps = |tile: Tile| match tile.engine {
@@ -121,13 +129,13 @@ pub(super) fn plan(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> Option<Plan>
     };
     // A part has at least four steps, all parts take at most 256 MiB, and a grid has at most 65535 layers.
     let most = |tile| (steps(tile) / 4).min((1 << 26) / elements.max(1)).min(65535 / size.layers).clamp(1, 64);
-    let tiles: &[Tile] = match taken && conv_hopper::takes(d, g, pass, element) {
+    let tiles: &[Tile] = match taken && conv_hopper::takes(d, &task) {
         true if d.always_wgmma => &[WIDE, NARROW],
         true => &[WIDE, NARROW, LARGE, SMALL],
         false => &[LARGE, SMALL],
     };
     let cuts = tiles.iter().flat_map(|&tile| (1..=most(tile)).map(move |parts| (tile, parts)));
-    let transposed = |tile: Tile| if tile.engine == Engine::Wgmma { conv_hopper::transposed(g, pass, element) } else { 0 };
+    let transposed = |tile: Tile| if tile.engine == Engine::Wgmma { conv_hopper::transposed(&task) } else { 0 };
     let cost =
         |&(tile, parts): &(Tile, usize)| cost(d, tile, &size, steps(tile), parts, elements) + copy_cost(d, 2 * transposed(tile));
     let (tile, parts) = cuts.min_by_key(cost)?;
@@ -138,41 +146,43 @@ pub(super) fn plan(d: &CudaDevice, g: &ConvGeometry, pass: Pass) -> Option<Plan>
             return None;
         }
     }
+    let pitch = match pass {
+        Pass::Forward => filters,
+        Pass::Image | Pass::Filters => padded_filters,
+    };
     let (steps, transposed) = (steps(tile), transposed(tile));
     let steps_each = steps.div_ceil(parts);
     let parts = steps.div_ceil(steps_each);
     let [x, y, z] = [size.rows.div_ceil(tile.rows), size.columns.div_ceil(tile.columns), size.layers * parts];
     (y <= 65535 && z <= 65535).then(|| Plan {
-        element,
+        task,
         copies,
-        padded: Padded { channels: padded_channels as i32, filters: padded_filters as i32 },
+        padded: Padded { channels: padded_channels as i32, filters: padded_filters as i32, pitch: g.groups * pitch as i32 },
         tile,
         grid: Grid { blocks: [x, y, z].map(|v| v as u32), threads: tile.threads },
-        parts,
-        steps_each,
-        elements,
+        split: Split { parts, steps_each, elements },
         transposed,
     })
 }
 
-/// Cycles of a pass that moves so many bytes, where there are any.
+/// Cycles of a pass that moves this many bytes; 0 for none.
 fn copy_cost(d: &CudaDevice, bytes: usize) -> usize {
     if bytes == 0 { 0 } else { LAUNCH + bytes / (BYTES * d.info().multiprocessors) }
 }
 
-/// The product that a pass is: so many of them, side by side.
+/// The products that a pass is, `layers` of them side by side.
 #[derive(Clone, Copy, Debug)]
 struct Size {
     rows: usize,
     columns: usize,
     layers: usize,
-    /// Of each element's sum: taps of so many neighbours in memory.
+    /// Of each element's sum: taps, each of `depth` neighbours in memory.
     taps: usize,
     depth: usize,
 }
 
 impl Size {
-    /// With so many channels and filters a group.
+    /// With this many channels and filters a group.
     fn new(g: &ConvGeometry, pass: Pass, channels: usize, filters: usize) -> Self {
         let (n, groups, filter_taps) = (g.n as usize, g.groups as usize, (g.r * g.s) as usize);
         let [stride_h, stride_w] = [g.stride_h, g.stride_w].map(|v| v as usize);
@@ -198,12 +208,13 @@ impl Size {
 }
 
 /// The copies that a pass needs of its operands.
-fn copies(g: &ConvGeometry, pass: Pass, element: Element) -> [Option<Copy>; 2] {
+fn copies(&Task { g, pass, element }: &Task) -> [Option<Copy>; 2] {
     let (n, groups) = (g.n as usize, g.groups as usize);
     let (channels, filters) = (g.c as usize / groups, g.k as usize / groups);
-    let images = Copy { element, rows: n * (g.h * g.w) as usize * groups, channels };
-    let weights = Copy { element, rows: (g.k * g.r * g.s) as usize, channels };
-    let gradients = Copy { element, rows: n * (g.p * g.q) as usize * groups, channels: filters };
+    let copy = |rows: usize, channels: usize| Copy { element, rows, channels, pitch: channels };
+    let images = copy(n * (g.h * g.w) as usize * groups, channels);
+    let weights = copy((g.k * g.r * g.s) as usize, channels);
+    let gradients = copy(n * (g.p * g.q) as usize * groups, filters);
     let both = match pass {
         Pass::Forward => [images, weights],
         Pass::Image => [gradients, weights],
@@ -245,8 +256,7 @@ fn f32_cost(d: &CudaDevice, size: &Size) -> usize {
 impl Plan {
     /// Bytes of the copies and the transposed filters, which come first, and of the parts.
     pub(super) fn scratch(&self) -> usize {
-        let parts = if self.parts == 1 { 0 } else { self.parts * self.elements * size_of::<f32>() };
-        self.copies.iter().flatten().map(Copy::bytes).sum::<usize>() + self.transposed + parts
+        self.copies.iter().flatten().map(Copy::bytes).sum::<usize>() + self.transposed + self.split.bytes()
     }
 
     /// Whether operands that lie there can be read.
@@ -254,21 +264,32 @@ impl Plan {
         self.copies.iter().zip(operands).all(|(copy, at)| copy.is_some() || at.on_16_bytes())
     }
 
-    /// Queues a pass: `operands` are x and w, dy and w, or x and dy. Bias, its length and its pitch, and what follows it are for
-    /// [`Pass::Forward`] alone.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn run(
-        &self,
-        d: &CudaDevice,
-        g: &ConvGeometry,
-        pass: Pass,
-        mut operands: [Address; 2],
-        (bias, columns, pitch): (Address, usize, i32),
-        finish: &Finish,
-        out: Address,
-        into: Into,
-        scratch: Tensor,
-    ) -> Result<()> {
+    /// Whether it writes its result once, and no parts of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.split.parts == 1
+    }
+
+    /// The same of an output, or an output's gradient, that may have gaps. Where it has, there is one group, and an output is
+    /// written [whole](Self::is_whole).
+    pub(super) fn with(mut self, output: Tensor) -> Self {
+        if output.is_dense() {
+            return self;
+        }
+        let copy = match self.task.pass {
+            Pass::Forward => &mut None,
+            Pass::Image => &mut self.copies[0],
+            Pass::Filters => &mut self.copies[1],
+        };
+        match copy {
+            Some(copy) => copy.pitch = output.pitch,
+            None => self.padded.pitch = output.pitch as i32,
+        }
+        self
+    }
+
+    /// Queues the pass: `operands` are x and w, dy and w, or x and dy. [`Pass::Forward`] alone has a bias and finishes its result.
+    pub(super) fn run(&self, d: &CudaDevice, mut operands: [Address; 2], out: &Output, scratch: Tensor) -> Result<()> {
+        let Task { g, pass, element } = &self.task;
         let mut free = d.scratch_at(scratch, self.scratch())?;
         for (operand, copy) in operands.iter_mut().zip(&self.copies) {
             if let Some(copy) = copy {
@@ -277,40 +298,31 @@ impl Plan {
                 free = Address(free.0 + copy.bytes() as u64);
             }
         }
-        let small = usize::from(matches!(self.tile, SMALL | NARROW));
-        let which = pass as usize * 4 + small * 2 + usize::from(self.element == Element::Bf16);
-        let steps = self.steps_each as i32;
-        let boxes = match self.tile.engine {
-            Engine::MmaSync => None,
-            Engine::Wgmma => {
-                let padded = [self.padded.channels, self.padded.filters];
-                Some(conv_hopper::operands(d, g, pass, self.element, operands, padded, self.tile.columns, free)?)
-            }
-        };
-        let launch = |bias: Address, finish: &Finish, out: Address, into| match &boxes {
-            None => {
-                let kernel = KERNELS[which];
-                let ([left, right], padded) = (operands, &self.padded);
-                let arguments: &[&dyn Argument] = &[g, padded, &left, &right, &bias, &pitch, finish, &out, &steps, &add(into)];
-                d.launch(kernel, self.grid, arguments)
-            }
-            Some((windows, filters, lie)) => {
-                let kernel = conv_hopper::KERNELS[which];
-                let arguments: &[&dyn Argument] = &[g, windows, filters, lie, &bias, &pitch, finish, &out, &steps, &add(into)];
-                d.launch(kernel, self.grid, arguments)
-            }
-        };
-        if self.parts == 1 {
-            return launch(bias, finish, out, into);
-        }
         let part = Address(free.0 + self.transposed as u64);
-        launch(Address::NULL, &Finish::NONE, part, Into::Set)?;
-        parts::sum(d, self.parts, self.elements, part, bias, columns, finish, out, into)
+        let kernel = format!("conv_{}_{}_{}", pass.name(), self.tile.name, element.rounding());
+        let (pitch, steps) = (out.bias.pitch, self.split.steps_each as i32);
+        let [left, right] = &operands;
+        match self.tile.engine {
+            Engine::MmaSync => self.split.queue(d, part, out, |Output { bias, finish, at, add, seen }| {
+                let arguments: [&dyn Argument; 11] =
+                    [g, &self.padded, left, right, &bias.at, &pitch, finish, at, seen, &steps, add];
+                d.launch(&kernel, self.grid, &arguments)
+            }),
+            Engine::Wgmma => {
+                let (windows, filters, lie) =
+                    conv_hopper::operands(d, &self.task, operands, self.padded, self.tile.columns, free)?;
+                self.split.queue(d, part, out, |Output { bias, finish, at, add, seen }| {
+                    let arguments: [&dyn Argument; 11] =
+                        [g, &windows, &filters, &lie, &bias.at, &pitch, finish, at, seen, &steps, add];
+                    d.launch(&kernel, self.grid, &arguments)
+                })
+            }
+        }
     }
 }
 
-/// A matrix product as a pass over images of one place, and whether its operands change places.
-pub(super) fn of_product(p: &Product) -> Option<(ConvGeometry, Pass, bool)> {
+/// A matrix product as a pass over images of one place. As [`Pass::Filters`], its operands change places.
+pub(super) fn of_product(p: &ProductGeometry) -> Option<(ConvGeometry, Pass)> {
     let (n, c, k, pass) = match (p.transpose_a, p.transpose_b) {
         (0, 1) => (p.m, p.k, p.n, Pass::Forward),
         (0, 0) => (p.m, p.n, p.k, Pass::Image),
@@ -335,5 +347,5 @@ pub(super) fn of_product(p: &Product) -> Option<(ConvGeometry, Pass, bool)> {
         dilation_w: 1,
         groups: 1,
     };
-    Some((g, pass, pass == Pass::Filters))
+    Some((g, pass))
 }

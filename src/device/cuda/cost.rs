@@ -1,19 +1,11 @@
 //! The costs: kernels/cost.cu.
 
 use super::driver::{Address, Argument, Grid};
-use super::{CudaDevice, Tensor, add, metrics_at, vector};
-use crate::device::{Dtype, Into, Result};
-
-pub(super) const KERNELS: &[&str] = &[
-    "one_hot",
-    "logreg_forward",
-    "logreg_backward",
-    "cross_entropy_forward",
-    "cross_entropy_backward",
-    "squares_forward",
-    "squares_metrics",
-    "squares_backward",
-];
+use super::{CudaDevice, add, vector};
+use crate::device::{Dtype, METRICS, Result, Run, Tensor};
+use crate::op::{
+    CrossEntropyBackward, CrossEntropyForward, LogregBackward, LogregForward, OneHot, SquaresBackward, SquaresForward, Target,
+};
 
 /// What a class should have: the label's own, 1 − smoothing more than each other, smoothing/classes.
 #[derive(Clone, Copy)]
@@ -32,7 +24,7 @@ impl Smoothed {
     }
 }
 
-/// One block of so many threads.
+/// One block of `threads` threads.
 pub(super) fn one_block(threads: u32) -> Grid {
     Grid { blocks: [1, 1, 1], threads }
 }
@@ -46,102 +38,90 @@ pub(super) fn of_labels(d: &CudaDevice, x: Tensor, labels: Tensor) -> Result<(i3
     Ok((images as i32, elements as i32, d.reals(x, images * elements)?, d.at(labels)?))
 }
 
-/// The loss and errors of `kernel`, added to the metrics.
-pub(super) fn of_labels_forward(
-    d: &CudaDevice,
-    kernel: &'static str,
-    x: Tensor,
-    labels: Tensor,
-    smoothing: f64,
-    metrics: Tensor,
-) -> Result<()> {
+impl Run<OneHot<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &OneHot<Tensor>, _scratch: Tensor) -> Result<()> {
+        let count = op.y.shape.elements();
+        let (images, elements, y, labels) = of_labels(self, op.y, op.labels)?;
+        let q = Smoothed::new(elements, op.smoothing);
+        self.launch("one_hot", self.over(count), &[&images, &elements, &labels, &q, &y])
+    }
+}
+
+/// Adds the loss and errors of x against labels to the metrics, by this kernel.
+fn forward(d: &CudaDevice, kernel: &str, [x, labels, metrics]: [Tensor; 3], smoothing: f64) -> Result<()> {
     let (images, elements, x, labels) = of_labels(d, x, labels)?;
-    let metrics = metrics_at(d, metrics)?;
-    let q = Smoothed::new(elements, smoothing);
+    let (q, metrics) = (Smoothed::new(elements, smoothing), d.reals(metrics, METRICS)?);
     d.launch(kernel, one_block(1024), &[&d.step.at(), &images, &elements, &x, &labels, &q, &metrics])
 }
 
-/// dx ← coefficient·gradient_scale·(softmax(x) − q), or dx += ….
-pub(super) fn logreg_backward(
+/// The gradient by x, by this kernel on such a grid.
+fn backward(
     d: &CudaDevice,
-    x: Tensor,
-    labels: Tensor,
-    smoothing: f64,
-    coefficient: f64,
-    dx: Tensor,
-    into: Into,
+    (kernel, grid): (&str, Grid),
+    [x, labels]: [Tensor; 2],
+    [smoothing, coefficient]: [f64; 2],
+    dx: &Target<Tensor>,
 ) -> Result<()> {
-    let dx = d.reals(dx, x.shape.elements())?;
+    let to = d.reals(dx.at, x.shape.elements())?;
     let (images, elements, x, labels) = of_labels(d, x, labels)?;
     let q = Smoothed::new(elements, smoothing);
-    d.launch(
-        "logreg_backward",
-        d.warps(images as usize),
-        &[&d.step.at(), &images, &elements, &x, &labels, &q, &(coefficient as f32), &dx, &add(into)],
-    )
+    d.launch(kernel, grid, &[&d.step.at(), &images, &elements, &x, &labels, &q, &(coefficient as f32), &to, &add(dx)])
 }
 
-/// dx ← −coefficient·gradient_scale·q/x, or dx += ….
-pub(super) fn cross_entropy_backward(
-    d: &CudaDevice,
-    x: Tensor,
-    labels: Tensor,
-    smoothing: f64,
-    coefficient: f64,
-    dx: Tensor,
-    into: Into,
-) -> Result<()> {
-    let count = x.shape.elements();
-    let dx = d.reals(dx, count)?;
-    let (images, elements, x, labels) = of_labels(d, x, labels)?;
-    let q = Smoothed::new(elements, smoothing);
-    d.launch(
-        "cross_entropy_backward",
-        d.over(count),
-        &[&d.step.at(), &images, &elements, &x, &labels, &q, &(coefficient as f32), &dx, &add(into)],
-    )
+impl Run<LogregForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &LogregForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        forward(self, "logreg_forward", [op.x, op.labels, op.metrics], op.smoothing)
+    }
 }
 
-/// y ← q of each image's label.
-pub(super) fn one_hot(d: &CudaDevice, labels: Tensor, smoothing: f64, y: Tensor) -> Result<()> {
-    let count = y.shape.elements();
-    let (images, elements, y, labels) = of_labels(d, y, labels)?;
-    d.launch("one_hot", d.over(count), &[&images, &elements, &labels, &Smoothed::new(elements, smoothing), &y])
+impl Run<LogregBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &LogregBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let grid = self.warps(op.x.shape.n);
+        backward(self, ("logreg_backward", grid), [op.x, op.labels], [op.smoothing, op.coefficient], &op.dx)
+    }
+}
+
+impl Run<CrossEntropyForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &CrossEntropyForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        forward(self, "cross_entropy_forward", [op.x, op.labels, op.metrics], op.smoothing)
+    }
+}
+
+impl Run<CrossEntropyBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &CrossEntropyBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let grid = self.over(op.x.shape.elements());
+        backward(self, ("cross_entropy_backward", grid), [op.x, op.labels], [op.smoothing, op.coefficient], &op.dx)
+    }
 }
 
 /// x's images and elements of each, and where x and the target lie.
 pub(super) fn of_target(d: &CudaDevice, x: Tensor, target: Option<Tensor>) -> Result<(i32, i32, Address, Address)> {
     let count = x.shape.elements();
-    let target = target.map_or(Ok(Address::NULL), |target| d.reals(target, count))?;
-    Ok((x.shape.n as i32, x.shape.image() as i32, d.reals(x, count)?, target))
+    Ok((x.shape.n as i32, x.shape.image() as i32, d.reals(x, count)?, d.maybe_reals(target, count)?))
 }
 
-/// Adds Σ (x − target)² of the counted images to the metrics.
-pub(super) fn squares_forward(d: &CudaDevice, x: Tensor, target: Option<Tensor>, metrics: Tensor) -> Result<()> {
-    let blocks = d.share_blocks(x.shape.elements());
-    let (images, elements, x, target) = of_target(d, x, target)?;
-    let (step, shares, metrics) = (d.step.at(), d.shares.start(), metrics_at(d, metrics)?);
-    let grid = Grid { blocks: [blocks as u32, 1, 1], threads: 256 };
-    d.launch("squares_forward", grid, &[&step, &images, &elements, &x, &target, &shares])?;
-    d.launch("squares_metrics", one_block(256), &[&step, &images, &(blocks as i32), &shares, &metrics])
+impl Run<SquaresForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &SquaresForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let blocks = self.share_blocks(op.x.shape.elements());
+        let (images, elements, x, target) = of_target(self, op.x, op.target)?;
+        let (step, shares, metrics) = (self.step.at(), self.shares.start(), self.reals(op.metrics, METRICS)?);
+        let grid = Grid { blocks: [blocks as u32, 1, 1], threads: 256 };
+        self.launch("squares_forward", grid, &[&step, &images, &elements, &x, &target, &shares])?;
+        self.launch("squares_metrics", one_block(256), &[&step, &images, &(blocks as i32), &shares, &metrics])
+    }
 }
 
-/// dx ← coefficient·gradient_scale·2·(x − target), or dx += ….
-pub(super) fn squares_backward(
-    d: &CudaDevice,
-    x: Tensor,
-    target: Option<Tensor>,
-    coefficient: f64,
-    dx: Tensor,
-    into: Into,
-) -> Result<()> {
-    let count = x.shape.elements();
-    let dx = d.reals(dx, count)?;
-    let (images, elements, x, target) = of_target(d, x, target)?;
-    let vector = vector(&[x, target, dx]);
-    d.launch(
-        "squares_backward",
-        d.over(count.div_ceil(4)),
-        &[&d.step.at(), &images, &elements, &vector, &x, &target, &(coefficient as f32), &dx, &add(into)],
-    )
+impl Run<SquaresBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &SquaresBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let count = op.x.shape.elements();
+        let (dx, add) = (self.reals(op.dx.at, count)?, add(&op.dx));
+        let (images, elements, x, target) = of_target(self, op.x, op.target)?;
+        let (grid, vector) = (self.over(count.div_ceil(4)), vector(&[x, target, dx]));
+        let coefficient = op.coefficient as f32;
+        self.launch(
+            "squares_backward",
+            grid,
+            &[&self.step.at(), &images, &elements, &vector, &x, &target, &coefficient, &dx, &add],
+        )
+    }
 }

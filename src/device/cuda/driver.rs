@@ -172,7 +172,7 @@ impl Card {
     /// Its name, as in `NVIDIA H100 80GB HBM3`.
     pub fn name(self) -> Answer<String> {
         let mut text = [0_u8; 256];
-        // SAFETY: the driver writes at most so many bytes, with a zero at the end.
+        // SAFETY: the driver writes at most `text.len()` bytes, with a zero at the end.
         unsafe { call!(cuDeviceGetName(text.as_mut_ptr().cast(), text.len() as i32, self.0)) }?;
         Ok(CStr::from_bytes_until_nul(&text).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
     }
@@ -252,7 +252,7 @@ impl Drop for Context {
 pub struct Address(pub u64);
 
 impl Address {
-    /// No place: what an operation without a bias, say, is given.
+    /// No place: passed for a bias, say, where there is none.
     pub const NULL: Self = Self(0);
 
     /// Whether 16-byte accesses are allowed there.
@@ -270,7 +270,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// So many bytes, of any content; at least one.
+    /// `bytes` bytes with undefined contents; at least one.
     pub fn new(context: &Rc<Context>, bytes: usize) -> Answer<Self> {
         context.enter()?;
         let (mut start, bytes) = (0, bytes.max(1));
@@ -311,13 +311,13 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// So many bytes, zeros; at least one.
+    /// `bytes` bytes of zeros; at least one.
     pub fn new(context: &Rc<Context>, bytes: usize) -> Answer<Self> {
         context.enter()?;
         let (mut start, bytes) = (null_mut(), bytes.max(1));
         // SAFETY: `start` is a place for the answer. Freed in `drop`.
         unsafe { call!(cuMemHostAlloc(&mut start, bytes, 0)) }?;
-        // SAFETY: the driver answered memory of so many bytes.
+        // SAFETY: the driver allocated `bytes` bytes.
         unsafe { start.cast::<u8>().write_bytes(0, bytes) };
         Ok(Self { context: context.clone(), start, bytes })
     }
@@ -326,7 +326,7 @@ impl Pinned {
 impl Deref for Pinned {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: so many bytes, initialised in `new`; the card only reads them.
+        // SAFETY: `bytes` bytes, initialised in `new`; the card only reads them.
         unsafe { std::slice::from_raw_parts(self.start.cast(), self.bytes) }
     }
 }
@@ -388,6 +388,25 @@ pub enum Brought {
     Bf16,
 }
 
+/// Windows of images, and the boxes that are copied out of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Im2col {
+    /// The tensor's channels, width, height and images.
+    pub sizes: [u64; 4],
+    /// Bytes from one column, row and image to the next.
+    pub strides: [u64; 3],
+    /// The first pixel of the bounding box that windows start in, from the image's first: its column and row.
+    pub lower: [i32; 2],
+    /// The last one, from the image's last.
+    pub upper: [i32; 2],
+    /// Channels of a box.
+    pub channels: u32,
+    /// Pixels of a box.
+    pub pixels: u32,
+    /// Columns and rows from one pixel to the next.
+    pub steps: [u32; 2],
+}
+
 /// How bulk tensor copies find boxes in the card's memory, and lay them out in shared memory: rows of 128 bytes, swizzled. A
 /// kernel takes it by value.
 #[derive(Clone, Copy, Debug)]
@@ -433,22 +452,10 @@ impl TensorMap {
         Ok(Self(map).of_bytes(sizes[2] * strides[1]))
     }
 
-    /// Windows of images: sizes are of channels, width, height, images, and strides of all but the channels. Boxes of so many
-    /// channels and pixels, which lie `steps` cells apart between the corners (of width and height), the upper one from the
-    /// image's far end.
-    #[allow(clippy::too_many_arguments)]
-    pub fn im2col(
-        elements: Brought,
-        at: Address,
-        sizes: [u64; 4],
-        strides: [u64; 3],
-        lower: [i32; 2],
-        upper: [i32; 2],
-        [channels, pixels]: [u32; 2],
-        steps: [u32; 2],
-    ) -> Answer<Self> {
+    /// Boxes of windows of images.
+    pub fn im2col(elements: Brought, at: Address, windows: &Im2col) -> Answer<Self> {
         let mut map = sys::CUtensorMap { opaque: [0; 16] };
-        let steps = [1, steps[0], steps[1], 1];
+        let steps = [1, windows.steps[0], windows.steps[1], 1];
         // SAFETY: as above, of four dimensions, two of which are of space.
         unsafe {
             call!(cuTensorMapEncodeIm2col(
@@ -456,12 +463,12 @@ impl TensorMap {
                 Self::kind(elements),
                 4,
                 at.0 as *mut c_void,
-                sizes.as_ptr(),
-                strides.as_ptr(),
-                lower.as_ptr(),
-                upper.as_ptr(),
-                channels,
-                pixels,
+                windows.sizes.as_ptr(),
+                windows.strides.as_ptr(),
+                windows.lower.as_ptr(),
+                windows.upper.as_ptr(),
+                windows.channels,
+                windows.pixels,
                 steps.as_ptr(),
                 Self::INTERLEAVE,
                 Self::SWIZZLE,
@@ -469,7 +476,7 @@ impl TensorMap {
                 Self::OUTSIDE,
             ))
         }?;
-        Ok(Self(map).of_bytes(sizes[3] * strides[2]))
+        Ok(Self(map).of_bytes(windows.sizes[3] * windows.strides[2]))
     }
 
     /// Drivers up to 13.1 set a bit that is wrong for tensors below 128 KiB; CUTLASS clears it too.
@@ -508,8 +515,8 @@ pub struct Grid {
     pub threads: u32,
 }
 
-/// The most parameters that a kernel here has.
-const MOST_ARGUMENTS: usize = 12;
+/// The most arguments that [`Stream::launch`] passes.
+const MAX_ARGUMENTS: usize = 18;
 
 /// A queue of work.
 #[derive(Debug)]
@@ -575,7 +582,7 @@ impl Stream {
     /// Queues zeros.
     pub fn clear(&self, memory: &Memory) -> Answer {
         self.context.enter()?;
-        // SAFETY: the memory has so many bytes.
+        // SAFETY: the memory has `memory.bytes` bytes.
         unsafe { call!(cuMemsetD8Async(memory.start.0, 0, memory.bytes, self.handle)) }
     }
 
@@ -585,8 +592,9 @@ impl Stream {
     /// The arguments must be the kernel's parameters, in number, order and type, and its accesses with them must stay in
     /// the card's memory.
     pub unsafe fn launch(&self, kernel: Function, grid: Grid, arguments: &[&dyn Argument]) -> Answer {
+        assert!(arguments.len() <= MAX_ARGUMENTS, "{} arguments for a kernel; raise MAX_ARGUMENTS", arguments.len());
         self.context.enter()?;
-        let mut pointers = [null_mut::<c_void>(); MOST_ARGUMENTS];
+        let mut pointers = [null_mut::<c_void>(); MAX_ARGUMENTS];
         for (pointer, &argument) in pointers.iter_mut().zip(arguments) {
             *pointer = (std::ptr::from_ref(argument) as *mut c_void).cast();
         }
@@ -656,7 +664,7 @@ pub struct Function {
 }
 
 impl Function {
-    /// The same with so many bytes of shared memory for each launch, which may be more than a block has by itself.
+    /// The same with `bytes` bytes of shared memory for each launch, which may be more than a block has by itself.
     pub fn with_shared(self, bytes: u32) -> Answer<Self> {
         let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         // SAFETY: the function's module is loaded.

@@ -5,6 +5,16 @@
 #[repr(C, align(16))]
 pub struct Fatbin<T: ?Sized>(pub T);
 
+/// What was compiled from one file.
+pub struct File {
+    /// Its name, without `.cu`.
+    pub name: &'static str,
+    /// The names of its kernels.
+    pub kernels: &'static [&'static str],
+    /// The kernels.
+    pub fatbin: &'static Fatbin<[u8]>,
+}
+
 include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 
 /// Whether a card of this capability can run the embedded kernels: machine code of its generation and not above it (with a

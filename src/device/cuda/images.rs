@@ -1,31 +1,34 @@
-//! Images from bytes: kernels/images.cu.
+//! Batches out of what was fed: images from bytes (kernels/images.cu), and labels.
 
+use super::CudaDevice;
 use super::driver::Grid;
-use super::{CudaDevice, Tensor};
-use crate::device::{Dtype, ImageGeometry, Place, Result};
+use crate::device::{Dtype, Place, Result, Run, Tensor};
+use crate::op::{LoadImages, LoadLabels};
 
-pub(super) const KERNELS: &[&str] = &["load_images"];
-
-/// y ← (x at its place − mean)·scale.
-pub(super) fn load(
-    d: &CudaDevice,
-    g: &ImageGeometry,
-    x: Tensor,
-    places: Tensor,
-    mean: Tensor,
-    scale: f64,
-    y: Tensor,
-) -> Result<()> {
-    let [n, h, w, c, p, q] = [g.n, g.h, g.w, g.c, g.p, g.q].map(|v| v as usize);
-    if x.dtype != Dtype::U8 || x.bytes() != n * h * w * c || places.bytes() != n * size_of::<Place>() {
-        return Err(d.failed(format_args!("load_images: {x:?} and {places:?} are not {g:?}'s")));
+impl Run<LoadImages<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &LoadImages<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (g, input, output) = (&op.geometry, op.geometry.input(), op.geometry.output());
+        let (x, places) = (op.x, op.places);
+        if x.dtype != Dtype::U8 || x.bytes() != input.elements() || places.bytes() != input.n * size_of::<Place>() {
+            return Err(self.failed(format_args!("load_images: {x:?} and {places:?} do not fit {g:?}")));
+        }
+        let mean_is_image = op.mean.shape.elements() != input.c;
+        let mean = self.reals(op.mean, if mean_is_image { input.image() } else { input.c })?;
+        let (x, places, y) = (self.at(x)?, self.at(places)?, self.reals(op.y, output.elements())?);
+        let grid = Grid { blocks: [output.image().div_ceil(256) as u32, input.n.min(65535) as u32, 1], threads: 256 };
+        self.loading(|d| {
+            d.launch("load_images", grid, &[g, &x, &places, &mean, &i32::from(mean_is_image), &(op.scale as f32), &y])
+        })
     }
-    let mean_is_image = mean.shape.elements() != c;
-    let mean = d.reals(mean, if mean_is_image { h * w * c } else { c })?;
-    let blocks = [(p * q * c).div_ceil(256) as u32, n.min(65535) as u32, 1];
-    d.launch(
-        "load_images",
-        Grid { blocks, threads: 256 },
-        &[g, &d.at(x)?, &d.at(places)?, &mean, &i32::from(mean_is_image), &(scale as f32), &d.reals(y, n * p * q * c)?],
-    )
+}
+
+impl Run<LoadLabels<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &LoadLabels<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (x, y) = (op.x, op.y);
+        if x.bytes() != y.bytes() {
+            return Err(self.failed(format_args!("load_labels: {x:?} and {y:?} differ in size")));
+        }
+        let (from, to) = (self.at(x)?, self.at(y)?);
+        self.loading(|d| d.answer("load_labels", d.stream.copy(from, to, x.bytes())))
+    }
 }

@@ -1,20 +1,22 @@
 //! L*a*b* of linear RGB: kernels/lab.cu.
 
-use super::{CudaDevice, Tensor, add};
-use crate::device::{Into, Result};
+use super::{CudaDevice, add};
+use crate::device::{Result, Run, Tensor};
+use crate::op::{LabBackward, LabForward};
 
-pub(super) const KERNELS: &[&str] = &["lab_forward", "lab_backward"];
-
-/// y ← L*a*b* of x, L* less `centre`.
-pub(super) fn forward(d: &CudaDevice, centre: f64, x: Tensor, y: Tensor) -> Result<()> {
-    let cells = y.shape.elements() / 3;
-    let offset = (16.0 + centre) as f32;
-    d.launch("lab_forward", d.over(cells), &[&(cells as i64), &offset, &d.reals(x, 3 * cells)?, &d.reals(y, 3 * cells)?])
+impl Run<LabForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &LabForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let cells = op.y.shape.elements() / 3;
+        let [x, y] = self.all_reals([op.x, op.y], 3 * cells)?;
+        let offset = (16.0 + op.centre) as f32;
+        self.launch("lab_forward", self.over(cells), &[&(cells as i64), &offset, &x, &y])
+    }
 }
 
-/// dx ← the gradient of [`forward`], or dx += ….
-pub(super) fn backward(d: &CudaDevice, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
-    let cells = dx.shape.elements() / 3;
-    let (x, dy, dx) = (d.reals(x, 3 * cells)?, d.reals(dy, 3 * cells)?, d.reals(dx, 3 * cells)?);
-    d.launch("lab_backward", d.over(cells), &[&(cells as i64), &x, &dy, &dx, &add(into)])
+impl Run<LabBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &LabBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let cells = op.dy.shape.elements() / 3;
+        let [x, dy, dx] = self.all_reals([op.x, op.dy, op.dx.at], 3 * cells)?;
+        self.launch("lab_backward", self.over(cells), &[&(cells as i64), &x, &dy, &dx, &add(&op.dx)])
+    }
 }

@@ -1,25 +1,12 @@
 //! Locally connected layers: kernels/local.cu.
 
-use super::conv::Tile;
+use super::conv::{Tile, bias, kernel};
+use super::conv_mma::Pass;
 use super::driver::{Address, Grid};
-use super::parts::{self, Finish};
-use super::{CudaDevice, Tensor, add, vector};
-use crate::device::{ConvGeometry, Into, Neuron, Result};
-
-pub(super) const KERNELS: &[&str] = &[
-    "local_forward_large_vector",
-    "local_forward_large_scalar",
-    "local_forward_small_vector",
-    "local_forward_small_scalar",
-    "local_backward_image_large_vector",
-    "local_backward_image_large_scalar",
-    "local_backward_image_small_vector",
-    "local_backward_image_small_scalar",
-    "local_backward_filters_large_vector",
-    "local_backward_filters_large_scalar",
-    "local_backward_filters_small_vector",
-    "local_backward_filters_small_scalar",
-];
+use super::parts::{self, Output, Split};
+use super::{CudaDevice, add, vector};
+use crate::device::{ConvGeometry, Result, Run, Tensor};
+use crate::op::{LocalBackwardFilters, LocalBackwardImage, LocalForward};
 
 /// Sizes of one group's products, and how many there are of each.
 struct Sizes {
@@ -53,23 +40,21 @@ impl Sizes {
     }
 }
 
-/// How a pass of `times` products of so many rows, columns and terms is cut: tile, parts, steps of each.
-#[derive(Clone, Copy)]
+/// How a pass is cut.
 struct Plan {
     tile: Tile,
-    rows: usize,
-    columns: usize,
-    times: usize,
-    parts: usize,
-    steps_each: usize,
+    split: Split,
+    /// Tiles of rows of every product by tiles of columns by parts.
+    grid: Grid,
 }
 
 impl Plan {
-    /// `elements` are the result's, of which each part makes its own.
+    /// For `times` products of `rows` by `columns`, each sum of `terms` terms. `elements` are the result's.
     fn new(d: &CudaDevice, [rows, columns, terms]: [usize; 3], times: usize, elements: usize) -> Self {
         let tile = Tile::of(d, rows, columns, times);
-        let (parts, steps_each) = parts::split(d, tile.tiles(rows, columns) * times, terms.div_ceil(tile.depth), elements);
-        Self { tile, rows, columns, times, parts, steps_each }
+        let split = Split::new(d, tile.tiles(rows, columns) * times, terms.div_ceil(tile.depth), elements);
+        let blocks = [rows.div_ceil(tile.rows) * times, columns.div_ceil(tile.columns), split.parts].map(|b| b as u32);
+        Self { tile, split, grid: Grid { blocks, threads: tile.threads } }
     }
 
     fn forward(d: &CudaDevice, g: &ConvGeometry) -> Self {
@@ -88,100 +73,59 @@ impl Plan {
         let terms = rows * columns * s.filters;
         Self::new(d, [s.images, s.channels, terms], s.cells * s.groups, g.input().elements())
     }
+}
 
-    fn scratch(&self, elements: usize) -> usize {
-        if self.parts == 1 { 0 } else { self.parts * elements * size_of::<f32>() }
+impl Run<LocalForward<Tensor>> for CudaDevice {
+    fn scratch(&self, op: &LocalForward<Tensor>) -> usize {
+        Plan::forward(self, &op.geometry).split.bytes()
     }
 
-    fn kernel(&self, pass: usize, vector: bool) -> &'static str {
-        KERNELS[pass * 4 + usize::from(self.tile == super::conv::SMALL) * 2 + usize::from(!vector)]
+    fn run(&mut self, op: &LocalForward<Tensor>, scratch: Tensor) -> Result<()> {
+        let (g, output) = (&op.geometry, op.geometry.output());
+        let (sizes, Plan { tile, split, grid }) = (Sizes::new(g), Plan::forward(self, g));
+        let bias = bias(self, op.b, output)?;
+        let (x, w) = (self.reals(op.x, g.input().elements())?, self.reals(op.w, g.local_filters().elements())?);
+        let kernel = kernel("local", Pass::Forward, tile, sizes.channels.is_multiple_of(4) && vector(&[x, w]) == 1);
+        let at = self.reals(op.y, output.elements())?;
+        let part = self.scratch_at(scratch, split.bytes())?;
+        parts::with_neuron(self, op.neuron, op.y, |finish| {
+            split.queue(self, part, &Output::finished(bias, finish, at, 0), |out| {
+                let steps = split.steps_each as i32;
+                self.launch(&kernel, grid, &[g, &x, &w, &out.bias.at, &bias.pitch, &out.finish, &out.at, &steps])
+            })
+        })
+    }
+}
+
+impl Run<LocalBackwardImage<Tensor>> for CudaDevice {
+    fn scratch(&self, op: &LocalBackwardImage<Tensor>) -> usize {
+        Plan::backward_image(self, &op.geometry).split.bytes()
     }
 
-    /// Tiles of rows of every product by tiles of columns by parts.
-    fn grid(&self) -> Grid {
-        let rows = self.rows.div_ceil(self.tile.rows) * self.times;
-        let blocks = [rows, self.columns.div_ceil(self.tile.columns), self.parts].map(|b| b as u32);
-        Grid { blocks, threads: self.tile.threads }
+    fn run(&mut self, op: &LocalBackwardImage<Tensor>, scratch: Tensor) -> Result<()> {
+        let g = &op.geometry;
+        let Plan { tile, split, grid } = Plan::backward_image(self, g);
+        let (dy, w) = (self.reals(op.dy, g.output().elements())?, self.reals(op.w, g.local_filters().elements())?);
+        let out = Output::plain(self.reals(op.dx.at, g.input().elements())?, add(&op.dx));
+        let kernel = kernel("local", Pass::Image, tile, Sizes::new(g).vector(&[dy, w]));
+        let part = self.scratch_at(scratch, split.bytes())?;
+        split.queue(self, part, &out, |out| {
+            self.launch(&kernel, grid, &[g, &dy, &w, &out.at, &(split.steps_each as i32), &out.add])
+        })
     }
 }
 
-/// Scratch of [`forward`]: the parts.
-pub(super) fn forward_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
-    Plan::forward(d, g).scratch(g.output().elements())
-}
-
-/// Scratch of [`backward_image`]: the parts.
-pub(super) fn backward_image_scratch(d: &CudaDevice, g: &ConvGeometry) -> usize {
-    Plan::backward_image(d, g).scratch(g.input().elements())
-}
-
-/// y ← neuron(x ∗ w + b), each place with its own w.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn forward(
-    d: &CudaDevice,
-    g: &ConvGeometry,
-    x: Tensor,
-    w: Tensor,
-    b: Option<Tensor>,
-    neuron: Neuron,
-    y: Tensor,
-    scratch: Tensor,
-) -> Result<()> {
-    let (sizes, plan, output) = (Sizes::new(g), Plan::forward(d, g), g.output());
-    let (bias, columns) = match b {
-        None => (Address::NULL, output.c),
-        Some(b) if b.shape.elements() == output.c => (d.reals(b, output.c)?, output.c),
-        Some(b) => (d.reals(b, output.image())?, output.image()),
-    };
-    let pitch = if columns == output.c { 0 } else { g.k };
-    let (x, w) = (d.reals(x, g.input().elements())?, d.reals(w, g.local_filters().elements())?);
-    let kernel = plan.kernel(0, sizes.channels.is_multiple_of(4) && vector(&[x, w]) == 1);
-    let at = d.reals(y, output.elements())?;
-    let launch = |bias: &Address, finish: &Finish, out: &Address| {
-        d.launch(kernel, plan.grid(), &[g, &x, &w, bias, &pitch, finish, out, &(plan.steps_each as i32)])
-    };
-    parts::with_neuron(d, neuron, y, |finish| {
-        if plan.parts == 1 {
-            return launch(&bias, finish, &at);
-        }
-        let part = d.scratch_at(scratch, plan.scratch(output.elements()))?;
-        launch(&Address::NULL, &Finish::NONE, &part)?;
-        parts::sum(d, plan.parts, output.elements(), part, bias, columns, finish, at, Into::Set)
-    })
-}
-
-/// dx ← dy ∗ᵀ w, each place with its own w, or dx += ….
-pub(super) fn backward_image(
-    d: &CudaDevice,
-    g: &ConvGeometry,
-    dy: Tensor,
-    w: Tensor,
-    dx: Tensor,
-    into: Into,
-    scratch: Tensor,
-) -> Result<()> {
-    let (sizes, plan, elements) = (Sizes::new(g), Plan::backward_image(d, g), g.input().elements());
-    let (dy, w) = (d.reals(dy, g.output().elements())?, d.reals(w, g.local_filters().elements())?);
-    let dx = d.reals(dx, elements)?;
-    let kernel = plan.kernel(1, sizes.vector(&[dy, w]));
-    let launch = |out: &Address, into| d.launch(kernel, plan.grid(), &[g, &dy, &w, out, &(plan.steps_each as i32), &add(into)]);
-    if plan.parts == 1 {
-        return launch(&dx, into);
+impl Run<LocalBackwardFilters<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &LocalBackwardFilters<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (g, s) = (&op.geometry, Sizes::new(&op.geometry));
+        let (x, dy) = (self.reals(op.x, g.input().elements())?, self.reals(op.dy, g.output().elements())?);
+        let dw = self.reals(op.dw.at, g.local_filters().elements())?;
+        let times = s.places * s.groups;
+        let tile = Tile::of(self, s.filters, s.depth, times);
+        // The columns' tiles go with the places: there may be many of both.
+        let across = s.depth.div_ceil(tile.columns) * times;
+        let grid = Grid { blocks: [across as u32, s.filters.div_ceil(tile.rows) as u32, 1], threads: tile.threads };
+        let kernel = kernel("local", Pass::Filters, tile, s.vector(&[x, dy]));
+        self.launch(&kernel, grid, &[g, &x, &dy, &dw, &add(&op.dw)])
     }
-    let part = d.scratch_at(scratch, plan.scratch(elements))?;
-    launch(&part, Into::Set)?;
-    parts::sum(d, plan.parts, elements, part, Address::NULL, 1, &Finish::NONE, dx, into)
-}
-
-/// dw ← Σ dy·x over the images, at each place, or dw += ….
-pub(super) fn backward_filters(d: &CudaDevice, g: &ConvGeometry, x: Tensor, dy: Tensor, dw: Tensor, into: Into) -> Result<()> {
-    let s = Sizes::new(g);
-    let (x, dy) = (d.reals(x, g.input().elements())?, d.reals(dy, g.output().elements())?);
-    let dw = d.reals(dw, g.local_filters().elements())?;
-    let tile = Tile::of(d, s.filters, s.depth, s.places * s.groups);
-    // The columns' tiles go with the places: there may be many of both.
-    let plan = Plan { tile, rows: s.filters, columns: s.depth, times: s.places * s.groups, parts: 1, steps_each: 0 };
-    let across = s.depth.div_ceil(tile.columns) * plan.times;
-    let grid = Grid { blocks: [across as u32, s.filters.div_ceil(tile.rows) as u32, 1], threads: tile.threads };
-    d.launch(plan.kernel(2, s.vector(&[x, dy])), grid, &[g, &x, &dy, &dw, &add(into)])
 }

@@ -1,11 +1,9 @@
 //! Response normalisation: kernels/lrn.cu.
 
 use super::driver::{Address, Grid};
-use super::{CudaDevice, Tensor, add, vector};
-use crate::device::{Into, LrnGeometry, Response, Result};
-
-pub(super) const KERNELS: &[&str] =
-    &["lrn_across_forward", "lrn_across_backward", "lrn_any_forward", "lrn_any_respond", "lrn_any_backward"];
+use super::{CudaDevice, add, vector};
+use crate::device::{LrnGeometry, Result, Run, Tensor};
+use crate::op::{LrnBackward, LrnForward};
 
 /// Elements of a block's tile, and channels that a window may reach past it: TILE and HALO in the kernels' file.
 const TILE: usize = 1024;
@@ -14,11 +12,6 @@ const HALO: i32 = 32;
 /// Whether windows lie within a tile and its surroundings.
 fn in_tiles(g: &LrnGeometry) -> bool {
     g.within == 0 && g.size <= HALO + 1
-}
-
-/// Scratch of [`backward`].
-pub(super) fn backward_scratch(g: &LrnGeometry) -> usize {
-    if in_tiles(g) { 0 } else { g.shape().elements() * size_of::<f32>() }
 }
 
 /// A grid of a block a tile.
@@ -34,50 +27,44 @@ fn any(d: &CudaDevice, g: &LrnGeometry, tensors: &[Address]) -> (Grid, i32) {
     (d.over(if vector == 1 { items / 4 } else { items }), vector)
 }
 
-/// y ← x·s^−beta.
-pub(super) fn forward(d: &CudaDevice, g: &LrnGeometry, r: &Response, x: Tensor, seen: Tensor, y: Tensor) -> Result<()> {
-    let elements = g.shape().elements();
-    let [alpha, beta, k] = [r.alpha, r.beta, r.k].map(|v| v as f32);
-    let itself = seen.slot == x.slot;
-    let (x, seen, y) = (d.reals(x, elements)?, d.reals(seen, elements)?, d.reals(y, elements)?);
-    if itself && in_tiles(g) {
-        return d.launch("lrn_across_forward", tiles(elements), &[g, &alpha, &beta, &k, &vector(&[x, y]), &x, &y]);
+impl Run<LrnForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &LrnForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (g, r, elements) = (&op.geometry, &op.response, op.geometry.shape().elements());
+        let [alpha, beta, k] = [r.alpha, r.beta, r.k].map(|v| v as f32);
+        let [x, seen, y] = self.all_reals([op.x, op.seen.unwrap_or(op.x), op.y], elements)?;
+        if op.seen.is_none() && in_tiles(g) {
+            return self.launch("lrn_across_forward", tiles(elements), &[g, &alpha, &beta, &k, &vector(&[x, y]), &x, &y]);
+        }
+        let (grid, vector) = any(self, g, &[x, seen, y]);
+        self.launch("lrn_any_forward", grid, &[g, &alpha, &beta, &k, &vector, &x, &seen, &y])
     }
-    let (grid, vector) = any(d, g, &[x, seen, y]);
-    d.launch("lrn_any_forward", grid, &[g, &alpha, &beta, &k, &vector, &x, &seen, &y])
 }
 
-/// dx ← dy·s^−beta, or dx += …, and dseen ← −2·alpha·beta·seen·Σ t, or without a dseen that added to dx.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn backward(
-    d: &CudaDevice,
-    g: &LrnGeometry,
-    r: &Response,
-    [x, seen, dy]: [Tensor; 3],
-    dx: Tensor,
-    into: Into,
-    dseen: Option<Tensor>,
-    scratch: Tensor,
-) -> Result<()> {
-    let elements = g.shape().elements();
-    let [alpha, beta, k, factor] = [r.alpha, r.beta, r.k, -2.0 * r.alpha * r.beta].map(|v| v as f32);
-    let itself = seen.slot == x.slot && dseen.is_none();
-    let [x, seen, dy, dx] = [x, seen, dy, dx].map(|t| d.reals(t, elements));
-    let (x, seen, dy, dx) = (x?, seen?, dy?, dx?);
-    if itself && in_tiles(g) {
-        let arguments: [&dyn super::Argument; 9] = [g, &alpha, &beta, &k, &vector(&[x, dy, dx]), &x, &dy, &dx, &add(into)];
-        return d.launch("lrn_across_backward", tiles(elements), &arguments);
+impl Run<LrnBackward<Tensor>> for CudaDevice {
+    fn scratch(&self, op: &LrnBackward<Tensor>) -> usize {
+        if in_tiles(&op.geometry) { 0 } else { op.geometry.shape().elements() * size_of::<f32>() }
     }
-    if in_tiles(g) {
-        return Err(d.failed("normalisation across maps sees the tensor that it normalises"));
+
+    fn run(&mut self, op: &LrnBackward<Tensor>, scratch: Tensor) -> Result<()> {
+        let (g, r, elements) = (&op.geometry, &op.response, op.geometry.shape().elements());
+        let [alpha, beta, k, factor] = [r.alpha, r.beta, r.k, -2.0 * r.alpha * r.beta].map(|v| v as f32);
+        let [x, seen, dy, dx] = self.all_reals([op.x, op.seen.unwrap_or(op.x), op.dy, op.dx.at], elements)?;
+        let add = add(&op.dx);
+        if in_tiles(g) {
+            if op.seen.is_some() || op.dseen.is_some() {
+                return Err(self.failed("normalisation across maps sees the tensor that it normalises"));
+            }
+            let (grid, vector) = (tiles(elements), vector(&[x, dy, dx]));
+            return self.launch("lrn_across_backward", grid, &[g, &alpha, &beta, &k, &vector, &x, &dy, &dx, &add]);
+        }
+        let t = self.scratch_at(scratch, elements * size_of::<f32>())?;
+        let (grid, vector) = any(self, g, &[x, seen, dy, dx, t]);
+        self.launch("lrn_any_respond", grid, &[g, &alpha, &beta, &k, &vector, &x, &seen, &dy, &dx, &add, &t])?;
+        let (d_seen, add) = match op.dseen {
+            Some(dseen) => (self.reals(dseen, elements)?, 0),
+            None => (dx, 1),
+        };
+        let (grid, vector) = any(self, g, &[seen, t, d_seen]);
+        self.launch("lrn_any_backward", grid, &[g, &factor, &vector, &seen, &t, &d_seen, &add])
     }
-    let t = d.scratch_at(scratch, elements * size_of::<f32>())?;
-    let (grid, vector) = any(d, g, &[x, seen, dy, dx, t]);
-    d.launch("lrn_any_respond", grid, &[g, &alpha, &beta, &k, &vector, &x, &seen, &dy, &dx, &add(into), &t])?;
-    let (d_seen, into) = match dseen {
-        Some(dseen) => (d.reals(dseen, elements)?, Into::Set),
-        None => (dx, Into::Add),
-    };
-    let (grid, vector) = any(d, g, &[seen, t, d_seen]);
-    d.launch("lrn_any_backward", grid, &[g, &factor, &vector, &seen, &t, &d_seen, &add(into)])
 }

@@ -1,10 +1,10 @@
 //! Neurons as passes of their own: kernels/neuron.cu.
 
 use super::driver::{Address, Argument};
-use super::{CudaDevice, Tensor, add, vector};
-use crate::device::{Into, Neuron, Result};
-
-pub(super) const KERNELS: &[&str] = &["neuron_forward", "neuron_backward"];
+use super::parts::Output;
+use super::{CudaDevice, add, bias, gaps_only, is_dense, vector};
+use crate::device::{Result, Run, Shape, Tensor};
+use crate::op::{Neuron, NeuronBackward, NeuronForward};
 
 /// `Neuron` in kernels/neuron.cuh.
 #[repr(C)]
@@ -45,18 +45,61 @@ impl From<Neuron> for Kind {
 /// y ← neuron(x); y may be x.
 pub(super) fn forward(d: &CudaDevice, neuron: Neuron, x: Tensor, y: Tensor) -> Result<()> {
     let count = y.shape.elements();
-    let (x, y) = (d.reals(x, count)?, d.reals(y, count)?);
+    let [x, y] = d.all_reals([x, y], count)?;
     d.launch("neuron_forward", d.over(count.div_ceil(4)), &[&Kind::from(neuron), &(count as i64), &vector(&[x, y]), &x, &y])
 }
 
-/// dx ← dy·neuron′(seen), or dx += …; dx may be dy. A linear neuron sees nothing.
-pub(super) fn backward(d: &CudaDevice, neuron: Neuron, seen: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
-    let count = dx.shape.elements();
-    let seen = if matches!(neuron, Neuron::Linear { .. }) { Address::NULL } else { d.reals(seen, count)? };
-    let (dy, dx) = (d.reals(dy, count)?, d.reals(dx, count)?);
-    d.launch(
-        "neuron_backward",
-        d.over(count.div_ceil(4)),
-        &[&Kind::from(neuron), &(count as i64), &vector(&[seen, dy, dx]), &seen, &dy, &dx, &add(into)],
-    )
+impl Run<NeuronForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &NeuronForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        forward(self, op.neuron, op.x, op.y)
+    }
+}
+
+/// The shape of the biases whose gradient is summed up, or of what shares the sum's cut where none is.
+fn summed(op: &NeuronBackward<Tensor>) -> Shape {
+    op.db.map_or(Shape::new(1, 1, 1, op.dx.at.shape.c), |db| db.at.shape)
+}
+
+impl Run<NeuronBackward<Tensor>> for CudaDevice {
+    fn supports(&self, op: &NeuronBackward<Tensor>) -> bool {
+        gaps_only(op, bias::gaps(op.dx.at.shape, summed(op), &["seen", "dy", "dx"]))
+    }
+
+    fn scratch(&self, op: &NeuronBackward<Tensor>) -> usize {
+        op.db.map_or(0, |db| bias::plan(self, op.dx.at.shape, db.at.shape).1.bytes())
+    }
+
+    fn run(&mut self, op: &NeuronBackward<Tensor>, scratch: Tensor) -> Result<()> {
+        let (shape, count) = (op.dx.at.shape, op.dx.at.shape.elements());
+        let reads = !matches!(op.neuron, Neuron::Linear { .. });
+        let seen = op.seen.filter(|_| reads);
+        if reads && seen.is_none() {
+            return Err(self.failed("an operand that is read is missing"));
+        }
+        let (kind, dx_add) = (Kind::from(op.neuron), add(&op.dx));
+        let [dy, dx] = [self.cells(op.dy, count)?.at, self.cells(op.dx.at, count)?.at];
+        let seen_at = self.maybe_cells(seen, count)?.at;
+        if op.db.is_none() && is_dense(op) {
+            return self.launch(
+                "neuron_backward",
+                self.over(count.div_ceil(4)),
+                &[&kind, &(count as i64), &vector(&[seen_at, dy, dx]), &seen_at, &dy, &dx, &dx_add],
+            );
+        }
+        let (rows, split) = bias::plan(self, shape, summed(op));
+        let columns = split.elements;
+        let pitch = |t: Tensor| bias::pitch(t, columns);
+        let pitches = [seen.map_or(0, pitch), pitch(op.dy), pitch(op.dx.at)];
+        let [rows, part_rows, width] = [rows, split.steps_each, columns].map(|v| v as i32);
+        let launch = |db: Address, db_add: i32| {
+            let cut: [&dyn Argument; 4] = [&kind, &rows, &width, &part_rows];
+            let [of_seen, of_dy, of_dx] = &pitches;
+            let tensors: [&dyn Argument; 9] = [&seen_at, of_seen, &dy, of_dy, &dx, of_dx, &dx_add, &db, &db_add];
+            self.launch("neuron_backward_rows", bias::grid(&split), &[&cut[..], &tensors].concat())
+        };
+        let Some(db) = op.db else { return launch(Address::NULL, 0) };
+        let part = self.scratch_at(scratch, split.bytes())?;
+        let out = Output::plain(self.reals(db.at, columns)?, add(&db));
+        split.queue(self, part, &out, |out| launch(out.at, out.add))
+    }
 }

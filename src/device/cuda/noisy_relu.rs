@@ -1,29 +1,31 @@
 //! Noisy relu: kernels/noisy_relu.cu.
 
-use super::{CudaDevice, Tensor, add, vector};
-use crate::device::{Into, Result};
+use super::{CudaDevice, add, vector};
+use crate::device::{Result, Run, Tensor};
+use crate::op::{NoisyReluBackward, NoisyReluForward};
 
-pub(super) const KERNELS: &[&str] = &["noisy_relu_forward", "noisy_relu_backward"];
-
-/// y ← max(0, x + √σ(x)·g).
-pub(super) fn forward(d: &CudaDevice, layer: u32, x: Tensor, y: Tensor) -> Result<()> {
-    let (images, elements) = (y.shape.n, y.shape.image());
-    let (x, y) = (d.reals(x, images * elements)?, d.reals(y, images * elements)?);
-    let wide = if elements.is_multiple_of(4) { vector(&[x, y]) } else { 0 };
-    let grid = d.over(images * elements.div_ceil(4));
-    d.launch("noisy_relu_forward", grid, &[&d.step.at(), &layer, &(images as i32), &(elements as i32), &wide, &x, &y])
+impl Run<NoisyReluForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &NoisyReluForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (images, elements) = (op.y.shape.n, op.y.shape.image());
+        let [x, y] = self.all_reals([op.x, op.y], images * elements)?;
+        let wide = if elements.is_multiple_of(4) { vector(&[x, y]) } else { 0 };
+        let grid = self.over(images * elements.div_ceil(4));
+        let [images, elements] = [images, elements].map(|v| v as i32);
+        self.launch("noisy_relu_forward", grid, &[&self.step.at(), &op.layer, &images, &elements, &wide, &x, &y])
+    }
 }
 
-/// dx ← dy·y′, or dx += …; dx may be dy.
-pub(super) fn backward(d: &CudaDevice, layer: u32, x: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
-    let (images, elements) = (dx.shape.n, dx.shape.image());
-    let [x, dy, dx] = [x, dy, dx].map(|t| d.reals(t, images * elements));
-    let (x, dy, dx) = (x?, dy?, dx?);
-    let wide = if elements.is_multiple_of(4) { vector(&[x, dy, dx]) } else { 0 };
-    let grid = d.over(images * elements.div_ceil(4));
-    d.launch(
-        "noisy_relu_backward",
-        grid,
-        &[&d.step.at(), &layer, &(images as i32), &(elements as i32), &wide, &x, &dy, &dx, &add(into)],
-    )
+impl Run<NoisyReluBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &NoisyReluBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (images, elements) = (op.dx.at.shape.n, op.dx.at.shape.image());
+        let [x, dy, dx] = self.all_reals([op.x, op.dy, op.dx.at], images * elements)?;
+        let wide = if elements.is_multiple_of(4) { vector(&[x, dy, dx]) } else { 0 };
+        let grid = self.over(images * elements.div_ceil(4));
+        let [images, elements] = [images, elements].map(|v| v as i32);
+        self.launch(
+            "noisy_relu_backward",
+            grid,
+            &[&self.step.at(), &op.layer, &images, &elements, &wide, &x, &dy, &dx, &add(&op.dx)],
+        )
+    }
 }

@@ -1,12 +1,10 @@
 //! Operands of products on tensor cores that cannot be read where they lie: kernels/operands.cu.
 
 use super::CudaDevice;
-use super::driver::Address;
+use super::driver::{Address, Argument};
 use crate::device::Result;
 
-pub(super) const KERNELS: &[&str] = &["round_bf16", "pad_f32"];
-
-/// What a copy has.
+/// What a copy consists of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Element {
     F32,
@@ -21,14 +19,24 @@ impl Element {
             Self::Bf16 => 8,
         }
     }
+
+    /// What it is multiplied as, in the names of tensor cores' kernels.
+    pub(super) fn rounding(self) -> &'static str {
+        match self {
+            Self::F32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
-/// A copy of so many rows of channels, with zeros behind them up to a whole chunk.
+/// A copy of rows of channels, with zeros after them up to a whole chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Copy {
     pub element: Element,
     pub rows: usize,
     pub channels: usize,
+    /// Elements from one row to the next, of what is copied.
+    pub pitch: usize,
 }
 
 impl Copy {
@@ -53,15 +61,17 @@ impl Copy {
 
     /// Queues the copying.
     pub(super) fn queue(&self, d: &CudaDevice, from: Address, to: Address) -> Result<()> {
-        // Rows without padding are one.
-        let rows = if self.channels == self.padded() { 1 } else { self.rows.max(1) };
+        // Rows without padding or gaps are one.
+        let rows = if self.channels == self.padded() && self.pitch == self.channels { 1 } else { self.rows.max(1) };
         let fours = self.rows * self.padded() / 4;
         let (per_row, channels) = (fours / rows, self.rows * self.channels / rows);
-        let vector = i32::from(self.channels.is_multiple_of(4) && from.on_16_bytes());
-        d.launch(
-            KERNELS[usize::from(self.element == Element::F32)],
-            d.over(fours),
-            &[&(fours as u32), &(per_row as u32), &(channels as i64), &vector, &from, &to],
-        )
+        let pitch = self.pitch as i64;
+        let vector = i32::from(self.channels.is_multiple_of(4) && self.pitch.is_multiple_of(4) && from.on_16_bytes());
+        let kernel = match self.element {
+            Element::F32 => "pad_f32",
+            Element::Bf16 => "round_bf16",
+        };
+        let sizes: [&dyn Argument; 4] = [&(fours as u32), &(per_row as u32), &(channels as i64), &pitch];
+        d.launch(kernel, d.over(fours), &[&sizes[..], &[&vector, &from, &to]].concat())
     }
 }

@@ -1,11 +1,19 @@
 //! Pools: kernels/pool.cu.
 
 use super::driver::{Address, Grid};
-use super::{CudaDevice, Tensor, add, vector};
-use crate::device::{Into, PoolGeometry, PoolKind, Result};
+use super::{CudaDevice, add, is_dense, vector};
+use crate::device::{PoolGeometry, Result, Run, Tensor};
+use crate::op::{Neuron, PoolBackward, PoolForward, PoolKind};
 
-pub(super) const KERNELS: &[&str] =
-    &["pool_max_forward", "pool_avg_forward", "pool_l2_forward", "pool_max_backward", "pool_avg_backward", "pool_l2_backward"];
+/// The kernel of this pass.
+fn kernel(kind: PoolKind, pass: &str) -> String {
+    let kind = match kind {
+        PoolKind::Max => "max",
+        PoolKind::Avg => "avg",
+        PoolKind::L2 => "l2",
+    };
+    format!("pool_{kind}_{pass}")
+}
 
 /// A grid as wide as an image of `each` elements and as high as there are images, and the kernels' `vector`.
 fn over(g: &PoolGeometry, each: usize, tensors: &[Address]) -> (Grid, i32) {
@@ -14,47 +22,30 @@ fn over(g: &PoolGeometry, each: usize, tensors: &[Address]) -> (Grid, i32) {
     (Grid { blocks: [items.div_ceil(256) as u32, g.n.min(65535) as u32, 1], threads: 256 }, vector)
 }
 
-/// y ← the maximum, the mean or the root of the sum of squares over each window of x.
-pub(super) fn forward(d: &CudaDevice, g: &PoolGeometry, kind: PoolKind, x: Tensor, y: Tensor) -> Result<()> {
-    let kernel = match kind {
-        PoolKind::Max => "pool_max_forward",
-        PoolKind::Avg => "pool_avg_forward",
-        PoolKind::L2 => "pool_l2_forward",
-    };
-    let (x, y) = (d.reals(x, g.input().elements())?, d.reals(y, g.output().elements())?);
-    let (grid, vector) = over(g, g.output().image(), &[x, y]);
-    d.launch(kernel, grid, &[g, &vector, &x, &y])
+impl Run<PoolForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &PoolForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let g = &op.geometry;
+        let (x, y) = (self.reals(op.x, g.input().elements())?, self.reals(op.y, g.output().elements())?);
+        let (grid, vector) = over(g, g.output().image(), &[x, y]);
+        self.launch(&kernel(op.kind, "forward"), grid, &[g, &vector, &x, &y])
+    }
 }
 
-/// dx ← the gradient of [`forward`], or dx += …, from x, y and dy. What a kind does not read may be another tensor's memory
-/// by now.
-pub(super) fn backward(
-    d: &CudaDevice,
-    g: &PoolGeometry,
-    kind: PoolKind,
-    [x, y, dy]: [Tensor; 3],
-    dx: Tensor,
-    into: Into,
-) -> Result<()> {
-    let (inputs, outputs) = (g.input().elements(), g.output().elements());
-    let (dy, dx, add) = (d.reals(dy, outputs)?, d.reals(dx, inputs)?, add(into));
-    // The largest values' kernel makes stride × stride cells a thread, where it can.
-    let cells = if kind == PoolKind::Max { (g.stride_h * g.stride_w).max(1) as usize } else { 1 };
-    let over = |tensors: &[Address]| over(g, g.input().image().div_ceil(cells), tensors);
-    match kind {
-        PoolKind::Max => {
-            let x = d.reals(x, inputs)?;
-            let (grid, vector) = over(&[x, dy, dx]);
-            d.launch("pool_max_backward", grid, &[g, &vector, &x, &dy, &dx, &add])
-        }
-        PoolKind::Avg => {
-            let (grid, vector) = over(&[dy, dx]);
-            d.launch("pool_avg_backward", grid, &[g, &vector, &dy, &dx, &add])
-        }
-        PoolKind::L2 => {
-            let (x, y) = (d.reals(x, inputs)?, d.reals(y, outputs)?);
-            let (grid, vector) = over(&[x, y, dy, dx]);
-            d.launch("pool_l2_backward", grid, &[g, &vector, &x, &y, &dy, &dx, &add])
-        }
+impl Run<PoolBackward<Tensor>> for CudaDevice {
+    fn supports(&self, op: &PoolBackward<Tensor>) -> bool {
+        is_dense(op) && [Neuron::NONE, Neuron::Relu].contains(&op.neuron)
+    }
+
+    fn run(&mut self, op: &PoolBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (g, kind) = (&op.geometry, op.kind);
+        let (inputs, outputs) = (g.input().elements(), g.output().elements());
+        let x = self.reals_if(kind.gradient_reads_input(), op.x, inputs)?;
+        let seen = self.reals_if(op.neuron != Neuron::NONE, op.x, inputs)?;
+        let y = self.reals_if(kind.gradient_reads_output(), op.y, outputs)?;
+        let (dy, dx) = (self.reals(op.dy, outputs)?, self.reals(op.dx.at, inputs)?);
+        // A thread of the maximum's kernel makes stride × stride cells, where it can.
+        let cells = if kind == PoolKind::Max { (g.stride_h * g.stride_w).max(1) as usize } else { 1 };
+        let (grid, vector) = over(g, g.input().image().div_ceil(cells), &[x, y, dy, dx, seen]);
+        self.launch(&kernel(kind, "backward"), grid, &[g, &vector, &x, &y, &dy, &dx, &add(&op.dx), &seen])
     }
 }

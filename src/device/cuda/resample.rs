@@ -1,10 +1,9 @@
 //! Bilinear resampling: kernels/resample.cu.
 
 use super::driver::{Address, Grid};
-use super::{CudaDevice, Tensor, add, vector};
-use crate::device::{ImageGeometry, Into, Result, Shape};
-
-pub(super) const KERNELS: &[&str] = &["resample_forward", "resample_backward", "random_window"];
+use super::{CudaDevice, add, vector};
+use crate::device::{Result, Run, Shape, Tensor};
+use crate::op::{RandomWindow, ResampleBackward, ResampleForward};
 
 /// A grid that covers an image of this shape by one or four channels a thread, its rows the images; and whether four.
 fn over_images(shape: Shape, all: &[Address]) -> (Grid, i32) {
@@ -13,22 +12,28 @@ fn over_images(shape: Shape, all: &[Address]) -> (Grid, i32) {
     (Grid { blocks: [items.div_ceil(256) as u32, shape.n.min(65535) as u32, 1], threads: 256 }, wide)
 }
 
-/// y ← x at the places that the window says.
-pub(super) fn forward(d: &CudaDevice, g: &ImageGeometry, window: Tensor, x: Tensor, y: Tensor) -> Result<()> {
-    let (window, x, y) = (d.reals(window, 4)?, d.reals(x, g.input().elements())?, d.reals(y, g.output().elements())?);
-    let (grid, wide) = over_images(g.output(), &[x, y]);
-    d.launch("resample_forward", grid, &[g, &wide, &window, &x, &y])
+impl Run<ResampleForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &ResampleForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (g, window) = (&op.geometry, self.reals(op.window, 4)?);
+        let (x, y) = (self.reals(op.x, g.input().elements())?, self.reals(op.y, g.output().elements())?);
+        let (grid, wide) = over_images(g.output(), &[x, y]);
+        self.launch("resample_forward", grid, &[g, &wide, &window, &x, &y])
+    }
 }
 
-/// dx ← the gradient of [`forward`], or dx += ….
-pub(super) fn backward(d: &CudaDevice, g: &ImageGeometry, window: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
-    let (window, dy, dx) = (d.reals(window, 4)?, d.reals(dy, g.output().elements())?, d.reals(dx, g.input().elements())?);
-    let (grid, wide) = over_images(g.input(), &[dy, dx]);
-    d.launch("resample_backward", grid, &[g, &wide, &window, &dy, &dx, &add(into)])
+impl Run<ResampleBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &ResampleBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (g, window) = (&op.geometry, self.reals(op.window, 4)?);
+        let (dy, dx) = (self.reals(op.dy, g.output().elements())?, self.reals(op.dx.at, g.input().elements())?);
+        let (grid, wide) = over_images(g.input(), &[dy, dx]);
+        self.launch("resample_backward", grid, &[g, &wide, &window, &dy, &dx, &add(&op.dx)])
+    }
 }
 
-/// window ← a random part of x scaled to p × q cells up to `most` times as many.
-pub(super) fn random_window(d: &CudaDevice, layer: u32, g: &ImageGeometry, most: f64, window: Tensor) -> Result<()> {
-    let one = Grid { blocks: [1, 1, 1], threads: 32 };
-    d.launch("random_window", one, &[&d.step.at(), &layer, g, &(most as f32), &d.reals(window, 4)?])
+impl Run<RandomWindow<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &RandomWindow<Tensor>, _scratch: Tensor) -> Result<()> {
+        let window = self.reals(op.window, 4)?;
+        let one = Grid { blocks: [1, 1, 1], threads: 32 };
+        self.launch("random_window", one, &[&self.step.at(), &op.layer, &op.geometry, &(op.largest as f32), &window])
+    }
 }

@@ -1,21 +1,22 @@
 //! Softmax: kernels/softmax.cu.
 
-use super::{CudaDevice, Tensor, add};
-use crate::device::{Into, Result};
+use super::{CudaDevice, add};
+use crate::device::{Result, Run, Tensor};
+use crate::op::{SoftmaxBackward, SoftmaxForward};
 
-pub(super) const KERNELS: &[&str] = &["softmax_forward", "softmax_backward"];
-
-/// y ← eˣ/Σeˣ over the elements of each image.
-pub(super) fn forward(d: &CudaDevice, x: Tensor, y: Tensor) -> Result<()> {
-    let (images, elements) = (x.shape.n, x.shape.image());
-    let (x, y) = (d.reals(x, images * elements)?, d.reals(y, images * elements)?);
-    d.launch("softmax_forward", d.warps(images), &[&(images as i32), &(elements as i32), &x, &y])
+impl Run<SoftmaxForward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &SoftmaxForward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (images, elements) = (op.x.shape.n, op.x.shape.image());
+        let [x, y] = self.all_reals([op.x, op.y], images * elements)?;
+        self.launch("softmax_forward", self.warps(images), &[&(images as i32), &(elements as i32), &x, &y])
+    }
 }
 
-/// dx ← y·(dy − Σ y·dy), or dx += ….
-pub(super) fn backward(d: &CudaDevice, y: Tensor, dy: Tensor, dx: Tensor, into: Into) -> Result<()> {
-    let (images, elements) = (y.shape.n, y.shape.image());
-    let [y, dy, dx] = [y, dy, dx].map(|t| d.reals(t, images * elements));
-    let arguments = (images as i32, elements as i32);
-    d.launch("softmax_backward", d.warps(images), &[&arguments.0, &arguments.1, &y?, &dy?, &dx?, &add(into)])
+impl Run<SoftmaxBackward<Tensor>> for CudaDevice {
+    fn run(&mut self, op: &SoftmaxBackward<Tensor>, _scratch: Tensor) -> Result<()> {
+        let (images, elements) = (op.y.shape.n, op.y.shape.image());
+        let [y, dy, dx] = self.all_reals([op.y, op.dy, op.dx.at], images * elements)?;
+        let grid = self.warps(images);
+        self.launch("softmax_backward", grid, &[&(images as i32), &(elements as i32), &y, &dy, &dx, &add(&op.dx)])
+    }
 }

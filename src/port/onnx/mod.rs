@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use std::collections::HashMap;
 
 /// Operators of a file, at most.
-const MOST_NODES: usize = 100_000;
+const MAX_NODES: usize = 100_000;
 /// The types of elements: TensorProto.DataType.
 const FLOAT: i64 = 1;
 const INT64: i64 = 7;
@@ -113,7 +113,7 @@ fn parse(file: &[u8]) -> Result<Model, String> {
     for field in fields(graph.ok_or("it is no ONNX file: it has no graph")?) {
         let field = field.map_err(no_model)?;
         match field.number {
-            1 if model.nodes.len() == MOST_NODES => return Err(format!("it has more than {MOST_NODES} operators")),
+            1 if model.nodes.len() == MAX_NODES => return Err(format!("it has more than {MAX_NODES} operators")),
             1 => model.nodes.push(operator(field.bytes()?)?),
             2 => model.name = field.text()?,
             5 => {

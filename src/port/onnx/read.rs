@@ -137,7 +137,7 @@ impl Made {
 /// The images' name among the layers.
 const DATA: &str = "data";
 /// Cells along an axis, and channels, at most: so that products fit.
-const MOST: i64 = 1 << 20;
+const MAX: i64 = 1 << 20;
 /// What an operator becomes.
 type Translate = for<'a> fn(&mut Translator<'a>, &'a Operator) -> Result<(), String>;
 
@@ -215,7 +215,7 @@ impl<'a> Translator<'a> {
         let (Some((input, extents)), None) = (inputs.next(), inputs.next()) else {
             return Err("its graph has not one input, the images".into());
         };
-        let axis = |i: usize| extents.get(i).copied().flatten().filter(|e| (1..=MOST).contains(e)).map(|e| e as usize);
+        let axis = |i: usize| extents.get(i).copied().flatten().filter(|e| (1..=MAX).contains(e)).map(|e| e as usize);
         let images = match extents.len() {
             2 => axis(1).map(|c| [1, 1, c]),
             4 => axis(1).zip(axis(2)).zip(axis(3)).map(|((c, h), w)| [h, w, c]),
@@ -437,8 +437,8 @@ impl<'a> Translator<'a> {
         let mut outputs = [0; 2];
         for axis in 0..2 {
             let size = [r, s][axis] as i64;
-            let sane = [strides[axis], dilations[axis], size].iter().all(|v| (1..=MOST).contains(v));
-            if !sane || ![pads[axis], more[axis]].iter().all(|v| (0..=MOST).contains(v)) {
+            let sane = [strides[axis], dilations[axis], size].iter().all(|v| (1..=MAX).contains(v));
+            if !sane || ![pads[axis], more[axis]].iter().all(|v| (0..=MAX).contains(v)) {
                 return Err("a size of it is out of range".into());
             }
             outputs[axis] =
@@ -496,7 +496,7 @@ impl<'a> Translator<'a> {
         for axis in 0..2 {
             let cells = x.shape[axis] as i64;
             let (size, stride, dilation) = (size[axis] as i64, strides[axis], dilations[axis]);
-            let sane = |v: i64, least: i64| (least..=MOST).contains(&v);
+            let sane = |v: i64, least: i64| (least..=MAX).contains(&v);
             if !sane(size, 1) || !sane(stride, 1) || !sane(dilation, 1) || !sane(pads[axis], 0) || !sane(pads[axis + 2], 0) {
                 return Err("a size, stride or padding of it is out of range".into());
             }
@@ -916,7 +916,7 @@ impl<'a> Translator<'a> {
             Some(Attribute::Text(mode)) => mode == "constant",
             Some(_) => false,
         };
-        if !zeros || !plain || [pads[0], pads[1], pads[4], pads[5]] != [0; 4] || pads.iter().any(|p| p.abs() > MOST) {
+        if !zeros || !plain || [pads[0], pads[1], pads[4], pads[5]] != [0; 4] || pads.iter().any(|p| p.abs() > MAX) {
             return Err("it adds other things than zeros, or not around the image alone".into());
         }
         let x = self.padded(&x, [pads[2], pads[3], pads[6], pads[7]], &node.name)?;
@@ -955,7 +955,7 @@ fn float(node: &Operator, attribute: &str, default: f32) -> f64 {
 
 /// A size that a layer may have.
 fn extent(v: i64) -> Result<usize, String> {
-    if (1..=MOST).contains(&v) { Ok(v as usize) } else { Err(format!("an extent of {v} is out of range")) }
+    if (1..=MAX).contains(&v) { Ok(v as usize) } else { Err(format!("an extent of {v} is out of range")) }
 }
 
 /// Whether a constant's last extents are such that its numbers are the channels'.

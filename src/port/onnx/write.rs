@@ -4,10 +4,11 @@
 
 use super::super::layout::{Channels, Layout};
 use super::{FLOAT, INT64, unlike};
-use crate::device::{ConvGeometry, CopyGeometry, LrnGeometry, Neuron, PoolGeometry, PoolKind, Response};
+use crate::device::{ConvGeometry, CopyGeometry, LrnGeometry, PoolGeometry};
 use crate::format::protobuf::Message;
 use crate::layer::{Form, Part};
 use crate::net::{Graph, Input};
+use crate::op::{Neuron, PoolKind, Response};
 use std::collections::HashMap;
 
 /// What is written.
@@ -15,6 +16,8 @@ use std::collections::HashMap;
 pub struct Model<'a> {
     /// The layers, batch normalisations folded or not.
     pub graph: &'a Graph,
+    /// Nodes of batch normalisations that are in the layers before them ([`Net::fold_graph`](crate::net::Net::fold_graph)).
+    pub folded: &'a [usize],
     /// The values of each parameter, in our order.
     pub values: &'a [Vec<f32>],
     /// What is subtracted from the pixels: a number a channel, or one a pixel and channel.
@@ -291,7 +294,7 @@ impl Writer<'_> {
                 }
             }
             // Folded into the layer before.
-            Form::BatchNorm { .. } if node.fused => Ok(inputs[0].clone()),
+            Form::BatchNorm { .. } if self.model.folded.contains(&i) => Ok(inputs[0].clone()),
             Form::BatchNorm { epsilon } => {
                 let channels = node.layer.output().c;
                 let affine = node.parameters.len() > 2;

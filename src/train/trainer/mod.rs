@@ -10,9 +10,10 @@ use super::checkpoint::{self, Checkpoint, Tested};
 use super::start::{self, Started};
 use super::{Error, Line, Result, Run, Split, WeightLine, cost_lines};
 use crate::data::{Batch, Loader};
-use crate::device::{Device, Into, StepValues};
+use crate::device::{Device, StepValues};
 use crate::layer::Phase;
 use crate::net::{BatchBytes, CostMetrics, Graph, Net, Purpose, UpdateRule, initial_values};
+use crate::op::Write;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -184,7 +185,7 @@ impl Trainer {
                 learning_rate,
                 momentum,
             })?;
-            self.net.training_pass(if part == 0 { Into::Set } else { Into::Add })?;
+            self.net.training_pass(if part == 0 { Write::Set } else { Write::Add })?;
             self.loader.recycle(fed);
             if self.step + 1 < self.total || part + 1 < batch / micro {
                 self.fed = Some(self.feed_next()?);

@@ -89,10 +89,7 @@ impl Setup {
     pub fn net(&self, batch: usize, mut device: Box<dyn Device>, purpose: Purpose) -> Result<Net> {
         device.set_winograd(self.spec.train.winograd);
         device.set_precision(self.spec.train.precision);
-        let mut graph = self.graph(batch)?;
-        if purpose == Purpose::Infer {
-            graph.fold();
-        }
+        let graph = self.graph(batch)?;
         let Normalisation { mean, scale } = &self.normalisation;
         Net::new(graph, device, purpose, self.images(batch), mean, *scale).map_err(|(e, device)| match e {
             device::Error::OutOfMemory { free, .. } => {
@@ -108,7 +105,8 @@ impl Setup {
             return "use a device with more memory, or --device cpu".into();
         }
         let mean = Shape::new(1, 1, 1, self.normalisation.mean.len());
-        let fits = |&m: &usize| self.graph(m).is_ok_and(|g| Plan::new(&g, device, purpose, self.images(m), mean).bytes <= free);
+        let fits =
+            |&m: &usize| self.graph(m).is_ok_and(|g| Plan::new(&g, device, purpose, self.images(m), mean, 1.0).bytes <= free);
         match (1..batch).rev().filter(|m| batch.is_multiple_of(*m)).find(fits) {
             Some(m) => format!("--set train.micro_batch={m} would fit, with the same results but for rounding"),
             None => "not even one image at a time fits: use a smaller net or a device with more memory".into(),

@@ -20,11 +20,11 @@ impl Trainer {
         let net = &mut self.net;
         load_parameters(net, checkpoint, path)?;
         for i in 0..net.graph.parameters.len() {
-            let Some(to) = net.plan.momenta[i] else { continue };
+            let Some(to) = net.plan.kept.momenta[i] else { continue };
             let name = momentum_name(&net.graph.parameters[i]);
             net.write(to, &find(&checkpoint.optimizer, &name, to.shape.elements(), path)?)?;
         }
-        let metrics = net.plan.metrics;
+        let metrics = net.plan.kept.metrics;
         net.write(metrics, &find(&checkpoint.optimizer, "metrics", metrics.shape.elements(), path)?)?;
         self.line_step = checkpoint.state.line_step;
         self.seconds = checkpoint.state.seconds;
@@ -44,12 +44,12 @@ impl Trainer {
                 continue;
             }
             let (name, momentum, shape) = (p.name.clone(), momentum_name(p), host_shape(p));
-            weights.push(self.host_tensor(name, shape.clone(), self.net.plan.parameters[i])?);
-            if let Some(velocity) = self.net.plan.momenta[i] {
+            weights.push(self.host_tensor(name, shape.clone(), self.net.plan.kept.parameters[i])?);
+            if let Some(velocity) = self.net.plan.kept.momenta[i] {
                 optimizer.push(self.host_tensor(momentum, shape, velocity)?);
             }
         }
-        let metrics = self.net.plan.metrics;
+        let metrics = self.net.plan.kept.metrics;
         optimizer.push(self.host_tensor("metrics".into(), vec![metrics.shape.elements()], metrics)?);
         weights.push(mean(&self.setup));
         let state = State {
@@ -160,7 +160,7 @@ pub fn load_parameters(net: &mut Net, checkpoint: &Checkpoint, path: &Path) -> R
             return Err(other(format!("its '{name}' is {:?}, the net's is {shape:?}", tensor.shape)));
         }
         let values: Vec<f64> = tensor.values.iter().map(|&v| f64::from(v)).collect();
-        net.write(net.plan.parameters[i], &values)?;
+        net.write(net.plan.kept.parameters[i], &values)?;
     }
     let known = |t: &&HostTensor| t.name != MEAN && !net.graph.parameters.iter().any(|p| p.name == t.name);
     match checkpoint.weights.iter().find(known) {

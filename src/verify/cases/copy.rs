@@ -1,62 +1,9 @@
 //! Boxes copied from tensor to tensor.
 
-use super::super::operation::{Call, Operand, Reference, input, output};
-use super::super::table::INTOS;
-use crate::device::{CopyGeometry, Device, Into, Result, Tensor};
-use std::sync::Arc;
-
-#[derive(Debug)]
-struct Copy {
-    g: CopyGeometry,
-    into: Into,
-}
-
-impl Call for Copy {
-    fn name(&self) -> &'static str {
-        "copy_box"
-    }
-
-    fn geometry(&self) -> String {
-        let g = &self.g;
-        let mirror = if g.mirror == 1 { " mirrored" } else { "" };
-        let add = if self.into == Into::Add { " add" } else { "" };
-        format!(
-            "{} of {}×{}×{}: {}×{}×{} from ({}, {}, {}) to ({}, {}, {}) of {}×{}×{}{mirror}{add}",
-            g.n,
-            g.h,
-            g.w,
-            g.c,
-            g.rows,
-            g.columns,
-            g.channels,
-            g.from_h,
-            g.from_w,
-            g.from_c,
-            g.to_h,
-            g.to_w,
-            g.to_c,
-            g.p,
-            g.q,
-            g.k
-        )
-    }
-
-    // The box alone is written: what is around it is there before, and stays.
-    fn operands(&self) -> Vec<Operand> {
-        vec![input(self.g.input()), output(self.g.output(), Into::Add)]
-    }
-
-    fn call(&self, d: &mut dyn Device, t: &[Tensor], _scratch: Tensor) -> Result<()> {
-        d.copy_box(&self.g, t[0], t[1], self.into)
-    }
-
-    fn magnitudes(&self, start: &[Vec<f64>], _: &[Vec<f64>], reference: &mut Reference<'_>) -> Result<Vec<Vec<f64>>> {
-        match self.into {
-            Into::Set => Ok(start.iter().map(|v| vec![0.0; v.len()]).collect()),
-            Into::Add => reference(self, &start.iter().map(|v| v.iter().map(|v| v.abs()).collect()).collect::<Vec<_>>()),
-        }
-    }
-}
+use super::WRITES;
+use crate::device::CopyGeometry;
+use crate::op::{CopyBox, Target};
+use crate::verify::case::*;
 
 /// n, the shapes [rows, columns, channels] of x, y and the box, where it starts in both, mirrored or not.
 type Row = (i32, [i32; 3], [i32; 3], [i32; 3], [i32; 3], [i32; 3], bool);
@@ -84,13 +31,21 @@ const BOXES: &[Row] = &[
     (1, [20, 30, 3], [20, 30, 3], [20, 30, 3], [0, 0, 0], [0, 0, 0], false),
 ];
 
-pub(super) fn cases() -> Vec<Arc<dyn Call>> {
-    let geometry = |&(n, [h, w, c], [p, q, k], size, from, to, mirror): &Row| {
+pub(super) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for &(n, [h, w, c], [p, q, k], size, from, to, mirror) in BOXES {
         let [rows, columns, channels] = size;
         let ([from_h, from_w, from_c], [to_h, to_w, to_c]) = (from, to);
         let mirror = i32::from(mirror);
-        CopyGeometry { n, h, w, c, p, q, k, rows, columns, channels, from_h, from_w, from_c, to_h, to_w, to_c, mirror }
-    };
-    let all = BOXES.iter().flat_map(|row| INTOS.map(|into| Copy { g: geometry(row), into }));
-    all.map(|copy| Arc::new(copy) as Arc<dyn Call>).collect()
+        let geometry =
+            CopyGeometry { n, h, w, c, p, q, k, rows, columns, channels, from_h, from_w, from_c, to_h, to_w, to_c, mirror };
+        for into in WRITES {
+            let op = CopyBox { geometry, x: 0, y: Target { at: 1, into } };
+            let mut case = Case::new(op, [geometry.input(), geometry.output()].map(unit), moved(into));
+            // The box alone is written: what is around it is there before, and stays.
+            case.tensors[1].start = UNIT;
+            all.push(case);
+        }
+    }
+    all
 }

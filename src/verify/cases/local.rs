@@ -1,16 +1,10 @@
 //! Locally connected layers.
 
-use crate::device::{ConvGeometry, Device, Into, Neuron, Op, Result, Tensor};
-use crate::verify::operation::{Bias, Call, Operand, Reference, conv, input, neuron_name, output, slope, widen};
-use crate::verify::table::{CONVS, Conv, FUSED, INTOS};
-use std::sync::Arc;
-
-#[derive(Clone, Copy, Debug)]
-enum Local {
-    Forward { g: ConvGeometry, bias: Bias, neuron: Neuron },
-    BackwardImage { g: ConvGeometry, into: Into },
-    BackwardFilters { g: ConvGeometry, into: Into },
-}
+use super::conv::{Bias, CONVS, Conv};
+use super::{FUSED, WRITES};
+use crate::device::ConvGeometry;
+use crate::op::{LocalBackwardFilters, LocalBackwardImage, LocalForward, Neuron, Target, Write};
+use crate::verify::case::*;
 
 /// Beside the convolutions of few weights: more images than a tile has rows; grouped fully connected layers, one of them
 /// with a sum that is worth splitting.
@@ -24,80 +18,30 @@ const MORE: [Conv; 4] = [
 /// Weights of a case, at most.
 const WEIGHTS: usize = 30_000;
 
-pub(super) fn cases() -> Vec<Arc<dyn Call>> {
-    let convs = CONVS.iter().filter_map(|c| c.geometry()).filter(|g| g.local_filters().elements() <= WEIGHTS);
-    let geometries = convs.chain(MORE.iter().filter_map(|c| c.geometry()));
-    let calls = geometries.enumerate().flat_map(|(i, g)| {
-        let bias = [Bias::Untied, Bias::None, Bias::Shared][i % 3];
-        let gradients = INTOS.map(|into| [Local::BackwardImage { g, into }, Local::BackwardFilters { g, into }]);
-        std::iter::once(Local::Forward { g, bias, neuron: FUSED[i % FUSED.len()] }).chain(gradients.into_iter().flatten())
-    });
-    calls.map(|call| Arc::new(call) as Arc<dyn Call>).collect()
+fn forward(geometry: ConvGeometry, bias: Bias, neuron: Neuron) -> Case {
+    let op = |neuron| LocalForward { geometry, neuron, x: 0, w: 1, b: bias.operand(3), y: 2 };
+    let y = geometry.output();
+    let tensors = [unit(geometry.input()), unit(geometry.local_filters()), unit(y), bias.of(y)];
+    let magnitudes = through(neuron, op(Neuron::NONE), 2);
+    Case::new(op(neuron), tensors, magnitudes).summing(geometry.filters().image()).note(bias.note())
 }
 
-impl Call for Local {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Forward { .. } => "local_forward",
-            Self::BackwardImage { .. } => "local_backward_image",
-            Self::BackwardFilters { .. } => "local_backward_filters",
-        }
-    }
+fn backward(geometry: ConvGeometry, into: Write) -> [Case; 2] {
+    let [x, w, y] = [geometry.input(), geometry.local_filters(), geometry.output()].map(unit);
+    let image = LocalBackwardImage { geometry, dy: 0, w: 1, dx: Target { at: 2, into } };
+    let filters = LocalBackwardFilters { geometry, x: 0, dy: 1, dw: Target { at: 2, into } };
+    [
+        Case::new(image, [y, w, x], linear(0)).summing((geometry.r * geometry.s * geometry.k / geometry.groups) as usize),
+        Case::new(filters, [x, y, w], linear(0)).summing(geometry.n as usize),
+    ]
+}
 
-    fn geometry(&self) -> String {
-        match *self {
-            Self::Forward { ref g, bias, neuron } => format!("{}{}{}", conv(g), bias.name(), neuron_name(neuron)),
-            Self::BackwardImage { ref g, into } | Self::BackwardFilters { ref g, into } => {
-                format!("{}{}", conv(g), if into == Into::Add { " add" } else { "" })
-            }
-        }
+pub(super) fn cases() -> Vec<Case> {
+    let convs = CONVS.iter().filter_map(|c| c.geometry()).filter(|g| g.local_filters().elements() <= WEIGHTS);
+    let mut all = Vec::new();
+    for (i, g) in convs.chain(MORE.iter().filter_map(|c| c.geometry())).enumerate() {
+        all.push(forward(g, [Bias::Untied, Bias::None, Bias::Shared][i % 3], FUSED[i % FUSED.len()]));
+        all.extend(WRITES.map(|into| backward(g, into)).into_iter().flatten());
     }
-
-    fn operands(&self) -> Vec<Operand> {
-        match *self {
-            Self::Forward { g, bias, .. } => {
-                let mut operands = vec![input(g.input()), input(g.local_filters()), output(g.output(), Into::Set)];
-                operands.extend(bias.operand(g.output()));
-                operands
-            }
-            Self::BackwardImage { g, into } => vec![input(g.output()), input(g.local_filters()), output(g.input(), into)],
-            Self::BackwardFilters { g, into } => vec![input(g.input()), input(g.output()), output(g.local_filters(), into)],
-        }
-    }
-
-    fn op(&self) -> Option<Op> {
-        Some(match *self {
-            Self::Forward { g, .. } => Op::LocalForward(g),
-            Self::BackwardImage { g, .. } => Op::LocalBackwardImage(g),
-            Self::BackwardFilters { g, .. } => Op::LocalBackwardFilters(g),
-        })
-    }
-
-    fn call(&self, d: &mut dyn Device, t: &[Tensor], scratch: Tensor) -> Result<()> {
-        match *self {
-            Self::Forward { g, neuron, .. } => d.local_forward(&g, t[0], t[1], t.get(3).copied(), neuron, t[2], scratch),
-            Self::BackwardImage { g, into } => d.local_backward_image(&g, t[0], t[1], t[2], into, scratch),
-            Self::BackwardFilters { g, into } => d.local_backward_filters(&g, t[0], t[1], t[2], into, scratch),
-        }
-    }
-
-    fn length(&self) -> usize {
-        match *self {
-            Self::Forward { g, .. } => g.filters().image(),
-            Self::BackwardImage { g, .. } => (g.r * g.s * g.k / g.groups) as usize,
-            Self::BackwardFilters { g, .. } => g.n as usize,
-        }
-    }
-
-    fn magnitudes(&self, start: &[Vec<f64>], result: &[Vec<f64>], reference: &mut Reference<'_>) -> Result<Vec<Vec<f64>>> {
-        let absolutes: Vec<Vec<f64>> = start.iter().map(|v| v.iter().map(|v| v.abs()).collect()).collect();
-        match *self {
-            Self::Forward { g, bias, neuron } => {
-                let mut sums = reference(&Self::Forward { g, bias, neuron: Neuron::NONE }, &absolutes)?;
-                widen(&mut sums[2], slope(neuron), &result[2]);
-                Ok(sums)
-            }
-            Self::BackwardImage { .. } | Self::BackwardFilters { .. } => reference(self, &absolutes),
-        }
-    }
+    all
 }

@@ -4,10 +4,11 @@
 //! place is one elementwise y += x·w along them, with the filters transposed to [tap][channel] once a call. FLOPs:
 //! 2·places·taps·channels at three loads and a store a multiply-add, in the first-level cache; x and y are passed once.
 
-use super::{size, spread};
-use crate::device::cpu::Workers;
+use super::{Conv, size, spread};
+use crate::device::ConvGeometry;
+use crate::device::cpu::neuron::mask;
 use crate::device::cpu::simd::Simd;
-use crate::device::{ConvGeometry, Into, Neuron};
+use crate::op::{Neuron, Target};
 use std::ops::Range;
 
 /// Chunks of images that the filter gradient's partial sums are of.
@@ -41,64 +42,64 @@ fn columns(g: &ConvGeometry, j: usize) -> (Range<usize>, usize) {
     (first..last + 1, cell(&first).unwrap_or(0))
 }
 
-/// y ← x ∗ w + b, with relu.
-#[allow(clippy::too_many_arguments)]
+/// y ← x ∗ w + b, or relu of that.
 pub fn forward(
-    workers: &Workers,
-    g: &ConvGeometry,
-    simd: &Simd,
+    &Conv { workers, g, pitches, .. }: &Conv<'_>,
     x: &[f32],
     w: &[f32],
     b: Option<&[f32]>,
-    neuron: Neuron,
+    relu: bool,
     y: &mut [f32],
     scratch: &mut [f32],
 ) {
+    let simd = Simd::best();
     let (c, taps) = (size(g.c), size(g.r * g.s));
     simd.transpose(w, taps, scratch, c, c, taps);
     let w = &scratch[..taps * c];
-    let row = size(g.q) * c;
-    spread(workers, y.len() * taps / 10, row, y, |index, y| {
+    spread(workers, y.len() * taps / 10, size(g.q) * pitches[1], y, |index, y| {
         let (n, p) = (index / size(g.p), index % size(g.p));
-        match b {
-            Some(b) if b.len() == c => y.chunks_exact_mut(c).for_each(|y| y.copy_from_slice(b)),
-            Some(b) => y.copy_from_slice(&b[p * row..][..row]),
-            None => y.fill(0.0),
+        for (q, y) in y.chunks_mut(pitches[1]).enumerate() {
+            match b {
+                Some(b) if b.len() == c => y[..c].copy_from_slice(b),
+                Some(b) => y[..c].copy_from_slice(&b[(p * size(g.q) + q) * c..][..c]),
+                None => y[..c].fill(0.0),
+            }
         }
         for i in 0..size(g.r) {
             let Some(h) = cell(p, i, g.stride_h, g.dilation_h, g.padding_h, g.h) else { continue };
             for j in 0..size(g.s) {
                 let (outputs, first) = columns(g, j);
-                let x = &x[((n * size(g.h) + h) * size(g.w) + first) * c..];
-                let (w, y) = (&w[(i * size(g.s) + j) * c..], &mut y[outputs.start * c..]);
-                simd.accumulate(x, w, y, [size(g.stride_w) * c, 0, c], c, outputs.len());
+                let x = &x[((n * size(g.h) + h) * size(g.w) + first) * pitches[0]..];
+                let (w, y) = (&w[(i * size(g.s) + j) * c..], &mut y[outputs.start * pitches[1]..]);
+                simd.accumulate(x, w, y, [size(g.stride_w) * pitches[0], 0, pitches[1]], c, outputs.len());
             }
         }
-        if neuron == Neuron::Relu {
-            y.iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
+        if relu {
+            for y in y.chunks_mut(pitches[1]) {
+                y[..c].iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
+            }
         }
     });
 }
 
-/// dx ← dy ∗ᵀ w, or dx += ….
-#[allow(clippy::too_many_arguments)]
+/// dx ← dy ∗ᵀ w, or dx += …; then multiplied by the derivative of the relu whose outputs, and the distance of their cells, are
+/// `seen`.
 pub fn backward_image(
-    workers: &Workers,
-    g: &ConvGeometry,
-    simd: &Simd,
+    &Conv { workers, g, pitches, .. }: &Conv<'_>,
     dy: &[f32],
     w: &[f32],
-    dx: &mut [f32],
-    into: Into,
+    seen: Option<(&[f32], usize)>,
+    dx: Target<&mut [f32]>,
     scratch: &mut [f32],
 ) {
+    let (simd, set) = (Simd::best(), !dx.adds());
     let (c, taps) = (size(g.c), size(g.r * g.s));
     simd.transpose(w, taps, scratch, c, c, taps);
     let w = &scratch[..taps * c];
-    spread(workers, dy.len() * taps / 10, size(g.w) * c, dx, |index, dx| {
+    spread(workers, dy.len() * taps / 10, size(g.w) * pitches[0], dx.at, |index, dx| {
         let (n, h) = (index / size(g.h), index % size(g.h));
-        if into == Into::Set {
-            dx.fill(0.0);
+        if set {
+            dx.chunks_mut(pitches[0]).for_each(|dx| dx[..c].fill(0.0));
         }
         for i in 0..size(g.r) {
             // The output row whose tap i this is.
@@ -109,25 +110,26 @@ pub fn backward_image(
             for j in 0..size(g.s) {
                 let (outputs, first) = columns(g, j);
                 let row = (n * size(g.p) + p / size(g.stride_h)) * size(g.q);
-                let (dy, w) = (&dy[(row + outputs.start) * c..], &w[(i * size(g.s) + j) * c..]);
-                simd.accumulate(dy, w, &mut dx[first * c..], [c, 0, size(g.stride_w) * c], c, outputs.len());
+                let (dy, w) = (&dy[(row + outputs.start) * pitches[1]..], &w[(i * size(g.s) + j) * c..]);
+                let steps = [pitches[1], 0, size(g.stride_w) * pitches[0]];
+                simd.accumulate(dy, w, &mut dx[first * pitches[0]..], steps, c, outputs.len());
             }
+        }
+        if let Some((seen, pitch)) = seen {
+            mask(Neuron::Relu, c, (&seen[index * size(g.w) * pitch..], pitch), (dx, pitches[0]));
         }
     });
 }
 
 /// dw ← Σ over images and places of dy·x, or dw += ….
-#[allow(clippy::too_many_arguments)]
 pub fn backward_filters(
-    workers: &Workers,
-    g: &ConvGeometry,
-    simd: &Simd,
+    &Conv { workers, g, pitches, .. }: &Conv<'_>,
     x: &[f32],
     dy: &[f32],
-    dw: &mut [f32],
-    into: Into,
+    dw: Target<&mut [f32]>,
     scratch: &mut [f32],
 ) {
+    let (simd, add) = (Simd::best(), dw.adds());
     let (n, c, taps) = (size(g.n), size(g.c), size(g.r * g.s));
     let chunks = CHUNKS.min(n);
     let (partials, total) = scratch.split_at_mut(chunks * taps * c);
@@ -140,10 +142,10 @@ pub fn backward_filters(
                     let Some(h) = cell(p, i, g.stride_h, g.dilation_h, g.padding_h, g.h) else { continue };
                     for j in 0..size(g.s) {
                         let (outputs, first) = columns(g, j);
-                        let x = &x[((n * size(g.h) + h) * size(g.w) + first) * c..];
-                        let dy = &dy[((n * size(g.p) + p) * size(g.q) + outputs.start) * c..];
+                        let x = &x[((n * size(g.h) + h) * size(g.w) + first) * pitches[0]..];
+                        let dy = &dy[((n * size(g.p) + p) * size(g.q) + outputs.start) * pitches[1]..];
                         let sums = &mut sums[(i * size(g.s) + j) * c..];
-                        simd.accumulate(x, dy, sums, [size(g.stride_w) * c, c, 0], c, outputs.len());
+                        simd.accumulate(x, dy, sums, [size(g.stride_w) * pitches[0], pitches[1], 0], c, outputs.len());
                     }
                 }
             }
@@ -153,10 +155,10 @@ pub fn backward_filters(
     for part in partials.chunks_exact(taps * c) {
         total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
     }
-    for (k, dw) in dw.chunks_exact_mut(taps).enumerate() {
+    for (k, dw) in dw.at.chunks_exact_mut(taps).enumerate() {
         for (tap, dw) in dw.iter_mut().enumerate() {
             let sum = total[tap * c + k];
-            *dw = if into == Into::Add { *dw + sum } else { sum };
+            *dw = if add { *dw + sum } else { sum };
         }
     }
 }

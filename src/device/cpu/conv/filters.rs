@@ -12,9 +12,11 @@
 //! partial ones are added in order; large dw has few partials or none and is cut by filters instead.
 
 use super::{pad, size, spread};
+use crate::device::ConvGeometry;
 use crate::device::cpu::Workers;
-use crate::device::cpu::simd::{Finish, Rows, Shared, Simd, Walk};
-use crate::device::{ConvGeometry, Into};
+use crate::device::cpu::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
+use crate::op::Target;
+use std::ops::Range;
 
 /// Places of a slab, about.
 const SLAB: usize = 768;
@@ -49,6 +51,8 @@ pub struct Filters<'a> {
     /// Whether slabs are copied with their padding, and then the input rows and columns of one image of a slab.
     copied: bool,
     input: [usize; 2],
+    /// Elements from one cell of the image, and of the output's gradient, to the next.
+    pitches: [usize; 2],
 }
 
 impl<'a> Filters<'a> {
@@ -104,7 +108,13 @@ impl<'a> Filters<'a> {
             chunks,
             copied,
             input: [height(rows), width],
+            pitches: [size(g.c), size(g.k)],
         }
+    }
+
+    /// The same on tensors whose cells are so far apart: the image's, and the gradient's.
+    pub fn pitched(self, pitches: [usize; 2]) -> Self {
+        Self { pitches, ..self }
     }
 
     /// Places of the largest slab.
@@ -139,16 +149,16 @@ impl<'a> Filters<'a> {
     }
 
     /// dw ← Σ dy·x, or dw += ….
-    pub fn run(&self, workers: &Workers, x: &[f32], dy: &[f32], dw: &mut [f32], into: Into, scratch: &mut [f32]) {
+    pub fn run(&self, workers: &Workers, x: &[f32], dy: &[f32], dw: Target<&mut [f32]>, scratch: &mut [f32]) {
         let (partials, slots) = scratch.split_at_mut(self.partials().next_multiple_of(16));
         let partials = &mut partials[..self.partials()];
         let (tasks, slot_size) = (self.tasks(), self.parts().iter().sum::<usize>());
         let slot_count = tasks.min(SLOTS);
         let slots = &mut slots[..slot_count * slot_size];
-        let add = self.chunks == 1 && into == Into::Add;
+        let add = self.chunks == 1 && dw.adds();
         let flops = self.places() * self.slabs * size(self.g.k) * self.columns;
         {
-            let to = Shared::new(if self.chunks > 1 { &mut *partials } else { &mut *dw });
+            let to = Shared::new(if self.chunks > 1 { &mut *partials } else { &mut *dw.at });
             spread(workers, flops / 50, slot_size, slots, |slot, scratch| {
                 for task in slot * tasks / slot_count..(slot + 1) * tasks / slot_count {
                     self.task(task, x, dy, to, add, scratch);
@@ -156,14 +166,14 @@ impl<'a> Filters<'a> {
             });
         }
         if self.chunks > 1 {
-            sum_partials(workers, partials, dw, into);
+            sum_partials(workers, partials, dw);
         }
     }
 
     /// One chunk of slabs, one group, one range of its filters.
     fn task(&self, task: usize, x: &[f32], dy: &[f32], to: Shared<'_>, add: bool, scratch: &mut [f32]) {
         let g = &self.g;
-        let (simd, k, q) = (self.simd, size(g.k), size(g.q));
+        let (simd, k, q, pitch) = (self.simd, size(g.k), size(g.q), self.pitches[1]);
         let (chunk, group, range) =
             (task / self.ranges / size(g.groups), task / self.ranges % size(g.groups), task % self.ranges);
         let tiles = range * self.tiles / self.ranges..(range + 1) * self.tiles / self.ranges;
@@ -182,15 +192,15 @@ impl<'a> Filters<'a> {
             let rows = self.rows.min(size(g.p) - row);
             let places = images * rows * q;
 
-            let dy = &dy[(image * size(g.p) + row) * q * k + group * self.filters..];
+            let dy = &dy[(image * size(g.p) + row) * q * pitch + group * self.filters..];
             if self.repacked() {
                 for t in tiles.clone() {
                     let (start, end) = tile(t);
                     let to = &mut packed[(start - first_filter) * places..];
-                    simd.copy(&dy[start..], [0, k], to, [0, end - start], end - start, [1, places]);
+                    simd.copy(&dy[start..], [0, pitch], to, [0, end - start], end - start, [1, places]);
                 }
             }
-            let x = self.slab(x, image, images, row, rows, group, padded);
+            let x = self.slab(x, image..image + images, row..row + rows, group, padded);
             for p in 0..self.panels {
                 let first = p * self.panel;
                 let columns = self.panel.min(self.columns - first);
@@ -200,44 +210,34 @@ impl<'a> Filters<'a> {
                     let (a, step) = if self.repacked() {
                         (&packed[(start - first_filter) * places..], end - start)
                     } else {
-                        (&dy[start..], k)
+                        (&dy[start..], pitch)
                     };
                     let walk = Walk { rows: Rows::Adjacent, loops: [(1, 0), (1, 0), (places, step)] };
-                    let at = base + (group * self.filters + start) * self.columns + first;
-                    let finish = Finish { add: add || slab > slabs.start, bias: None, relu: false };
+                    let to = to.after(base + (group * self.filters + start) * self.columns + first);
+                    let (left, to) = (Left { a, rows: end - start, walk }, Place { c: to, pitch: self.columns, columns });
                     // SAFETY: this task alone writes these filters of this partial gradient.
-                    unsafe { simd.tile(end - start, a, &walk, panel, to, at, self.columns, columns, &finish) }
+                    unsafe { simd.tile(&left, panel, &to, &Finish::sums(add || slab > slabs.start)) }
                 }
             }
         }
     }
 
     /// The part of x that a slab's windows see, with its padding.
-    #[allow(clippy::too_many_arguments)]
-    fn slab<'x>(
-        &self,
-        x: &'x [f32],
-        image: usize,
-        images: usize,
-        row: usize,
-        rows: usize,
-        group: usize,
-        padded: &'x mut [f32],
-    ) -> Seen<'x> {
+    fn slab<'x>(&self, x: &'x [f32], images: Range<usize>, rows: Range<usize>, group: usize, padded: &'x mut [f32]) -> Seen<'x> {
         let g = &self.g;
-        let (h, w, c) = (size(g.h), size(g.w), size(g.c));
-        let top = row * size(g.stride_h);
+        let (h, w, pitch) = (size(g.h), size(g.w), self.pitches[0]);
+        let (top, channel) = (rows.start * size(g.stride_h), group * self.depth);
         if !self.copied {
-            let x = &x[(image * h + top) * w * c + group * self.depth..];
-            return Seen { x, image: h * w * c, row: w * c, cell: c };
+            let x = &x[(images.start * h + top) * w * pitch + channel..];
+            return Seen { x, image: h * w * pitch, row: w * pitch, cell: pitch };
         }
-        let height = (rows - 1) * size(g.stride_h) + (size(g.r) - 1) * size(g.dilation_h) + 1;
+        let height = (rows.len() - 1) * size(g.stride_h) + (size(g.r) - 1) * size(g.dilation_h) + 1;
         let row = self.input[1] * self.depth;
-        for i in 0..images {
-            let from = &x[(image + i) * h * w * c..];
+        for (i, image) in images.enumerate() {
+            let from = &x[image * h * w * pitch..];
             let start = [top as isize - g.padding_h as isize, -(g.padding_w as isize)];
             let to = &mut padded[i * height * row..][..height * row];
-            pad(self.simd, from, [h, w], c, group * self.depth, self.depth, start, [height, self.input[1]], to);
+            pad(self.simd, from, [h, w, pitch], channel..channel + self.depth, start, [height, self.input[1]], to);
         }
         Seen { x: padded, image: height * row, row, cell: self.depth }
     }
@@ -267,12 +267,12 @@ impl<'a> Filters<'a> {
 }
 
 /// dw ← the sum of partial gradients, in order, or dw += ….
-pub fn sum_partials(workers: &Workers, partials: &[f32], dw: &mut [f32], into: Into) {
-    let len = dw.len();
-    spread(workers, partials.len() / 10, 1 << 12, dw, |piece, dw| {
+pub fn sum_partials(workers: &Workers, partials: &[f32], dw: Target<&mut [f32]>) {
+    let (len, set) = (dw.at.len(), !dw.adds());
+    spread(workers, partials.len() / 10, 1 << 12, dw.at, |piece, dw| {
         for (i, part) in partials.chunks_exact(len).enumerate() {
             let part = &part[piece << 12..][..dw.len()];
-            if i == 0 && into == Into::Set {
+            if i == 0 && set {
                 dw.copy_from_slice(part);
             } else {
                 dw.iter_mut().zip(part).for_each(|(dw, part)| *dw += part);

@@ -14,7 +14,7 @@
 
 use super::{pad, spread};
 use crate::device::cpu::Workers;
-use crate::device::cpu::simd::{Finish, Rows, Shared, Simd, Walk};
+use crate::device::cpu::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
 use std::ops::Range;
 
 /// One axis: output i sees, through tap t, the input's cell i·stride + t·dilation + offset, and is stored as cell
@@ -32,7 +32,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Input cells that so many neighbouring outputs see, from first to last.
+    /// Input cells that `outputs` neighbouring outputs see, from first to last.
     fn span(&self, outputs: usize) -> usize {
         (outputs - 1) * self.stride + (self.taps - 1) * self.dilation + 1
     }
@@ -60,18 +60,19 @@ impl Axis {
     }
 }
 
-/// A gathering convolution. Group g reads the channels g·depth .. (g + 1)·depth of the input's `channels_in` and makes
-/// g·columns .. (g + 1)·columns of the result's `channels_out`; the result has `height` × `width` cells an image.
-#[derive(Clone, Copy, Debug)]
-pub struct Gather {
+/// A gathering convolution. Group g reads the channels g·depth .. (g + 1)·depth of the input, whose cells are `pitch_in` elements
+/// apart, and makes g·columns .. (g + 1)·columns of the result, whose cells are `pitch_out` apart; the result has `height` ×
+/// `width` cells an image.
+pub struct Gather<'a> {
+    pub simd: &'a Simd,
     pub images: usize,
     pub rows: Axis,
     pub columns: Axis,
     pub groups: usize,
     pub depth: usize,
     pub outputs: usize,
-    pub channels_in: usize,
-    pub channels_out: usize,
+    pub pitch_in: usize,
+    pub pitch_out: usize,
     pub height: usize,
     pub width: usize,
 }
@@ -100,9 +101,17 @@ struct Plan {
     tasks: usize,
 }
 
-impl Gather {
-    fn plan(&self, simd: &Simd) -> Plan {
-        let panel = simd.vectors(self.columns.outputs, self.outputs) * simd.lanes;
+/// A band of output rows of one image, and the filters of the group that makes them.
+struct Band<'a> {
+    image: usize,
+    group: usize,
+    rows: Range<usize>,
+    packed: &'a [f32],
+}
+
+impl Gather<'_> {
+    fn plan(&self) -> Plan {
+        let panel = self.simd.vectors(self.columns.outputs, self.outputs) * self.simd.lanes;
         let copied = !self.columns.inside();
         let row = self.columns.span(self.columns.outputs) * self.depth;
         let mut band = self.rows.outputs.div_ceil(16_usize.div_ceil(self.images));
@@ -134,32 +143,30 @@ impl Gather {
     }
 
     /// Floats of scratch that [`run`](Self::run) wants.
-    pub fn scratch(&self, simd: &Simd) -> usize {
-        let plan = self.plan(simd);
+    pub fn scratch(&self) -> usize {
+        let plan = self.plan();
         self.packed(&plan) + plan.slots * plan.buffer
     }
 
-    /// Makes the outputs. `pack(group, first column, columns, panel, pitch)` writes the filters of some columns as
+    /// Makes the outputs. `pack(group, columns, panel, pitch)` writes the filters of some columns as
     /// [tap row][tap][channel][pitch].
-    #[allow(clippy::too_many_arguments)]
     pub fn run(
         &self,
         workers: &Workers,
-        simd: &Simd,
         x: &[f32],
-        pack: impl Fn(usize, usize, usize, &mut [f32], usize) + Send + Sync,
+        pack: impl Fn(usize, Range<usize>, &mut [f32], usize) + Send + Sync,
         finish: &Finish<'_>,
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let plan = self.plan(simd);
+        let plan = self.plan();
         let (packed, rest) = scratch.split_at_mut(self.packed(&plan));
         let panel = plan.panel * plan.steps;
         spread(workers, packed.len() / 2, panel, packed, |i, packed| {
             let (group, first) = (i / plan.panels, i % plan.panels * plan.panel);
-            let columns = plan.panel.min(self.outputs - first);
-            let pitch = columns.next_multiple_of(simd.lanes);
-            pack(group, first, columns, &mut packed[..plan.steps * pitch], pitch);
+            let columns = first..(first + plan.panel).min(self.outputs);
+            let pitch = columns.len().next_multiple_of(self.simd.lanes);
+            pack(group, columns, &mut packed[..plan.steps * pitch], pitch);
         });
         let packed = &*packed;
         let outputs = self.images * self.rows.outputs * self.columns.outputs;
@@ -171,45 +178,34 @@ impl Gather {
                 let rows = plan.band.min(self.rows.outputs - first);
                 for group in 0..self.groups {
                     let packed = &packed[group * plan.panels * panel..][..plan.panels * panel];
-                    self.band(simd, &plan, x, image, group, first..first + rows, packed, finish, y, buffer);
+                    let band = Band { image, group, rows: first..first + rows, packed };
+                    self.band(&plan, x, band, finish, y, buffer);
                 }
             }
         });
     }
 
-    /// One group of the output rows `band` of one image.
-    #[allow(clippy::too_many_arguments)]
-    fn band(
-        &self,
-        simd: &Simd,
-        plan: &Plan,
-        x: &[f32],
-        image: usize,
-        group: usize,
-        band: Range<usize>,
-        packed: &[f32],
-        finish: &Finish<'_>,
-        y: Shared<'_>,
-        buffer: &mut [f32],
-    ) {
-        let Axis { outputs, stride, .. } = self.columns;
+    /// One group of a band.
+    fn band(&self, plan: &Plan, x: &[f32], band: Band<'_>, finish: &Finish<'_>, y: Shared<'_>, buffer: &mut [f32]) {
+        let Band { image, group, rows: band, packed } = band;
+        let (simd, Axis { outputs, stride, .. }) = (self.simd, self.columns);
         let channel = group * self.depth;
-        let x = &x[image * self.rows.input * self.columns.input * self.channels_in..];
+        let x = &x[image * self.rows.input * self.columns.input * self.pitch_in..];
         // The input rows that the band sees, the first of them, the distance of its rows, the distance of its cells.
         let low = self.rows.cell(band.start, 0).clamp(0, self.rows.input as isize) as usize;
         let (x, row, cell) = if plan.copied {
             let high = self.rows.cell(band.end - 1, self.rows.taps - 1) + 1;
             let rows = high.clamp(low as isize, self.rows.input as isize) as usize - low;
             let cells = self.columns.span(outputs);
-            let size = [self.rows.input, self.columns.input];
+            let image = [self.rows.input, self.columns.input, self.pitch_in];
             let start = [low as isize, self.columns.offset];
-            pad(simd, x, size, self.channels_in, channel, self.depth, start, [rows, cells], buffer);
+            pad(simd, x, image, channel..channel + self.depth, start, [rows, cells], buffer);
             (&*buffer, cells * self.depth, self.depth)
         } else {
-            let row = self.columns.input * self.channels_in;
-            let start = low * row + self.columns.offset as usize * self.channels_in + channel;
+            let row = self.columns.input * self.pitch_in;
+            let start = low * row + self.columns.offset as usize * self.pitch_in + channel;
             // A band in the padding sees no row: it starts behind the image and reads nothing.
-            (x.get(start..).unwrap_or_default(), row, self.channels_in)
+            (x.get(start..).unwrap_or_default(), row, self.pitch_in)
         };
         let loops = [(self.columns.taps, self.columns.dilation * cell), (self.depth, 1)];
         // The taps of a row are one run where they are contiguous.
@@ -220,7 +216,6 @@ impl Gather {
             let columns = plan.panel.min(self.outputs - column);
             let packed = &packed[column * plan.steps..];
             let pitch = columns.next_multiple_of(simd.lanes);
-            let tiles = outputs.div_ceil(simd.most_rows(pitch / simd.lanes));
             let column = group * self.outputs + column;
             for i in band.clone() {
                 let seen = self.rows.seen(i);
@@ -230,20 +225,12 @@ impl Gather {
                 let loops = if merged { [(1, 0), taps, (steps, 1)] } else { [taps, loops[0], loops[1]] };
                 let walk = Walk { rows: Rows::Apart(stride * cell), loops };
                 let line = (image * self.height + self.rows.first + i * self.rows.step) * self.width;
-                for tile in 0..tiles {
-                    let (start, end) = (tile * outputs / tiles, (tile + 1) * outputs / tiles);
-                    let at = (line + self.columns.first + start * self.columns.step) * self.channels_out + column;
-                    let finish = match finish.bias {
-                        None => *finish,
-                        Some((b, 0)) => Finish { bias: Some((&b[column..], 0)), ..*finish },
-                        Some((b, pitch)) => {
-                            Finish { bias: Some((&b[(i * outputs + start) * pitch + column..], pitch)), ..*finish }
-                        }
-                    };
-                    let (a, pitch) = (x.get(start * stride * cell..).unwrap_or_default(), self.columns.step * self.channels_out);
-                    // SAFETY: this task alone writes these rows of this image, and this tile these cells and channels.
-                    unsafe { simd.tile(end - start, a, &walk, packed, y, at, pitch, columns, &finish) }
-                }
+                let (cell, step) = (line + self.columns.first, self.columns.step);
+                let bias = finish.bias.map(|(b, pitch)| (&b[i * outputs * pitch + column..], pitch));
+                let seen = finish.seen.map(|(seen, pitch)| (&seen[cell * pitch + column..], step * pitch));
+                let to = Place { c: y.after(cell * self.pitch_out + column), pitch: step * self.pitch_out, columns };
+                // SAFETY: this task alone writes these rows of this image.
+                unsafe { simd.tiles(&Left { a: x, rows: outputs, walk }, packed, &to, &Finish { bias, seen, ..*finish }) }
             }
         }
     }

@@ -3,8 +3,9 @@
 //! over threads, each piece of the result made by one thread. A locally connected layer is the same with filters of each
 //! place's own, one place's after the other's.
 
+use crate::device::ConvGeometry;
 use crate::device::cpu::{Real, Workers, neuron};
-use crate::device::{ConvGeometry, Into, Neuron};
+use crate::op::{Neuron, Target};
 use rayon::prelude::*;
 
 /// Whose filters are.
@@ -16,12 +17,11 @@ pub enum Owner {
     Place,
 }
 
-/// The geometry as `usize`, with what the nests ask of it.
-#[derive(Clone, Copy)]
-struct Nest {
+/// The loop nests of a geometry.
+pub struct Nest {
+    n: usize,
     h: usize,
     w: usize,
-    c: usize,
     k: usize,
     r: usize,
     s: usize,
@@ -32,18 +32,21 @@ struct Nest {
     stride: (usize, usize),
     padding: (usize, usize),
     dilation: (usize, usize),
-    /// Elements from one place's filters to the next one's.
+    /// Elements from one place's filters to the next one's; 0 where all share them.
     place: usize,
+    /// Elements from one cell of the image, and of the output, to the next.
+    pitches: [usize; 2],
 }
 
 impl Nest {
-    fn new(g: &ConvGeometry, owner: Owner) -> Self {
+    /// Those of this geometry.
+    pub fn new(g: &ConvGeometry, owner: Owner) -> Self {
         let u = |x: i32| x as usize;
         Self {
             place: if owner == Owner::Place { u(g.k) * g.filters().image() } else { 0 },
+            n: u(g.n),
             h: u(g.h),
             w: u(g.w),
-            c: u(g.c),
             k: u(g.k),
             r: u(g.r),
             s: u(g.s),
@@ -54,7 +57,13 @@ impl Nest {
             stride: (u(g.stride_h), u(g.stride_w)),
             padding: (u(g.padding_h), u(g.padding_w)),
             dilation: (u(g.dilation_h), u(g.dilation_w)),
+            pitches: [u(g.c), u(g.k)],
         }
+    }
+
+    /// The same on tensors whose cells are so far apart: the image's, and the output's.
+    pub fn pitched(self, pitches: [usize; 2]) -> Self {
+        Self { pitches, ..self }
     }
 
     /// The image row that tap i of output row p sees, if it lies in the image.
@@ -74,97 +83,98 @@ impl Nest {
 
     /// Where the channels that output k reads start, in pixel (h, w) of image n.
     fn pixel(&self, n: usize, h: usize, w: usize, k: usize) -> usize {
-        ((n * self.h + h) * self.w + w) * self.c + k / self.kg * self.cg
+        ((n * self.h + h) * self.w + w) * self.pitches[0] + k / self.kg * self.cg
     }
-}
 
-/// y ← neuron(x ∗ w + b).
-#[allow(clippy::too_many_arguments)]
-pub fn forward<T: Real>(
-    workers: &Workers,
-    g: &ConvGeometry,
-    owner: Owner,
-    x: &[T],
-    w: &[T],
-    b: Option<&[T]>,
-    neuron: Neuron,
-    y: &mut [T],
-) {
-    let t = Nest::new(g, owner);
-    let untied = b.is_some_and(|b| b.len() != t.k);
-    let row = |index: usize, y: &mut [T]| {
-        let (n, p) = (index / t.p, index % t.p);
-        for (q, y) in y.chunks_exact_mut(t.k).enumerate() {
-            let w = &w[(p * t.q + q) * t.place..];
-            for (k, y) in y.iter_mut().enumerate() {
-                let mut sum = b.map_or(T::ZERO, |b| if untied { b[(p * t.q + q) * t.k + k] } else { b[k] });
-                for i in 0..t.r {
-                    let Some(h) = t.row(p, i) else { continue };
-                    for j in 0..t.s {
-                        let Some(v) = t.column(q, j) else { continue };
-                        let (x, w) = (&x[t.pixel(n, h, v, k)..][..t.cg], &w[t.tap(k, i, j)..][..t.cg]);
-                        x.iter().zip(w).for_each(|(x, w)| sum += *x * *w);
+    /// y ← neuron(x ∗ w + b).
+    pub fn forward<T: Real>(&self, workers: &Workers, x: &[T], w: &[T], b: Option<&[T]>, neuron: Neuron, y: &mut [T]) {
+        let untied = b.is_some_and(|b| b.len() != self.k);
+        let row = |index: usize, y: &mut [T]| {
+            let (n, p) = (index / self.p, index % self.p);
+            for (q, y) in y.chunks_mut(self.pitches[1]).enumerate() {
+                let y = &mut y[..self.k];
+                let w = &w[(p * self.q + q) * self.place..];
+                for (k, y) in y.iter_mut().enumerate() {
+                    let mut sum = b.map_or(T::ZERO, |b| if untied { b[(p * self.q + q) * self.k + k] } else { b[k] });
+                    for i in 0..self.r {
+                        let Some(h) = self.row(p, i) else { continue };
+                        for j in 0..self.s {
+                            let Some(v) = self.column(q, j) else { continue };
+                            let (x, w) = (&x[self.pixel(n, h, v, k)..][..self.cg], &w[self.tap(k, i, j)..][..self.cg]);
+                            x.iter().zip(w).for_each(|(x, w)| sum += *x * *w);
+                        }
                     }
+                    *y = sum;
                 }
-                *y = sum;
+                neuron::apply(neuron, y);
             }
-        }
-        if neuron != Neuron::NONE {
-            neuron::apply(neuron, y);
-        }
-    };
-    workers.run(|| y.par_chunks_mut(t.q * t.k).enumerate().for_each(|(index, y)| row(index, y)));
-}
+        };
+        workers.run(|| y.par_chunks_mut(self.q * self.pitches[1]).enumerate().for_each(|(index, y)| row(index, y)));
+    }
 
-/// dx ← dy ∗ᵀ w, or dx += ….
-pub fn backward_image<T: Real>(workers: &Workers, g: &ConvGeometry, owner: Owner, dy: &[T], w: &[T], dx: &mut [T], into: Into) {
-    let t = Nest::new(g, owner);
-    let image = |n: usize, dx: &mut [T]| {
-        if into == Into::Set {
-            dx.fill(T::ZERO);
-        }
-        for p in 0..t.p {
-            for q in 0..t.q {
-                let dy = &dy[((n * t.p + p) * t.q + q) * t.k..][..t.k];
-                let w = &w[(p * t.q + q) * t.place..];
-                for i in 0..t.r {
-                    let Some(h) = t.row(p, i) else { continue };
-                    for j in 0..t.s {
-                        let Some(v) = t.column(q, j) else { continue };
-                        for (k, dy) in dy.iter().enumerate() {
-                            let (dx, w) = (&mut dx[t.pixel(0, h, v, k)..][..t.cg], &w[t.tap(k, i, j)..][..t.cg]);
-                            dx.iter_mut().zip(w).for_each(|(dx, w)| *dx += *dy * *w);
+    /// dx ← dy ∗ᵀ w, or dx += …; then multiplied by the derivative of the relu whose outputs, and the distance of their cells,
+    /// are `seen`.
+    pub fn backward_image<T: Real>(
+        &self,
+        workers: &Workers,
+        dy: &[T],
+        w: &[T],
+        dx: Target<&mut [T]>,
+        seen: Option<(&[T], usize)>,
+    ) {
+        let (set, [pitch, dy_pitch]) = (!dx.adds(), self.pitches);
+        let channels = self.k / self.kg * self.cg;
+        let image = |n: usize, dx: &mut [T]| {
+            if set {
+                dx.chunks_mut(pitch).for_each(|dx| dx[..channels].fill(T::ZERO));
+            }
+            for p in 0..self.p {
+                for q in 0..self.q {
+                    let dy = &dy[((n * self.p + p) * self.q + q) * dy_pitch..][..self.k];
+                    let w = &w[(p * self.q + q) * self.place..];
+                    for i in 0..self.r {
+                        let Some(h) = self.row(p, i) else { continue };
+                        for j in 0..self.s {
+                            let Some(v) = self.column(q, j) else { continue };
+                            for (k, dy) in dy.iter().enumerate() {
+                                let (dx, w) = (&mut dx[self.pixel(0, h, v, k)..][..self.cg], &w[self.tap(k, i, j)..][..self.cg]);
+                                dx.iter_mut().zip(w).for_each(|(dx, w)| *dx += *dy * *w);
+                            }
                         }
                     }
                 }
             }
-        }
-    };
-    workers.run(|| dx.par_chunks_mut(t.h * t.w * t.c).enumerate().for_each(|(n, dx)| image(n, dx)));
-}
+            if let Some((seen, pitch)) = seen {
+                let seen = (&seen[n * self.h * self.w * pitch..], pitch);
+                neuron::mask(Neuron::Relu, channels, seen, (dx, self.pitches[0]));
+            }
+        };
+        workers.run(|| dx.at.par_chunks_mut(self.h * self.w * pitch).enumerate().for_each(|(n, dx)| image(n, dx)));
+    }
 
-/// dw ← Σ over images, and over the places that share dw, of dy · x, or dw += ….
-pub fn backward_filters<T: Real>(workers: &Workers, g: &ConvGeometry, owner: Owner, x: &[T], dy: &[T], dw: &mut [T], into: Into) {
-    let t = Nest::new(g, owner);
-    let filter = |index: usize, dw: &mut [T]| {
-        if into == Into::Set {
-            dw.fill(T::ZERO);
-        }
-        let (k, own) = (index % t.k, index / t.k);
-        let places = if owner == Owner::Place { own..own + 1 } else { 0..t.p * t.q };
-        for n in 0..g.n as usize {
-            for (p, q) in places.clone().map(|place| (place / t.q, place % t.q)) {
-                let dy = dy[((n * t.p + p) * t.q + q) * t.k + k];
-                for i in 0..t.r {
-                    let Some(h) = t.row(p, i) else { continue };
-                    for j in 0..t.s {
-                        let Some(v) = t.column(q, j) else { continue };
-                        let (dw, x) = (&mut dw[t.tap(0, i, j)..][..t.cg], &x[t.pixel(n, h, v, k)..][..t.cg]);
-                        dw.iter_mut().zip(x).for_each(|(dw, x)| *dw += dy * *x);
+    /// dw ← Σ over images, and over the places that share dw, of dy · x, or dw += ….
+    pub fn backward_filters<T: Real>(&self, workers: &Workers, x: &[T], dy: &[T], dw: Target<&mut [T]>) {
+        let set = !dw.adds();
+        let filter = |index: usize, dw: &mut [T]| {
+            if set {
+                dw.fill(T::ZERO);
+            }
+            let (k, own) = (index % self.k, index / self.k);
+            let places = if self.place > 0 { own..own + 1 } else { 0..self.p * self.q };
+            for n in 0..self.n {
+                for (p, q) in places.clone().map(|place| (place / self.q, place % self.q)) {
+                    let dy = dy[((n * self.p + p) * self.q + q) * self.pitches[1] + k];
+                    for i in 0..self.r {
+                        let Some(h) = self.row(p, i) else { continue };
+                        for j in 0..self.s {
+                            let Some(v) = self.column(q, j) else { continue };
+                            let (dw, x) = (&mut dw[self.tap(0, i, j)..][..self.cg], &x[self.pixel(n, h, v, k)..][..self.cg]);
+                            dw.iter_mut().zip(x).for_each(|(dw, x)| *dw += dy * *x);
+                        }
                     }
                 }
             }
-        }
-    };
-    workers.run(|| dw.par_chunks_mut(t.r * t.s * t.cg).enumerate().for_each(|(index, dw)| filter(index, dw)));
+        };
+        workers.run(|| dw.at.par_chunks_mut(self.r * self.s * self.cg).enumerate().for_each(|(index, dw)| filter(index, dw)));
+    }
 }

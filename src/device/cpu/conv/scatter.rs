@@ -7,10 +7,11 @@
 //! once every k multiply-adds. A task is an image.
 
 use super::gather::Axis;
-use super::{phases, size, spread};
-use crate::device::cpu::Workers;
-use crate::device::cpu::simd::{Finish, Rows, Shared, Simd, Walk};
-use crate::device::{ConvGeometry, Into};
+use super::{Conv, phases, size, spread};
+use crate::device::ConvGeometry;
+use crate::device::cpu::neuron::mask;
+use crate::device::cpu::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
+use crate::op::{Neuron, Target};
 
 /// Panels of one row of taps, and the columns of each.
 fn panels(g: &ConvGeometry, simd: &Simd) -> (usize, usize) {
@@ -47,18 +48,25 @@ pub fn scratch(g: &ConvGeometry, simd: &Simd) -> usize {
     size(g.r * g.k) * panels * panel
 }
 
-/// dx ← dy ∗ᵀ w, or dx += ….
-#[allow(clippy::too_many_arguments)]
+/// Floats of an image that stays in the cache until all is scattered.
+const CACHED: usize = 1 << 16;
+
+/// Whether an image is still in the cache when it is done, to be multiplied by a neuron's derivative.
+pub fn ends_in_cache(g: &ConvGeometry) -> bool {
+    g.input().image() <= CACHED
+}
+
+/// dx ← dy ∗ᵀ w, or dx += …; then multiplied by the derivative of the relu whose outputs, and the distance of their cells, are
+/// `seen`.
 pub fn run(
-    workers: &Workers,
-    g: &ConvGeometry,
-    simd: &Simd,
+    &Conv { workers, g, pitches, .. }: &Conv<'_>,
     dy: &[f32],
     w: &[f32],
-    dx: &mut [f32],
-    into: Into,
+    seen: Option<(&[f32], usize)>,
+    dx: Target<&mut [f32]>,
     scratch: &mut [f32],
 ) {
+    let (simd, set) = (Simd::best(), !dx.adds());
     let (panels, panel) = panels(g, simd);
     let (r, s, c, k, p, q) = (size(g.r), size(g.s), size(g.c), size(g.k), size(g.p), size(g.q));
     let columns = |i: usize| panel.min(s * c - i * panel);
@@ -72,25 +80,24 @@ pub fn run(
     let packed = &*packed;
     let image = g.input().image();
     let nanoseconds = size(g.n) * p * q * r * s * c * k / 50;
-    spread(workers, nanoseconds, image, dx, |n, dx| {
-        if into == Into::Set {
+    spread(workers, nanoseconds, image, dx.at, |n, dx| {
+        if set {
             dx.fill(0.0);
         }
-        let dx = Shared::new(dx);
+        let to = Shared::new(&mut *dx);
         for (part, packed) in packed.chunks_exact(panel * k).enumerate() {
             let (row, i) = (part / panels, part % panels);
-            let tiles = q.div_ceil(simd.most_rows(columns(i).div_ceil(simd.lanes)));
+            let walk = Walk { rows: Rows::Apart(pitches[1]), loops: [(1, 0), (1, 0), (k, 1)] };
             for line in 0..p {
-                let to = (line * size(g.stride_h) + row * size(g.dilation_h)) * size(g.w) * c + i * panel;
-                for tile in 0..tiles {
-                    let (start, end) = (tile * q / tiles, (tile + 1) * q / tiles);
-                    let walk = Walk { rows: Rows::Apart(k), loops: [(1, 0), (1, 0), (k, 1)] };
-                    let (a, pitch) = (&dy[((n * p + line) * q + start) * k..], size(g.stride_w) * c);
-                    let finish = Finish { add: true, bias: None, relu: false };
-                    // SAFETY: this task alone writes this image.
-                    unsafe { simd.tile(end - start, a, &walk, packed, dx, to + start * pitch, pitch, columns(i), &finish) }
-                }
+                let to = to.after((line * size(g.stride_h) + row * size(g.dilation_h)) * size(g.w) * c + i * panel);
+                let to = Place { c: to, pitch: size(g.stride_w) * c, columns: columns(i) };
+                let left = Left { a: &dy[(n * p + line) * q * pitches[1]..], rows: q, walk };
+                // SAFETY: this task alone writes this image.
+                unsafe { simd.tiles(&left, packed, &to, &Finish::sums(true)) }
             }
+        }
+        if let Some((seen, pitch)) = seen {
+            mask(Neuron::Relu, c, (&seen[n * size(g.h * g.w) * pitch..], pitch), (dx, c));
         }
     });
 }

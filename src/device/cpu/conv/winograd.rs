@@ -22,9 +22,10 @@
 
 use super::filters::sum_partials;
 use super::{axes, scatter, size, spread};
+use crate::device::ConvGeometry;
 use crate::device::cpu::Workers;
-use crate::device::cpu::simd::{Finish, Rows, Shared, Simd, Square, Walk};
-use crate::device::{ConvGeometry, Into};
+use crate::device::cpu::simd::{Finish, Left, Place, Rows, Shared, Simd, Square, Walk};
+use crate::op::Target;
 use std::ops::Range;
 
 /// Cells of a transformed square.
@@ -95,24 +96,24 @@ impl Squares {
         (i / (rows * columns), [i / columns % rows, i % columns])
     }
 
-    /// Where the inputs of square `i` start in x, of so many channels, and which of them there are.
-    fn inputs(&self, i: usize, channels: usize) -> (isize, Square) {
+    /// Where the inputs of square `i` start in x, whose cells are `pitch` apart, and which of them there are.
+    fn inputs(&self, i: usize, pitch: usize) -> (isize, Square) {
         let (image, place) = self.place(i);
         let [h, w] = self.input;
         let start = [0, 1].map(|axis| (self.tile * place[axis]) as isize + self.offset[axis]);
         let first = start.map(|start| (-start).clamp(0, 6) as usize);
         let end = [0, 1].map(|axis| (self.input[axis] as isize - start[axis]).clamp(0, 6) as usize);
-        let at = (((image * h) as isize + start[0]) * w as isize + start[1]) * channels as isize;
-        (at, Square { steps: [w * channels, channels], first, end })
+        let at = (((image * h) as isize + start[0]) * w as isize + start[1]) * pitch as isize;
+        (at, Square { size: 6, steps: [w * pitch, pitch], first, end })
     }
 
-    /// Where the outputs of square `i` start in y, of so many channels, and which of them there are.
-    fn outputs(&self, i: usize, channels: usize) -> (usize, Square) {
+    /// Where the outputs of square `i` start in y, whose cells are `pitch` apart, and which of them there are.
+    fn outputs(&self, i: usize, pitch: usize) -> (usize, Square) {
         let (image, place) = self.place(i);
         let [p, q] = self.outputs;
         let end = [0, 1].map(|axis| (self.outputs[axis] - self.tile * place[axis]).min(self.tile));
-        let at = ((image * p + self.tile * place[0]) * q + self.tile * place[1]) * channels;
-        (at, Square { steps: [q * channels, channels], first: [0; 2], end })
+        let at = ((image * p + self.tile * place[0]) * q + self.tile * place[1]) * pitch;
+        (at, Square { size: self.tile, steps: [q * pitch, pitch], first: [0; 2], end })
     }
 }
 
@@ -134,6 +135,8 @@ pub struct Winograd<'a> {
     /// Whether tasks share the squares, and are panels; otherwise they share the filters, and are blocks by ranges of panels.
     squares_shared: bool,
     ranges: usize,
+    /// Elements from one cell of the input, and of the result, to the next.
+    pitches: [usize; 2],
 }
 
 impl<'a> Winograd<'a> {
@@ -180,7 +183,13 @@ impl<'a> Winograd<'a> {
         let shared = CELLS * squares.all() * groups * depth.next_multiple_of(simd.lanes);
         let squares_shared = shared <= SHARED && groups * panels >= TASKS;
         let ranges = TASKS.div_ceil(squares.blocks().max(1) * groups).min(panels.div_ceil(2)).max(1);
-        Self { simd, squares, groups, depth, outputs, panel, panels, squares_shared, ranges }
+        let pitches = [groups * depth, groups * outputs];
+        Self { simd, squares, groups, depth, outputs, panel, panels, squares_shared, ranges, pitches }
+    }
+
+    /// The same on tensors whose cells are so far apart: the input's, and the result's.
+    pub fn pitched(self, pitches: [usize; 2]) -> Self {
+        Self { pitches, ..self }
     }
 
     /// Whether this takes clearly fewer cycles than so many.
@@ -223,13 +232,13 @@ impl<'a> Winograd<'a> {
         shared + self.tasks().min(SLOTS) * slot
     }
 
-    /// Makes the outputs. `pack(group, first column, columns, panel, pitch)` writes the filters of some columns as
+    /// Makes the outputs. `pack(group, columns, panel, pitch)` writes the filters of some columns as
     /// [tap row][tap][channel][pitch].
     pub fn run(
         &self,
         workers: &Workers,
         x: &[f32],
-        pack: impl Fn(usize, usize, usize, &mut [f32], usize) + Send + Sync,
+        pack: impl Fn(usize, Range<usize>, &mut [f32], usize) + Send + Sync,
         finish: &Finish<'_>,
         y: &mut [f32],
         scratch: &mut [f32],
@@ -239,10 +248,10 @@ impl<'a> Winograd<'a> {
         let (shared, slots) = scratch.split_at_mut(shared_size);
         let blocks = self.squares.blocks();
         let filters = |group: usize, panel: usize, to: &mut [f32]| {
-            let columns = self.columns(panel).len();
-            let pitch = columns.next_multiple_of(self.simd.lanes);
+            let columns = self.columns(panel);
+            let pitch = columns.len().next_multiple_of(self.simd.lanes);
             let to = &mut to[..CELLS * self.depth * pitch];
-            pack(group, panel * self.panel, columns, &mut to[(CELLS - self.taps() * self.taps()) * self.depth * pitch..], pitch);
+            pack(group, columns, &mut to[(CELLS - self.taps() * self.taps()) * self.depth * pitch..], pitch);
             self.simd.widen_in_place(self.taps(), to);
         };
         if self.squares_shared {
@@ -263,7 +272,7 @@ impl<'a> Winograd<'a> {
                     filters(group, panel, own);
                     for block in 0..blocks {
                         let inputs = &shared[(group * blocks + block) * block_size..];
-                        self.products(group, block, panel, inputs, own, finish, y, products);
+                        self.products([group, block, panel], inputs, own, finish, y, products);
                     }
                 } else {
                     let (range, task) = (task % self.ranges, task / self.ranges);
@@ -272,7 +281,7 @@ impl<'a> Winograd<'a> {
                     self.block(group, block, x, own);
                     for panel in part(self.panels, self.ranges, range) {
                         let filters = &shared[(group * self.panels + panel) * filter_size..];
-                        self.products(group, block, panel, own, filters, finish, y, products);
+                        self.products([group, block, panel], own, filters, finish, y, products);
                     }
                 }
             }
@@ -289,18 +298,15 @@ impl<'a> Winograd<'a> {
         let (squares, pitch) = (self.squares.of_block(block), self.pitch());
         let steps = [squares.len() * pitch, self.simd.lanes];
         for (i, square) in squares.enumerate() {
-            let (at, square) = self.squares.inputs(square, self.groups * self.depth);
-            self.simd.widen(6, &x[group * self.depth..], at, &square, &mut to[i * pitch..], steps, self.depth);
+            let (at, square) = self.squares.inputs(square, self.pitches[0]);
+            self.simd.widen(&x[group * self.depth..], at, &square, &mut to[i * pitch..], steps, self.depth);
         }
     }
 
     /// The outputs of a block and a panel of a group.
-    #[allow(clippy::too_many_arguments)]
     fn products(
         &self,
-        group: usize,
-        block: usize,
-        panel: usize,
+        [group, block, panel]: [usize; 3],
         inputs: &[f32],
         filters: &[f32],
         finish: &Finish<'_>,
@@ -311,29 +317,23 @@ impl<'a> Winograd<'a> {
         let (squares, columns) = (self.squares.of_block(block), self.columns(panel));
         let (count, width) = (squares.len(), columns.len().next_multiple_of(simd.lanes));
         let walk = Walk { rows: Rows::Apart(pitch), loops: [(1, 0), (1, 0), (depth, 1)] };
-        let tiles = count.div_ceil(simd.most_rows(width / simd.lanes));
         let to = Shared::new(products);
         for cell in 0..CELLS {
-            let filters = &filters[cell * depth * width..];
-            for tile in 0..tiles {
-                let rows = part(count, tiles, tile);
-                let first = cell * count + rows.start;
-                let nothing = Finish { add: false, bias: None, relu: false };
-                // SAFETY: the products are this task's alone.
-                unsafe {
-                    simd.tile(rows.len(), &inputs[first * pitch..], &walk, filters, to, first * width, width, width, &nothing)
-                }
-            }
+            let (first, filters) = (cell * count, &filters[cell * depth * width..]);
+            let left = Left { a: &inputs[first * pitch..], rows: count, walk };
+            let to = Place { c: to.after(first * width), pitch: width, columns: width };
+            // SAFETY: the products are this task's alone.
+            unsafe { simd.tiles(&left, filters, &to, &Finish::sums(false)) }
         }
         let column = group * self.outputs + columns.start;
         let finish = Finish { bias: finish.bias.map(|(bias, _)| (&bias[column..], 0)), ..*finish };
-        for (i, square) in squares.enumerate() {
-            let (at, square) = self.squares.outputs(square, self.groups * self.outputs);
+        for (i, number) in squares.enumerate() {
+            let (at, square) = self.squares.outputs(number, self.pitches[1]);
+            let seen = finish.seen.map(|(seen, pitch)| (&seen[self.squares.outputs(number, pitch).0 + column..], pitch));
+            let finish = Finish { seen, ..finish };
             let from = [count * width, simd.lanes];
             // SAFETY: this task alone writes these squares and columns.
-            unsafe {
-                simd.narrow(self.squares.tile, &products[i * width..], from, y, at + column, &square, columns.len(), &finish)
-            }
+            unsafe { simd.narrow(&products[i * width..], from, y.after(at + column), &square, columns.len(), &finish) }
         }
     }
 }
@@ -356,6 +356,8 @@ pub struct Gradient<'a> {
     /// Whether tasks share the transformed squares; then there is one chunk.
     shared: bool,
     chunks: usize,
+    /// Elements from one cell of the image, and of the output's gradient, to the next.
+    pitches: [usize; 2],
 }
 
 impl<'a> Gradient<'a> {
@@ -382,7 +384,17 @@ impl<'a> Gradient<'a> {
         let (range, count, height, heights) = if shared { (range, count, height, heights) } else { ranges(RANGE) };
         let most = (PARTIALS / (size(g.r * g.s) * size(g.k) * depth)).clamp(1, squares.blocks().max(1));
         let chunks = if shared { 1 } else { (2 * TASKS).div_ceil(groups * count * heights).min(most) };
-        Self { simd, squares, groups, depth, filters, panel, panels, range, ranges: count, height, heights, shared, chunks }
+        #[rustfmt::skip]
+        let cut = Self {
+            simd, squares, groups, depth, filters, panel, panels, range, ranges: count, height, heights, shared, chunks,
+            pitches: [groups * depth, groups * filters],
+        };
+        cut
+    }
+
+    /// The same on tensors whose cells are so far apart: the image's, and the gradient's.
+    pub fn pitched(self, pitches: [usize; 2]) -> Self {
+        Self { pitches, ..self }
     }
 
     /// Whether this takes clearly fewer cycles than the definition's multiply-adds.
@@ -442,7 +454,7 @@ impl<'a> Gradient<'a> {
     }
 
     /// dw ← Σ dy·x, or dw += ….
-    pub fn run(&self, workers: &Workers, x: &[f32], dy: &[f32], dw: &mut [f32], into: Into, scratch: &mut [f32]) {
+    pub fn run(&self, workers: &Workers, x: &[f32], dy: &[f32], dw: Target<&mut [f32]>, scratch: &mut [f32]) {
         let [inputs, gradients] = self.shared_floats();
         let (inputs, scratch) = scratch.split_at_mut(inputs);
         let (gradients, scratch) = scratch.split_at_mut(gradients);
@@ -460,17 +472,17 @@ impl<'a> Gradient<'a> {
         let (tasks, slot) = (self.tasks(), self.parts().iter().sum::<usize>());
         let count = tasks.min(SLOTS);
         let nanoseconds = all * CELLS * self.depth * self.groups * self.filters / 50;
-        let add = self.chunks == 1 && into == Into::Add;
+        let add = self.chunks == 1 && dw.adds();
         {
-            let to = Shared::new(if self.chunks > 1 { &mut *partials } else { &mut *dw });
+            let to = Shared::new(if self.chunks > 1 { &mut *partials } else { &mut *dw.at });
             spread(workers, nanoseconds, slot, &mut slots[..count * slot], |i, scratch| {
                 for task in part(tasks, count, i) {
-                    self.task(task, x, dy, shared, to, add, scratch);
+                    self.task(task, [x, dy], shared, to, add, scratch);
                 }
             });
         }
         if self.chunks > 1 {
-            sum_partials(workers, partials, dw, into);
+            sum_partials(workers, partials, dw);
         }
     }
 
@@ -491,8 +503,8 @@ impl<'a> Gradient<'a> {
         let steps = [squares.len() * pitch, self.simd.lanes];
         let x = &x[group * self.depth + channels.start..];
         for (i, square) in squares.enumerate() {
-            let (at, square) = self.squares.inputs(square, self.groups * self.depth);
-            self.simd.widen(6, x, at, &square, &mut to[i * pitch..], steps, channels.len());
+            let (at, square) = self.squares.inputs(square, self.pitches[0]);
+            self.simd.widen(x, at, &square, &mut to[i * pitch..], steps, channels.len());
         }
     }
 
@@ -502,18 +514,16 @@ impl<'a> Gradient<'a> {
         let steps = [squares.len() * self.height, self.simd.lanes];
         let dy = &dy[group * self.filters + filters.start..];
         for (i, square) in squares.enumerate() {
-            let (at, square) = self.squares.outputs(square, self.groups * self.filters);
-            self.simd.widen(self.squares.tile, dy, at as isize, &square, &mut to[i * self.height..], steps, filters.len());
+            let (at, square) = self.squares.outputs(square, self.pitches[1]);
+            self.simd.widen(dy, at as isize, &square, &mut to[i * self.height..], steps, filters.len());
         }
     }
 
     /// One chunk of the squares, one group, a range of its filters and one of its channels.
-    #[allow(clippy::too_many_arguments)]
     fn task(
         &self,
         task: usize,
-        x: &[f32],
-        dy: &[f32],
+        [x, dy]: [&[f32]; 2],
         [all_inputs, all_gradients]: [&[f32]; 2],
         to: Shared<'_>,
         add: bool,
@@ -526,7 +536,7 @@ impl<'a> Gradient<'a> {
         let filters = self.range_of_filters(height);
         let first = self.channels(panels.start).start;
         let channels = self.channels(panels.end - 1).end - first;
-        let width = channels.next_multiple_of(self.simd.lanes);
+        let width = self.width(&panels);
 
         let [sum_size, input_size, _] = self.parts();
         let (sums, rest) = scratch.split_at_mut(sum_size);
@@ -536,7 +546,7 @@ impl<'a> Gradient<'a> {
             let all = self.squares.all();
             let inputs = &all_inputs[(group * self.panels + panels.start) * all * panel_size..];
             let gradients = &all_gradients[(group * self.heights + height) * all * height_size..];
-            self.accumulate(filters.len(), panels, all, inputs, gradients, sums, width, false);
+            self.accumulate(filters.len(), panels, all, [inputs, gradients], sums, false);
         } else {
             let blocks = part(self.squares.blocks(), self.chunks, chunk);
             for block in blocks.clone() {
@@ -547,50 +557,48 @@ impl<'a> Gradient<'a> {
                 }
                 self.gradients(group, height, squares, dy, gradients);
                 let add = block > blocks.start;
-                self.accumulate(filters.len(), panels.clone(), count, inputs, gradients, sums, width, add);
+                self.accumulate(filters.len(), panels.clone(), count, [inputs, gradients], sums, add);
             }
         }
 
         let base = if self.chunks > 1 { chunk * self.groups * self.filters * self.filter() } else { 0 };
-        let taps = Square { steps: [self.taps() * self.depth, self.depth], first: [0; 2], end: [self.taps(); 2] };
-        let finish = Finish { add, bias: None, relu: false };
+        let size = self.taps();
+        let taps = Square { size, steps: [size * self.depth, self.depth], first: [0; 2], end: [size; 2] };
         for (i, filter) in filters.clone().enumerate() {
             let at = base + (group * self.filters + filter) * self.filter() + first;
             let from = [filters.len() * width, self.simd.lanes];
             // SAFETY: this task alone writes these filters and channels of this partial gradient.
-            unsafe { self.simd.narrow(self.taps(), &sums[i * width..], from, to, at, &taps, channels, &finish) }
+            unsafe { self.simd.narrow(&sums[i * width..], from, to.after(at), &taps, channels, &Finish::sums(add)) }
         }
     }
 
-    /// The sums over `count` squares, [cell][filter][channel], of so many filters and some panels: set, or added to.
-    #[allow(clippy::too_many_arguments)]
+    /// Floats from one filter's sums to the next one's: the channels of some panels, padded to whole vectors.
+    fn width(&self, panels: &Range<usize>) -> usize {
+        let channels = self.channels(panels.end - 1).end - self.channels(panels.start).start;
+        channels.next_multiple_of(self.simd.lanes)
+    }
+
+    /// The sums over `count` squares, [cell][filter][channel], of `filters` filters and some panels: set, or added to.
     fn accumulate(
         &self,
         filters: usize,
         panels: Range<usize>,
         count: usize,
-        inputs: &[f32],
-        gradients: &[f32],
+        [inputs, gradients]: [&[f32]; 2],
         sums: &mut [f32],
-        width: usize,
         add: bool,
     ) {
-        let simd = self.simd;
+        let width = self.width(&panels);
         let walk = Walk { rows: Rows::Adjacent, loops: [(1, 0), (1, 0), (count, self.height)] };
-        let finish = Finish { add, bias: None, relu: false };
         let to = Shared::new(sums);
         for cell in 0..CELLS {
+            let left = Left { a: &gradients[cell * count * self.height..], rows: filters, walk };
             for (i, panel) in panels.clone().enumerate() {
-                let pitch = self.channels(panel).len().next_multiple_of(simd.lanes);
-                let inputs = &inputs[i * count * CELLS * self.panel + cell * count * pitch..];
-                let tiles = filters.div_ceil(simd.most_rows(pitch / simd.lanes));
-                for tile in 0..tiles {
-                    let rows = part(filters, tiles, tile);
-                    let a = &gradients[cell * count * self.height + rows.start..];
-                    let at = (cell * filters + rows.start) * width + i * self.panel;
-                    // SAFETY: the sums are this task's alone.
-                    unsafe { simd.tile(rows.len(), a, &walk, inputs, to, at, width, pitch, &finish) }
-                }
+                let columns = self.channels(panel).len().next_multiple_of(self.simd.lanes);
+                let inputs = &inputs[i * count * CELLS * self.panel + cell * count * columns..];
+                let to = Place { c: to.after(cell * filters * width + i * self.panel), pitch: width, columns };
+                // SAFETY: the sums are this task's alone.
+                unsafe { self.simd.tiles(&left, inputs, &to, &Finish::sums(add)) }
             }
         }
     }
@@ -599,9 +607,9 @@ impl<'a> Gradient<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{compare, doubles, numbers};
-    use super::super::{Filters, backward_filters, backward_image, flipped, forward};
+    use super::super::{Conv, Filters, forward_scratch, pack_filters, pack_flipped};
     use super::*;
-    use crate::device::Neuron;
+    use crate::op::{Neuron, Write};
 
     /// 3 × 3 filters: n, [h, w], c → k in groups, padding.
     fn geometry(n: i32, [h, w]: [i32; 2], [c, k, groups]: [i32; 3], [padding_h, padding_w]: [i32; 2]) -> ConvGeometry {
@@ -644,27 +652,23 @@ mod tests {
     }
 
     /// The three passes, all by this method, gradients set, or added to what is there.
-    fn passes(workers: &Workers, simd: &Simd, g: &ConvGeometry, into: Into) -> [Vec<f32>; 3] {
+    fn passes(workers: &Workers, simd: &Simd, g: &ConvGeometry, into: Write) -> [Vec<f32>; 3] {
         let [x, w, dy] = x_w_dy(g);
         let scratch = |floats: usize| vec![1e30_f32; floats];
         let (mut y, mut dx, mut dw) = (vec![f32::NAN; dy.len()], numbers(5, x.len()), numbers(6, w.len()));
 
         let cut = Winograd::cut_forward(g, simd);
-        let steps = size(g.r * g.s) * cut.depth;
-        let pack = |group: usize, first: usize, columns: usize, panel: &mut [f32], pitch: usize| {
-            simd.transpose(&w[(group * cut.outputs + first) * steps..], steps, panel, pitch, columns, steps);
-            super::super::clear_tails(panel, pitch, columns);
-        };
-        let finish = Finish { add: false, bias: None, relu: false };
-        cut.run(workers, &x, pack, &finish, &mut y, &mut scratch(cut.scratch()));
+        let pack =
+            |i: usize, columns: Range<usize>, to: &mut [f32], pitch: usize| pack_filters(simd, g, &w, i, columns, to, pitch);
+        cut.run(workers, &x, pack, &Finish::sums(false), &mut y, &mut scratch(cut.scratch()));
 
         let cut = Winograd::cut_image(g, simd);
-        let pack = |i: usize, first: usize, n: usize, to: &mut [f32], pitch: usize| flipped(simd, g, &w, i, first, n, to, pitch);
-        let finish = Finish { add: into == Into::Add, bias: None, relu: false };
-        cut.run(workers, &dy, pack, &finish, &mut dx, &mut scratch(cut.scratch()));
+        let pack =
+            |i: usize, columns: Range<usize>, to: &mut [f32], pitch: usize| pack_flipped(simd, g, &w, i, columns, to, pitch);
+        cut.run(workers, &dy, pack, &Finish::sums(into == Write::Add), &mut dx, &mut scratch(cut.scratch()));
 
         let cut = Gradient::cut(g, simd);
-        cut.run(workers, &x, &dy, &mut dw, into, &mut scratch(cut.scratch()));
+        cut.run(workers, &x, &dy, Target { at: &mut dw[..], into }, &mut scratch(cut.scratch()));
         [y, dx, dw]
     }
 
@@ -714,14 +718,15 @@ mod tests {
             let (cg, kg) = (size(g.c / g.groups), size(g.k / g.groups));
             let mut want = [vec![0.0; dy.len()], doubles(&numbers(5, x.len())), doubles(&numbers(6, w.len()))];
             let [x64, w64, dy64] = [&x, &w, &dy].map(|v| doubles(v));
-            forward(&workers, &g, false, &x64, &w64, None, Neuron::NONE, &mut want[0], &mut []);
-            backward_image(&workers, &g, false, &dy64, &w64, &mut want[1], Into::Add, &mut []);
-            backward_filters(&workers, &g, false, &x64, &dy64, &mut want[2], Into::Add, &mut []);
+            let conv = Conv::new(&workers, &g, false);
+            conv.forward(&x64, &w64, None, Neuron::NONE, &mut want[0], &mut []);
+            conv.backward_image(&dy64, &w64, None, Target::add(&mut want[1][..]), &mut []);
+            conv.backward_filters(&x64, &dy64, Target::add(&mut want[2][..]), &mut []);
             let taps = size(g.r * g.s);
             // Σ |w| of filter k's channel c.
             let sum = |k: usize, c: usize| (0..taps).map(|tap| f64::from(w[(k * taps + tap) * cg + c].abs())).sum::<f64>();
             for simd in Simd::all() {
-                let got = passes(&workers, simd, &g, Into::Add);
+                let got = passes(&workers, simd, &g, Write::Add);
                 let cut = Winograd::cut_forward(&g, simd);
                 let mut dw_sizes = vec![1.0; w.len()];
                 for i in 0..cut.squares.all() {
@@ -760,18 +765,19 @@ mod tests {
     fn check_errors(g: &ConvGeometry) {
         let (workers, simd) = (Workers::new(2), Simd::best());
         let [x, w, dy] = x_w_dy(g);
-        let got = passes(&workers, simd, g, Into::Set);
+        let got = passes(&workers, simd, g, Write::Set);
         let [x64, w64, dy64] = [&x, &w, &dy].map(|v| doubles(v));
         let mut want = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
-        forward(&workers, g, false, &x64, &w64, None, Neuron::NONE, &mut want[0], &mut []);
-        backward_image(&workers, g, false, &dy64, &w64, &mut want[1], Into::Set, &mut []);
-        backward_filters(&workers, g, false, &x64, &dy64, &mut want[2], Into::Set, &mut []);
+        let conv = Conv::new(&workers, g, false);
+        conv.forward(&x64, &w64, None, Neuron::NONE, &mut want[0], &mut []);
+        conv.backward_image(&dy64, &w64, None, Target::set(&mut want[1][..]), &mut []);
+        conv.backward_filters(&x64, &dy64, Target::set(&mut want[2][..]), &mut []);
         let mut direct = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
-        let scratch = &mut vec![0.0; super::super::forward_scratch::<f32>(g, false)];
-        forward(&workers, g, false, &x, &w, None, Neuron::NONE, &mut direct[0], scratch);
-        backward_image(&workers, g, false, &dy, &w, &mut direct[1], Into::Set, scratch);
+        let scratch = &mut vec![0.0; forward_scratch::<f32>(g, false)];
+        conv.forward(&x, &w, None, Neuron::NONE, &mut direct[0], scratch);
+        conv.backward_image(&dy, &w, None, Target::set(&mut direct[1][..]), scratch);
         let filters = Filters::new(g, simd);
-        filters.run(&workers, &x, &dy, &mut direct[2], Into::Set, &mut vec![0.0; filters.scratch()]);
+        filters.run(&workers, &x, &dy, Target::set(&mut direct[2][..]), &mut vec![0.0; filters.scratch()]);
         for pass in 0..3 {
             let error = |got: &[f32]| {
                 let squares = got.iter().zip(&want[pass]).map(|(&got, want)| (f64::from(got) - want).powi(2));
@@ -787,7 +793,7 @@ mod tests {
     #[test]
     fn threads_do_not_change_bits() {
         for g in cases() {
-            let bits = |threads| passes(&Workers::new(threads), Simd::best(), &g, Into::Add).map(to_bits);
+            let bits = |threads| passes(&Workers::new(threads), Simd::best(), &g, Write::Add).map(to_bits);
             let one = bits(1);
             assert!(one == bits(2) && one == bits(3), "{g:?}: other bits on other numbers of threads");
         }

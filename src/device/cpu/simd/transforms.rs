@@ -12,10 +12,12 @@
 use super::Lanes;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
-/// Where a transform's square of 2 to 6 rows and columns lies, and which of them there are: the others are 0 where they are
-/// read, and not written.
+/// Where a transform's square lies, and which of its rows and columns there are: the others are 0 where they are read, and not
+/// written.
 #[derive(Clone, Copy, Debug)]
 pub struct Square {
+    /// Rows and columns: 2 to 6.
+    pub size: usize,
     /// Elements from a row to the next, and from a column to the next.
     pub steps: [usize; 2],
     /// The first row and the first column that there are.
@@ -39,6 +41,9 @@ pub(super) struct Then {
     pub bias: *const f32,
     pub add: bool,
     pub relu: bool,
+    /// A relu's outputs, or null, and the elements from a row of them to the next, and from a column to the next.
+    pub seen: *const f32,
+    pub seen_steps: [usize; 2],
 }
 
 pub(super) type WidenFn = unsafe fn(*const f32, &Square, *mut f32, [usize; 2], usize);
@@ -261,6 +266,10 @@ pub(super) unsafe fn narrow<S: Lanes, const N: usize>(
                     }
                     if then.relu {
                         v = S::relu(v);
+                    }
+                    if !then.seen.is_null() {
+                        let seen = then.seen.add(i * then.seen_steps[0] + j * then.seen_steps[1] + at);
+                        v = S::where_positive(load::<S>(seen, n), v);
                     }
                     if n >= S::LANES { S::store(y, v) } else { S::store_first(y, n, v) }
                 }

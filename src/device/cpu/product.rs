@@ -15,10 +15,11 @@
 //! FLOPs: 2·m·n·k, columns padded to 16. Bytes: both operands and C about once; scratch is the packed operand, one block of
 //! rows a task, and Cᵀ.
 
-use super::conv::{clear_tails, finish_neuron, floats, floats_mut, spread};
-use super::simd::{Finish, Rows, Shared, Simd, Walk};
-use super::{Real, Workers};
-use crate::device::{Dtype, Into, Neuron, Product};
+use super::conv::{clear_tails, finish_neuron, floats, floats_mut, floats_target, spread};
+use super::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
+use super::{CpuDevice, Real, Workers, neuron, scratch_of};
+use crate::device::{Dtype, ProductGeometry, Result, Run, Tensor};
+use crate::op::{Neuron, Product, Target};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -35,18 +36,63 @@ const RANGE: usize = 256;
 /// Panels that a task packs at a time where it packs them: half a kilobyte of each row of a large matrix, not a line or two.
 const PANELS: usize = 4;
 
+impl<T: Real> Run<Product<Tensor>> for CpuDevice<T> {
+    fn run(&mut self, op: &Product<Tensor>, scratch: Tensor) -> Result<()> {
+        let mut t = self.arena.borrow();
+        let (a, b, bias) = (t.read::<T>(op.a), t.read::<T>(op.b), op.bias.map(|bias| t.read::<T>(bias)));
+        let factors = Factors { bias, neuron: op.neuron, ..Factors::new(op.geometry, a, b) };
+        product(&self.workers, &factors, t.target::<T>(op.c), scratch_of::<T>(&mut t, scratch));
+        Ok(())
+    }
+
+    fn scratch(&self, op: &Product<Tensor>) -> usize {
+        scratch::<T>(&op.geometry)
+    }
+}
+
+/// What C is made of: neuron(op(A)·op(B) + bias), without a bias and a neuron where it is added.
+pub struct Factors<'a, T> {
+    pub geometry: ProductGeometry,
+    pub a: &'a [T],
+    pub b: &'a [T],
+    pub bias: Option<&'a [T]>,
+    pub neuron: Neuron,
+    /// Elements from one row of A, as it is stored, and of C to the next.
+    pub pitches: [usize; 2],
+    /// The outputs of a relu whose derivative the result, or the sum, is multiplied by, and the distance of their rows. B is not
+    /// transposed then.
+    pub seen: Option<(&'a [T], usize)>,
+}
+
+impl<'a, T> Factors<'a, T> {
+    /// op(A)·op(B), of matrices without gaps.
+    pub fn new(geometry: ProductGeometry, a: &'a [T], b: &'a [T]) -> Self {
+        Self { geometry, a, b, bias: None, neuron: Neuron::NONE, pitches: dense(&geometry), seen: None }
+    }
+}
+
+/// The distances of the rows of A, as it is stored, and of C where they have no gaps.
+fn dense(p: &ProductGeometry) -> [usize; 2] {
+    [if p.transpose_a == 1 { p.m } else { p.k }, p.n].map(|n| n as usize)
+}
+
 /// How a product is cut: computed from its sizes and the instruction set alone.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
+#[derive(Clone, Copy)]
+struct Plan<'a> {
+    simd: &'a Simd,
     /// Whether Cᵀ is made: then rows are n and columns m.
     swapped: bool,
     rows: usize,
     columns: usize,
     depth: usize,
-    /// Elements from one step of k to the next in the rows' and the columns' operand; where they are 1, rows (columns) are k
-    /// elements apart, otherwise 1.
+    /// Elements from one step of k to the next in the rows' and the columns' operand; where they are 1, rows (columns) are
+    /// `apart`, otherwise they are next to each other.
     row_step: usize,
     column_step: usize,
+    row_apart: usize,
+    column_apart: usize,
+    /// Elements from one row of what is made to the next.
+    pitch: usize,
     /// Columns of a panel; panels.
     panel: usize,
     panels: usize,
@@ -62,13 +108,15 @@ struct Plan {
     rows_shared: bool,
 }
 
-impl Plan {
-    fn new(p: &Product, simd: &Simd) -> Self {
+impl<'a> Plan<'a> {
+    fn new(p: &ProductGeometry, [a_pitch, pitch]: [usize; 2], simd: &'a Simd) -> Self {
         let (m, n, depth) = (p.m as usize, p.n as usize, p.k as usize);
-        let a = if p.transpose_a == 1 { m } else { 1 };
-        let b = if p.transpose_b == 1 { 1 } else { n };
+        // Steps and distances of A's rows and B's columns.
+        let a = if p.transpose_a == 1 && m > 1 { [a_pitch, 1] } else { [1, a_pitch] };
+        let b = if p.transpose_b == 1 || n == 1 { [1, depth] } else { [n, 1] };
         let swapped = p.transpose_b == 1 && m < 2 * n;
-        let (rows, columns, row_step, column_step) = if swapped { (n, m, b, a) } else { (m, n, a, b) };
+        let (rows, columns) = if swapped { (n, m) } else { (m, n) };
+        let ([row_step, row_apart], [column_step, column_apart]) = if swapped { (b, a) } else { (a, b) };
         let vectors = simd.vectors(rows, columns);
         let panel = vectors * simd.lanes;
         let panels = columns.div_ceil(panel);
@@ -78,12 +126,16 @@ impl Plan {
         let ranges = TASKS.div_ceil(blocks).min(columns.div_ceil(RANGE)).clamp(1, panels.max(1));
         let (blocks, ranges) = if rows_shared { (1, TASKS.min(panels)) } else { (blocks, ranges) };
         Self {
+            simd,
             swapped,
             rows,
             columns,
             depth,
             row_step,
             column_step,
+            row_apart,
+            column_apart,
+            pitch: if swapped { columns } else { pitch },
             panel,
             panels,
             tiles,
@@ -116,53 +168,35 @@ impl Plan {
     fn slots(&self) -> usize {
         (self.blocks * self.ranges).min(SLOTS)
     }
+
+    /// Floats of scratch.
+    fn scratch(&self) -> usize {
+        self.shared_floats() + self.result_floats() + self.slots() * self.slot_floats()
+    }
 }
 
 /// Bytes of scratch that [`product`] wants.
-pub fn scratch<T: Real>(p: &Product) -> usize {
-    if T::DTYPE != Dtype::F32 {
-        return 0;
-    }
-    let plan = Plan::new(p, Simd::best());
-    (plan.shared_floats() + plan.result_floats() + plan.slots() * plan.slot_floats()) * 4
+pub fn scratch<T: Real>(p: &ProductGeometry) -> usize {
+    // Gaps make no difference.
+    if T::DTYPE == Dtype::F32 { Plan::new(p, dense(p), Simd::best()).scratch() * 4 } else { 0 }
 }
 
-/// C ← neuron(op(A)·op(B) + bias), or C += op(A)·op(B).
-#[allow(clippy::too_many_arguments)]
-pub fn product<T: Real>(
-    workers: &Workers,
-    p: &Product,
-    a: &[T],
-    b: &[T],
-    bias: Option<&[T]>,
-    neuron: Neuron,
-    c: &mut [T],
-    into: Into,
-    scratch: &mut [T],
-) {
-    if T::DTYPE != Dtype::F32 || p.m == 0 || p.n == 0 || p.k == 0 {
-        return plain(workers, p, a, b, bias, neuron, c, into);
+/// C ← neuron(op(A)·op(B) + bias), or C += op(A)·op(B); then multiplied by the derivative of the relu that is `seen`.
+pub fn product<T: Real>(workers: &Workers, f: &Factors<'_, T>, c: Target<&mut [T]>, scratch: &mut [T]) {
+    let &Factors { geometry, a, b, bias, neuron, pitches, seen } = f;
+    if T::DTYPE != Dtype::F32 || geometry.m == 0 || geometry.n == 0 || geometry.k == 0 {
+        return plain(workers, f, c);
     }
-    let bias = bias.map(floats);
-    single(workers, Simd::best(), p, floats(a), floats(b), bias, neuron, floats_mut(c), into, floats_mut(scratch));
+    let seen = seen.map(|(seen, pitch)| (floats(seen), pitch));
+    let f = Factors { geometry, a: floats(a), b: floats(b), bias: bias.map(floats), neuron, pitches, seen };
+    single(workers, Simd::best(), &f, floats_target(c), floats_mut(scratch));
 }
 
 /// The f32 product.
-#[allow(clippy::too_many_arguments)]
-fn single(
-    workers: &Workers,
-    simd: &Simd,
-    p: &Product,
-    a: &[f32],
-    b: &[f32],
-    bias: Option<&[f32]>,
-    neuron: Neuron,
-    c: &mut [f32],
-    into: Into,
-    scratch: &mut [f32],
-) {
-    let plan = Plan::new(p, simd);
-    let (rows, columns) = if plan.swapped { (b, a) } else { (a, b) };
+fn single(workers: &Workers, simd: &Simd, f: &Factors<'_, f32>, c: Target<&mut [f32]>, scratch: &mut [f32]) {
+    let plan = Plan::new(&f.geometry, f.pitches, simd);
+    assert!(!plan.swapped || f.seen.is_none(), "a transposed product does not see a relu's outputs");
+    let (rows, columns) = if plan.swapped { (f.b, f.a) } else { (f.a, f.b) };
     let (shared, scratch) = scratch.split_at_mut(plan.shared_floats());
     let (result, slots) = scratch.split_at_mut(plan.result_floats());
 
@@ -170,69 +204,55 @@ fn single(
     if plan.rows_shared {
         for t in 0..plan.tiles {
             let (start, end) = plan.tile(t);
-            plan.pack_rows(simd, rows, start..end, 0..depth, &mut shared[start * depth..end * depth]);
+            plan.pack_rows(rows, start..end, 0..depth, &mut shared[start * depth..end * depth]);
         }
     } else {
         spread(workers, shared.len() / 2, plan.panel * depth, shared, |i, panel| {
-            plan.pack_columns(simd, columns, i, 0..depth, panel);
+            plan.pack_columns(columns, i, 0..depth, panel);
         });
     }
     let shared = &*shared;
 
-    let (last, add) = if plan.swapped {
-        (Finish::NOTHING, false)
+    let finish = if plan.swapped {
+        Finish::sums(false)
     } else {
-        (Finish { add: false, bias: bias.map(|b| (b, 0)), relu: neuron == Neuron::Relu }, into == Into::Add)
+        Finish { add: c.adds(), bias: f.bias.map(|b| (b, 0)), relu: f.neuron == Neuron::Relu, seen: f.seen }
     };
     {
-        let to = Shared::new(if plan.swapped { &mut *result } else { &mut *c });
+        let to = Shared::new(if plan.swapped { &mut *result } else { &mut *c.at });
         let (tasks, count) = (plan.blocks * plan.ranges, plan.slots());
         let nanoseconds = plan.rows * plan.columns * depth / 50;
         let slots = &mut slots[..count * plan.slot_floats()];
         spread(workers, nanoseconds, plan.slot_floats(), slots, |slot, scratch| {
             for task in slot * tasks / count..(slot + 1) * tasks / count {
-                plan.task(simd, task, rows, columns, shared, to, &last, add, scratch);
+                plan.task(task, [rows, columns], shared, to, &finish, scratch);
             }
         });
     }
     if plan.swapped {
-        let (m, n) = (plan.columns, plan.rows);
+        let (m, n, into) = (plan.columns, plan.rows, c.into);
         let lines = (1_usize << 14).div_ceil(n).next_multiple_of(16);
         let result = &*result;
-        spread(workers, m * n, lines * n, c, |i, c| {
-            let (first, count) = (i * lines, c.len() / n);
-            untangle(simd, &result[first..], m, n, count, bias, neuron, c, into);
+        spread(workers, m * n, lines * f.pitches[1], c.at, |i, c| {
+            untangle(simd, f, &result[i * lines..], Target { at: c, into });
         });
     }
-    finish_neuron(workers, neuron, c);
+    finish_neuron(workers, f.neuron, c.at, [f.geometry.n as usize, f.pitches[1]]);
 }
 
-impl Finish<'_> {
-    /// C ← the sums.
-    const NOTHING: Self = Self { add: false, bias: None, relu: false };
-}
-
-/// Transposes `count` columns of Cᵀ `[n][m]` into rows of C, with bias and relu or added.
-#[allow(clippy::too_many_arguments)]
-fn untangle(
-    simd: &Simd,
-    x: &[f32],
-    m: usize,
-    n: usize,
-    count: usize,
-    bias: Option<&[f32]>,
-    neuron: Neuron,
-    c: &mut [f32],
-    into: Into,
-) {
+/// Transposes the first columns of what is at x of Cᵀ `[n][m]` into rows of C, with bias and relu or added.
+fn untangle(simd: &Simd, f: &Factors<'_, f32>, x: &[f32], c: Target<&mut [f32]>) {
     const WIDE: usize = 64;
-    if into == Into::Set {
-        simd.transpose(x, m, c, n, n, count);
-        for c in c.chunks_exact_mut(n) {
-            if let Some(bias) = bias {
+    let (m, n, pitch, add, c) = (f.geometry.m as usize, f.geometry.n as usize, f.pitches[1], c.adds(), c.at);
+    let count = c.len().div_ceil(pitch);
+    if !add {
+        simd.transpose(x, m, c, pitch, n, count);
+        for c in c.chunks_mut(pitch) {
+            let c = &mut c[..n];
+            if let Some(bias) = f.bias {
                 c.iter_mut().zip(bias).for_each(|(c, b)| *c += b);
             }
-            if neuron == Neuron::Relu {
+            if f.neuron == Neuron::Relu {
                 c.iter_mut().for_each(|c| *c = if *c < 0.0 { 0.0 } else { *c });
             }
         }
@@ -245,25 +265,21 @@ fn untangle(
             let height = 16.min(count - i);
             simd.transpose(&x[j * m + i..], m, &mut tile, WIDE, width, height);
             for (l, tile) in tile.chunks_exact(WIDE).enumerate().take(height) {
-                c[(i + l) * n + j..][..width].iter_mut().zip(tile).for_each(|(c, t)| *c += t);
+                c[(i + l) * pitch + j..][..width].iter_mut().zip(tile).for_each(|(c, t)| *c += t);
             }
         }
     }
 }
 
-impl Plan {
+impl Plan<'_> {
     /// One block of rows by one range of panels.
-    #[allow(clippy::too_many_arguments)]
     fn task(
         &self,
-        simd: &Simd,
         task: usize,
-        rows: &[f32],
-        columns: &[f32],
+        [rows, columns]: [&[f32]; 2],
         shared: &[f32],
         to: Shared<'_>,
         finish: &Finish<'_>,
-        add: bool,
         scratch: &mut [f32],
     ) {
         let (block, range) = (task / self.ranges, task % self.ranges);
@@ -275,7 +291,7 @@ impl Plan {
             if self.packed && !self.rows_shared {
                 for t in tiles.clone() {
                     let (start, end) = self.tile(t);
-                    self.pack_rows(simd, rows, start..end, steps.clone(), &mut scratch[(start - first_row) * steps.len()..]);
+                    self.pack_rows(rows, start..end, steps.clone(), &mut scratch[(start - first_row) * steps.len()..]);
                 }
             }
             for p in range.clone() {
@@ -286,20 +302,22 @@ impl Plan {
                 if self.rows_shared && at == 0 {
                     let whole = PANELS.min(range.end - p).min((self.columns - column) / self.panel);
                     let (from, to) = ([self.column_step, self.panel], [self.panel, size]);
-                    simd.copy(&columns[steps.start * from[0] + column..], from, scratch, to, self.panel, [steps.len(), whole]);
+                    let first = steps.start * from[0] + column;
+                    self.simd.copy(&columns[first..], from, scratch, to, self.panel, [steps.len(), whole]);
                     if whole < PANELS && p + whole < range.end {
-                        self.pack_columns(simd, columns, p + whole, steps.clone(), &mut scratch[whole * size..]);
+                        self.pack_columns(columns, p + whole, steps.clone(), &mut scratch[whole * size..]);
                     }
                 }
                 let panel = if self.rows_shared {
                     &scratch[at * size..]
                 } else {
-                    &shared[column * self.depth + steps.start * count.next_multiple_of(simd.lanes)..]
+                    &shared[column * self.depth + steps.start * count.next_multiple_of(self.simd.lanes)..]
                 };
                 let finish = Finish {
-                    add: add || piece > 0,
+                    add: finish.add || piece > 0,
                     bias: finish.bias.filter(|_| piece == 0).map(|(b, pitch)| (&b[column..], pitch)),
                     relu: finish.relu && piece + 1 == self.pieces,
+                    seen: finish.seen.filter(|_| piece + 1 == self.pieces),
                 };
                 for t in tiles.clone() {
                     let (start, end) = self.tile(t);
@@ -309,14 +327,17 @@ impl Plan {
                     } else if self.packed {
                         (&scratch[(start - first_row) * steps.len()..], Rows::Adjacent, height)
                     } else if self.row_step == 1 {
-                        (&rows[start * self.depth + steps.start..], Rows::Apart(self.depth), 1)
+                        (&rows[start * self.row_apart + steps.start..], Rows::Apart(self.row_apart), 1)
                     } else {
                         (&rows[steps.start * self.row_step + start..], Rows::Adjacent, self.row_step)
                     };
                     let walk = Walk { rows, loops: [(1, 0), (1, 0), (steps.len(), step)] };
-                    let at = start * self.columns + column;
+                    let seen = finish.seen.map(|(seen, pitch)| (&seen[start * pitch + column..], pitch));
+                    let finish = Finish { seen, ..finish };
+                    let to = to.after(start * self.pitch + column);
+                    let place = Place { c: to, pitch: self.pitch, columns: count };
                     // SAFETY: this task alone writes these rows and columns of C.
-                    unsafe { simd.tile(height, a, &walk, panel, to, at, self.columns, count, &finish) }
+                    unsafe { self.simd.tile(&Left { a, rows: height, walk }, panel, &place, &finish) }
                 }
             }
         }
@@ -328,65 +349,73 @@ impl Plan {
     }
 
     /// Packs some steps of a tile's rows: [step][row].
-    fn pack_rows(&self, simd: &Simd, x: &[f32], rows: Range<usize>, steps: Range<usize>, to: &mut [f32]) {
+    fn pack_rows(&self, x: &[f32], rows: Range<usize>, steps: Range<usize>, to: &mut [f32]) {
         let count = rows.len();
         if self.row_step == 1 {
-            simd.transpose(&x[rows.start * self.depth + steps.start..], self.depth, to, count, count, steps.len());
+            let from = &x[rows.start * self.row_apart + steps.start..];
+            self.simd.transpose(from, self.row_apart, to, count, count, steps.len());
         } else {
             let from = &x[steps.start * self.row_step + rows.start..];
-            simd.copy(from, [0, self.row_step], to, [0, count], count, [1, steps.len()]);
+            self.simd.copy(from, [0, self.row_step], to, [0, count], count, [1, steps.len()]);
         }
     }
 
     /// Packs some steps of a panel: [step][column, padded to vectors].
-    fn pack_columns(&self, simd: &Simd, x: &[f32], panel: usize, steps: Range<usize>, to: &mut [f32]) {
+    fn pack_columns(&self, x: &[f32], panel: usize, steps: Range<usize>, to: &mut [f32]) {
         let first = panel * self.panel;
         let count = self.panel.min(self.columns - first);
-        let pitch = count.next_multiple_of(simd.lanes);
+        let pitch = count.next_multiple_of(self.simd.lanes);
         let to = &mut to[..steps.len() * pitch];
         if self.column_step == 1 {
-            simd.transpose(&x[first * self.depth + steps.start..], self.depth, to, pitch, count, steps.len());
+            let from = &x[first * self.column_apart + steps.start..];
+            self.simd.transpose(from, self.column_apart, to, pitch, count, steps.len());
         } else {
             let from = &x[steps.start * self.column_step + first..];
-            simd.copy(from, [0, self.column_step], to, [0, pitch], count, [1, steps.len()]);
+            self.simd.copy(from, [0, self.column_step], to, [0, pitch], count, [1, steps.len()]);
         }
         clear_tails(to, pitch, count);
     }
 }
 
 /// Row by row of C, every sum in the order of k.
-#[allow(clippy::too_many_arguments)]
-fn plain<T: Real>(workers: &Workers, p: &Product, a: &[T], b: &[T], bias: Option<&[T]>, neuron: Neuron, c: &mut [T], into: Into) {
+fn plain<T: Real>(workers: &Workers, f: &Factors<'_, T>, c: Target<&mut [T]>) {
+    let (p, set) = (&f.geometry, !c.adds());
     let (m, n, k) = (p.m as usize, p.n as usize, p.k as usize);
-    if n == 0 {
+    let [a_pitch, pitch] = f.pitches;
+    if m == 0 || n == 0 {
         return;
     }
     let row = |i: usize, c: &mut [T]| {
-        if into == Into::Set {
-            match bias {
+        let c = &mut c[..n];
+        if set {
+            match f.bias {
                 Some(bias) => c.copy_from_slice(bias),
                 None => c.fill(T::ZERO),
             }
         }
         for l in 0..k {
-            let f = if p.transpose_a == 1 { a[l * m + i] } else { a[i * k + l] };
+            let a = if p.transpose_a == 1 { f.a[l * a_pitch + i] } else { f.a[i * a_pitch + l] };
             if p.transpose_b == 1 {
-                c.iter_mut().enumerate().for_each(|(j, c)| *c += f * b[j * k + l]);
+                c.iter_mut().enumerate().for_each(|(j, c)| *c += a * f.b[j * k + l]);
             } else {
-                c.iter_mut().zip(&b[l * n..][..n]).for_each(|(c, b)| *c += f * *b);
+                c.iter_mut().zip(&f.b[l * n..][..n]).for_each(|(c, b)| *c += a * *b);
             }
         }
-        if into == Into::Set && neuron != Neuron::NONE {
-            super::neuron::apply(neuron, c);
+        if set {
+            neuron::apply(f.neuron, c);
+        }
+        if let Some((seen, pitch)) = f.seen {
+            neuron::mask(Neuron::Relu, n, (&seen[i * pitch..], pitch), (c, n));
         }
     };
-    workers.run(|| c.par_chunks_mut(n).enumerate().for_each(|(i, c)| row(i, c)));
+    workers.run(|| c.at.par_chunks_mut(pitch).enumerate().for_each(|(i, c)| row(i, c)));
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::conv::tests::{compare, doubles, numbers, sizes_of};
     use super::*;
+    use crate::op::Write;
 
     const SIZES: [(i32, i32, i32); 14] = [
         (1, 1, 1),
@@ -412,32 +441,31 @@ mod tests {
         let pools = [Workers::new(1), Workers::new(2), Workers::new(3)];
         for (m, n, k) in SIZES {
             for (transpose_a, transpose_b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                let p = Product { m, n, k, transpose_a, transpose_b };
+                let geometry = ProductGeometry { m, n, k, transpose_a, transpose_b };
                 let (a, b) = (numbers(1, (m * k) as usize), numbers(2, (k * n) as usize));
                 let (bias, c) = (numbers(3, n as usize), numbers(4, (m * n) as usize));
                 for (bias, neuron, into) in [
-                    (Some(&bias), Neuron::Relu, Into::Set),
-                    (Some(&bias), Neuron::Tanh { a: 1.0, b: 0.5 }, Into::Set),
-                    (None, Neuron::NONE, Into::Add),
+                    (Some(&bias), Neuron::Relu, Write::Set),
+                    (Some(&bias), Neuron::Tanh { a: 1.0, b: 0.5 }, Write::Set),
+                    (None, Neuron::NONE, Write::Add),
                 ] {
                     let wide = |of: fn(&[f64]) -> Vec<f64>, neuron| {
                         let of = |x: &[f32]| of(&doubles(x));
-                        let mut c = of(&c);
-                        let bias = bias.map(|b| of(b));
-                        plain(&pools[0], &p, &of(&a), &of(&b), bias.as_deref(), neuron, &mut c, into);
+                        let (a, b, mut c, bias) = (of(&a), of(&b), of(&c), bias.map(|b| of(b)));
+                        let f = Factors { bias: bias.as_deref(), neuron, ..Factors::new(geometry, &a, &b) };
+                        plain(&pools[0], &f, Target { at: &mut c, into });
                         c
                     };
                     let (want, sizes) = (wide(<[f64]>::to_vec, neuron), wide(sizes_of, Neuron::NONE));
                     for simd in Simd::all() {
                         let mut before = None;
                         for workers in &pools {
-                            let plan = Plan::new(&p, simd);
-                            let floats = plan.shared_floats() + plan.result_floats() + plan.slots() * plan.slot_floats();
-                            let mut scratch = vec![1e30; floats];
+                            let mut scratch = vec![1e30; Plan::new(&geometry, dense(&geometry), simd).scratch()];
                             let mut got = c.clone();
                             let bias = bias.map(Vec::as_slice);
-                            single(workers, simd, &p, &a, &b, bias, neuron, &mut got, into, &mut scratch);
-                            let what = format!("{} {p:?}, {neuron:?}, {into:?}, {}", simd.name, workers.threads());
+                            let f = Factors { bias, neuron, ..Factors::new(geometry, &a, &b) };
+                            single(workers, simd, &f, Target { at: &mut got, into }, &mut scratch);
+                            let what = format!("{} {geometry}, {neuron:?}, {into:?}, {}", simd.name, workers.threads());
                             compare(&what, &got, &want, &sizes, k as usize);
                             let bits: Vec<_> = got.iter().map(|x| x.to_bits()).collect();
                             assert!(before.is_none_or(|before| before == bits), "{what}: other bits than on fewer threads");
