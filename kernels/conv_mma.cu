@@ -185,14 +185,23 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const Padd
 
     float* const out = dx.data + (long long)part.number * g.n * g.h * g.w * g.c;
     const int vector = channels % 4 == 0 && on_16_bytes(dx.data) && on_16_bytes(dx.seen);
-    for_each_fragment<T, A, B>(sum, [&](int row, int column, const Vector<4>& x) {
-        const int m = row0 + row, count = channels - channel0 - column;
-        if (m >= rows || count <= 0) return;
-        const int place = m % places;
-        const int y = h.first + place / v.cells * g.stride_h, z = v.first + place % v.cells * g.stride_w;
-        const long long cell = ((long long)(m / places) * g.h + y) * g.w + z, i = cell * g.c + group * channels + channel0 + column;
-        put_fragment(out + i, x, count, vector, dx.add, dx.seen ? dx.seen + i : nullptr);
-    });
+    // Calls to(i, fragment, count) with where each fragment goes: with and without a mask these are loops of their own, so that the
+    // second takes no instruction for the first.
+    const auto each = [&](auto to) {
+        for_each_fragment<T, A, B>(sum, [&](int row, int column, const Vector<4>& x) {
+            const int m = row0 + row, count = channels - channel0 - column;
+            if (m >= rows || count <= 0) return;
+            const int place = m % places;
+            const int y = h.first + place / v.cells * g.stride_h, z = v.first + place % v.cells * g.stride_w;
+            const long long cell = ((long long)(m / places) * g.h + y) * g.w + z;
+            to(cell * g.c + group * channels + channel0 + column, x, count);
+        });
+    };
+    if (dx.seen) {
+        each([&](long long i, const Vector<4>& x, int count) { put_fragment(out + i, x, count, vector, dx.add, dx.seen + i); });
+    } else {
+        each([&](long long i, const Vector<4>& x, int count) { put_fragment(out + i, x, count, vector, dx.add); });
+    }
 }
 
 // dw ← Σ dy·x over the images and places, or dw += ….

@@ -27,14 +27,14 @@ merge_product(long long count, int vector, const float* a, const float* b, float
     merge(count, vector, a, b, y, add, [](float a, float b) { return a * b; });
 }
 
-// which is 0 for the first input's values; `number` is b's, and from 2 on the places where a stays keep their number.
+// `number` is b's. Where a stays, which keeps its number, or is 0, the first input's, unless `keep` says that there are others.
 extern "C" __global__ void __launch_bounds__(256)
-max_forward(long long count, int vector, unsigned number, const float* a, const float* b, float* y, float* which) {
+max_forward(long long count, int vector, unsigned number, int keep, const float* a, const float* b, float* y, float* which) {
     for_each(count, vector, [&](auto width, long long i) {
         constexpr int W = decltype(width)::value;
         Vector<W> u = load<W>(a + i), w = {};
         const Vector<W> v = load<W>(b + i);
-        if (number > 1) w = load<W>(which + i);
+        if (keep) w = load<W>(which + i);
 #pragma unroll
         for (int j = 0; j < W; ++j)
             if (v.v[j] > u.v[j]) u.v[j] = v.v[j], w.v[j] = number;

@@ -162,7 +162,8 @@ fn rows(graph: &Graph, plan: &Plan) -> Vec<LayerRow> {
             bytes: if node.is_cost() { 0 } else { node.layer.output().elements() * size_of::<f32>() },
         }
     };
-    graph.nodes.iter().enumerate().filter(|(i, n)| !(n.rides && plan.train.absorbed[*i])).map(row).collect()
+    let runs = |i: usize| plan.train.pass(Pass::Forward).any(|(step, _)| step.node == i);
+    graph.nodes.iter().enumerate().filter(|(i, n)| !n.rides || runs(*i)).map(row).collect()
 }
 
 /// A training step with the update that the rule makes at first.

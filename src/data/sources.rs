@@ -64,7 +64,7 @@ pub(super) struct SingleFile {
 pub(super) struct Folder<'a> {
     /// As it was asked for.
     pub name: &'a str,
-    /// The names of its files, sorted; those that are not UTF-8 are none that anybody looks for.
+    /// The names of its files, sorted, without those that are not UTF-8, since no source looks for them.
     pub files: Vec<String>,
     pub options: &'a Options,
 }

@@ -70,7 +70,7 @@ pub struct Slot(pub usize);
 
 /// A place that a tensor can start at.
 pub trait Location: Copy + PartialEq + fmt::Debug {
-    /// The place so many bytes after it.
+    /// The place `bytes` bytes later.
     #[must_use]
     fn after(self, bytes: usize) -> Self;
 }

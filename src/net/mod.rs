@@ -16,7 +16,7 @@ pub use plan::{Clip, Feed, Kept, Plan, Planned, Purpose};
 
 use crate::device::{self, Device, Dtype, METRICS, Place, Shape, Slot, StepValues, Tensor};
 use crate::layer::{ParameterRole, Phase, Role};
-use crate::op::{ClipFactor, Fill, LimitNorms, MeanAbs, Op, Pass, SgdUpdate, Step, SumSquares, Target, Update, Write};
+use crate::op::{ClipFactor, Fill, LimitNorms, MeanAbs, Op, Pass, SgdUpdate, SumSquares, Target, Update, Write};
 use recording::Recording;
 
 /// What a cost counted.
@@ -253,11 +253,12 @@ impl Net {
     pub fn forward_watched(&mut self, seen: &mut dyn FnMut(&mut Self, usize) -> device::Result<()>) -> device::Result<()> {
         self.phase = Phase::Test;
         self.load()?;
-        let steps = self.plan.test.steps.clone();
-        let forward = || steps.iter().filter(|(step, _)| step.pass == Pass::Forward);
+        // The operations of a pass are in the order of the layers.
+        let mut next = self.plan.test.pass(Pass::Load).count();
         for node in 0..self.graph.nodes.len() {
-            for (step, scratch) in forward().filter(|(step, _)| step.node == node) {
+            while let Some((step, scratch)) = self.plan.test.steps.get(next).filter(|(step, _)| step.node == node) {
                 self.device.run(&step.op, *scratch)?;
+                next += 1;
             }
             if self.output(node).is_some() {
                 seen(self, node)?;
@@ -278,11 +279,6 @@ impl Net {
             plan.train.pass(Pass::Forward).try_for_each(|(step, scratch)| device.run(&step.op, *scratch))?;
             backward(plan, device, accumulate)
         })
-    }
-
-    /// Queues an operation of a program by itself.
-    pub fn run(&mut self, step: &Step<Tensor>, scratch: Tensor) -> device::Result<()> {
-        self.device.run(&step.op, scratch)
     }
 
     /// Waits for everything queued.
@@ -354,12 +350,8 @@ pub(crate) const NO_SCRATCH: Tensor = Tensor::new(Slot(0), Shape::new(1, 1, 1, 0
 
 /// Queues the backward pass of a training program.
 fn backward(plan: &Plan, device: &mut dyn Device, accumulate: Write) -> device::Result<()> {
-    let gradients = &plan.kept.gradients;
-    let is_gradient = |t: &Tensor| gradients.iter().flatten().any(|g| g.slot == t.slot);
-    plan.train.pass(Pass::Backward).try_for_each(|(step, scratch)| match accumulate {
-        Write::Set => device.run(&step.op, *scratch),
-        Write::Add => device.run(&step.op.adding(&is_gradient), *scratch),
-    })
+    let program = if accumulate == Write::Add { &plan.adds } else { &plan.train };
+    program.pass(Pass::Backward).try_for_each(|(step, scratch)| device.run(&step.op, *scratch))
 }
 
 /// The parameters that training changes.

@@ -74,8 +74,6 @@ pub struct Planned {
     pub steps: Vec<(Step<Tensor>, Tensor)>,
     /// Each layer's output; `None` where it has none of its own.
     pub outputs: Vec<Option<Tensor>>,
-    /// Whether a layer's forward pass has become part of another's.
-    pub absorbed: Vec<bool>,
 }
 
 /// Where the net's tensors lie, and what runs on them.
@@ -87,8 +85,10 @@ pub struct Plan {
     pub bytes: usize,
     /// What is kept for the whole run.
     pub kept: Kept,
-    /// A training step up to its update; empty without training.
+    /// A training step up to its update, which sets the parameters' gradients; empty without training.
     pub train: Planned,
+    /// The same, which adds to them.
+    pub adds: Planned,
     /// The forward pass of a test.
     pub test: Planned,
     /// The batch normalisations that the test has in other layers.
@@ -148,7 +148,9 @@ impl Plan {
         };
         let (test, of_test) = program(Phase::Test);
         let (train, of_train) = if train { program(Phase::Train) } else { Default::default() };
-        Self { purpose, bytes: of_test.max(of_train).max(layout.bytes), kept, train, test, folds }
+        let is_gradient = |t: &Tensor| kept.gradients.iter().flatten().any(|g| g.slot == t.slot);
+        let adds = train.adding(&is_gradient);
+        Self { purpose, bytes: of_test.max(of_train).max(layout.bytes), kept, train, adds, test, folds }
     }
 
     /// The program of a phase.
@@ -161,6 +163,12 @@ impl Plan {
 }
 
 impl Planned {
+    /// The same, which adds to the targets that `is` tells.
+    fn adding(&self, is: &dyn Fn(&Tensor) -> bool) -> Self {
+        let one = |&(step, scratch): &(Step<Tensor>, Tensor)| (Step { op: step.op.adding(is), ..step }, scratch);
+        Self { steps: self.steps.iter().map(one).collect(), outputs: self.outputs.clone() }
+    }
+
     /// The operations of a pass, each with its scratch.
     pub fn pass(&self, pass: Pass) -> impl Iterator<Item = &(Step<Tensor>, Tensor)> {
         self.steps.iter().filter(move |(step, _)| step.pass == pass)
@@ -241,7 +249,6 @@ pub(super) fn place(program: &Program, device: &dyn Device, start: usize, share:
     let planned = Planned {
         steps: steps.collect(),
         outputs: program.outputs.iter().map(|o| o.filter(&exists).map(|v| tensor(&v))).collect(),
-        absorbed: program.absorbed.clone(),
     };
     (planned, start + bytes)
 }

@@ -525,17 +525,6 @@ impl<P: Location> Op<Tensor<P>> {
         }
     }
 
-    /// The first tensor that it writes.
-    pub fn result(&self) -> Option<Tensor<P>> {
-        let mut result = None;
-        self.operands(&mut |role, t| {
-            if role != Access::Reads && result.is_none() {
-                result = Some(*t);
-            }
-        });
-        result
-    }
-
     /// Whether all operands are dense.
     pub fn is_dense(&self) -> bool {
         let mut dense = true;

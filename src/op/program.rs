@@ -47,8 +47,6 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// Each layer's output; `None` where it has none, or where a pass did away with it.
     pub outputs: Vec<Option<Value>>,
-    /// Whether the operations of a layer's forward pass have become part of another's.
-    pub absorbed: Vec<bool>,
     /// Values that are read from outside after the last operation of a pass.
     pub read: Vec<(Value, Pass)>,
 }
@@ -56,7 +54,7 @@ pub struct Program {
 impl Program {
     /// A program of `nodes` layers, with nothing in it.
     pub fn new(nodes: usize) -> Self {
-        Self { outputs: vec![None; nodes], absorbed: vec![false; nodes], ..Self::default() }
+        Self { outputs: vec![None; nodes], ..Self::default() }
     }
 
     /// A value of its own, in a place that the plan finds.
@@ -87,11 +85,6 @@ impl Program {
         for (value, _) in &mut self.read {
             *value = f(value);
         }
-    }
-
-    /// Bytes that the operations of a pass read and write.
-    pub fn bytes(&self, pass: Pass) -> u64 {
-        self.steps.iter().filter(|s| s.pass == pass).map(|s| s.op.bytes()).sum()
     }
 }
 

@@ -203,7 +203,7 @@ impl<T: Real> Run<BatchNormRunning<Tensor>> for CpuDevice<T> {
 /// What is read beside y, which holds the other one.
 #[derive(Clone, Copy)]
 enum Beside<'a, T> {
-    /// Nothing: y holds x, and there is no residual.
+    /// No other tensor: y already holds x, and nothing is added.
     Nothing,
     /// The residual.
     Residual(Rows<'a, T>),
@@ -292,7 +292,7 @@ fn copy_rows<T: Real>(x: Rows<'_, T>, y: &mut [T], pitch: usize, c: usize) {
 }
 
 /// Binds `$f` to dy times the derivative of a relu after the normalisation, as a function of x, dy and their channel, and runs
-/// `$then`; to dy itself where there is no relu.
+/// `$then`; without a relu `$f` is dy itself.
 macro_rules! with_masked {
     ($relu:expr, $channels:expr, |$f:ident| $then:expr) => {
         if $relu {

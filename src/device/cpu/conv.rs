@@ -65,14 +65,12 @@ impl<T: Real> Run<ConvBackwardImage<Tensor>> for CpuDevice<T> {
     }
 
     /// The only neuron is relu. Scattering needs images without gaps, and multiplies by a derivative when a whole image is done,
-    /// which must still be in the cache then; a strided gather never visits the cells that no filter reaches, which have to be
-    /// multiplied too where it adds to them.
+    /// which must still be in the cache then.
     fn supports(&self, op: &ConvBackwardImage<Tensor>) -> bool {
         let (g, fused) = (&op.geometry, op.seen.is_some());
         let neuron = if fused { Neuron::Relu } else { Neuron::NONE };
         let way = || match ImageWay::new(g, self.winograd) {
             ImageWay::Scatter => op.dx.at.is_dense() && (!fused || scatter::ends_in_cache(g)),
-            ImageWay::Gather => !(fused && op.dx.adds() && leaves_cells(g)),
             _ => true,
         };
         op.neuron == neuron && gaps_fit(op, &["dy", "seen", "dx"]) && (T::DTYPE != Dtype::F32 || way())
@@ -450,6 +448,10 @@ impl<'a> Conv<'a> {
         phases(g, |rows, columns| {
             let (taps_h, taps_w) = (rows.axis.taps, columns.axis.taps);
             if taps_h == 0 || taps_w == 0 {
+                // No filter reaches these cells: what was there is multiplied by the derivative all the same.
+                if let Some(seen) = finish.seen.filter(|_| finish.add) {
+                    self.mask_cells(&rows.axis, &columns.axis, seen, dx);
+                }
                 return;
             }
             let pack = |group: usize, channels: Range<usize>, panel: &mut [f32], pitch: usize| {
@@ -462,6 +464,20 @@ impl<'a> Conv<'a> {
             };
             let gather = Gather { pitch_in, pitch_out, ..image_gather(g, rows.axis, columns.axis) };
             gather.run(workers, dy, pack, finish, dx, scratch);
+        });
+    }
+
+    /// Multiplies the cells of a pair of phases by the derivative of the relu whose outputs, and the distance of their cells, are
+    /// `seen`.
+    fn mask_cells(&self, rows: &Axis, columns: &Axis, (seen, seen_pitch): (&[f32], usize), dx: &mut [f32]) {
+        let &Self { workers, g, pitches: [pitch, _], .. } = self;
+        let (c, width, cells) = (size(g.c), size(g.w), size(g.h * g.w));
+        spread(workers, dx.len() / 4, cells * pitch, dx, |image, dx| {
+            for (i, j) in (0..rows.outputs).flat_map(|i| (0..columns.outputs).map(move |j| (i, j))) {
+                let cell = (rows.first + i * rows.step) * width + columns.first + j * columns.step;
+                let seen = &seen[(image * cells + cell) * seen_pitch..][..c];
+                neuron::mask(Neuron::Relu, c, (seen, c), (&mut dx[cell * pitch..][..c], c));
+            }
         });
     }
 
@@ -743,11 +759,10 @@ pub(super) mod tests {
                 let dx = Target { at: 3, into };
                 let op = ConvBackwardImage { geometry: g, neuron: Neuron::Relu, dy: 0, w: 1, seen: Some(2), dx };
                 let has = has_the_bits_of_its_parts(op, &[(y, 0), w, (x, 0), (x, 0)]);
-                let strided = into == Write::Add && leaves_cells(&g);
-                assert!(has || strided, "{name}, {into:?}");
+                assert!(has, "{name}, {into:?}");
                 let gaps = [[3, 0, 0], [0, 8, 4], [16, 2, 9]][i % 3];
                 let has = has_the_bits_of_its_parts(op, &[(y, gaps[0]), w, (x, gaps[1]), (x, gaps[2])]);
-                assert!(has || strided || scatter::wins(&g, Simd::best()), "{name}, {into:?}, with gaps");
+                assert!(has || scatter::wins(&g, Simd::best()), "{name}, {into:?}, with gaps");
             }
         }
     }

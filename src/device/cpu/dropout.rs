@@ -90,7 +90,7 @@ impl<T: Real> Run<Dropout<Tensor>> for CpuDevice<T> {
         let threshold = (op.keep * 16_777_216.0).ceil() as u32;
         let unchanged = op.keep >= 1.0 && op.factor == 1.0;
         let factor = T::of(op.factor);
-        // Pieces start at an image or, of a single one, a multiple of four elements behind its start.
+        // Pieces start at the start of an image, or a multiple of four elements after the start of a single one.
         let several = (PIECE / image).max(1);
         let work = |first_image: usize, first: usize, x: Option<&[T]>, y: &mut [T]| {
             for (j, y) in y.chunks_mut(image).enumerate() {

@@ -111,7 +111,7 @@ impl<'a, T> Shared<'a, T> {
     #[inline]
     pub fn after(self, first: usize) -> Self {
         assert!(first <= self.len, "a tile starts behind C");
-        // SAFETY: within the result, or just behind it.
+        // SAFETY: within the result, or one past its end.
         Self { start: unsafe { self.start.add(first) }, len: self.len - first, of: PhantomData }
     }
 
@@ -269,7 +269,7 @@ impl Simd {
         }
     }
 
-    /// As [`tile`](Self::tile), of any number of rows, which are dealt to as few tiles as there can be.
+    /// As [`tile`](Self::tile), for any number of rows, in as few tiles as possible.
     ///
     /// # Safety
     /// As for [`tile`](Self::tile).

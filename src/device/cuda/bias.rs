@@ -18,7 +18,7 @@ pub(super) fn grid(split: &Split) -> Grid {
     Grid { blocks: [split.elements.div_ceil(32) as u32, split.parts as u32, 1], threads: 256 }
 }
 
-/// What rows of so many columns are a tensor's, with or without gaps: elements from one to the next.
+/// The distance in elements between a tensor's rows of `columns` columns, with or without gaps.
 pub(super) fn pitch(t: Tensor, columns: usize) -> i32 {
     (if t.is_dense() { columns } else { t.pitch }) as i32
 }

@@ -58,7 +58,7 @@ fn group(g: &ConvGeometry) -> (usize, usize) {
     ((g.c / g.groups) as usize, (g.k / g.groups) as usize)
 }
 
-/// Elements from one place of an output of so many filters to the next.
+/// The distance in elements between two places of an output with `filters` filters.
 fn pitch(output: Tensor, filters: i32) -> i32 {
     if output.is_dense() { filters } else { output.pitch as i32 }
 }

@@ -252,7 +252,7 @@ impl Drop for Context {
 pub struct Address(pub u64);
 
 impl Address {
-    /// No place: passed for a bias, say, where there is none.
+    /// The null address: passed for an optional operand that is missing, such as a bias.
     pub const NULL: Self = Self(0);
 
     /// Whether 16-byte accesses are allowed there.

@@ -23,7 +23,11 @@ impl Run<MaxForward<Tensor>> for CudaDevice {
         let count = op.y.shape.elements();
         let [a, b, y, which] = self.all_reals([op.a, op.b, op.y, op.which.at], count)?;
         let wide = vector(&[a, b, y, which]);
-        self.launch("max_forward", self.over(count.div_ceil(4)), &[&(count as i64), &wide, &op.number, &a, &b, &y, &which])
+        self.launch(
+            "max_forward",
+            self.over(count.div_ceil(4)),
+            &[&(count as i64), &wide, &op.number, &add(&op.which), &a, &b, &y, &which],
+        )
     }
 }
 

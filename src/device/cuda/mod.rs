@@ -214,7 +214,7 @@ impl CudaDevice {
         Ok(Cells { at: self.place(t)?, pitch: t.pitch as i32 })
     }
 
-    /// Where the cells of a tensor of `elements` reals lie; nowhere if there is none.
+    /// The address of a tensor of `elements` reals, whose cells may have gaps; null if the tensor is missing.
     fn maybe_cells(&self, t: Option<Tensor>, elements: usize) -> Result<Cells> {
         t.map_or(Ok(Cells::NULL), |t| self.cells(t, elements))
     }
@@ -228,7 +228,7 @@ impl CudaDevice {
         Ok(places)
     }
 
-    /// Where a tensor of `elements` reals lies; null if there is none.
+    /// The address of a tensor of `elements` reals; null if the tensor is missing.
     fn maybe_reals(&self, t: Option<Tensor>, elements: usize) -> Result<Address> {
         t.map_or(Ok(Address::NULL), |t| self.reals(t, elements))
     }

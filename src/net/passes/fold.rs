@@ -58,7 +58,6 @@ pub(super) fn fold(program: &mut Program, graph: &Graph) -> Vec<Fold> {
         }
         program.steps[made.step].op = op;
         program.forget(apply.x);
-        program.absorbed[norm] = true;
         (folded[at], folded[j]) = (true, true);
         folds.push(Fold {
             layer: before.node,

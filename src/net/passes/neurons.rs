@@ -25,7 +25,6 @@ pub(super) fn fuse(program: &mut Program, device: &dyn Device) {
         let Some(op) = op.filter(|op| device.supports(&anywhere(op))) else { continue };
         program.steps[i].op = op;
         program.forget(neuron.x);
-        program.absorbed[program.steps[j].node] = true;
         *fused = true;
     }
     program.remove(&fused);
