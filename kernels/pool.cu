@@ -88,7 +88,8 @@ __device__ __forceinline__ void forward(const PoolGeometry& g, const float* __re
     });
 }
 
-template <Kind KIND, int W>
+// With MASKED, dx is multiplied by the derivative of a relu, which made `seen`.
+template <Kind KIND, int W, bool MASKED>
 __device__ __forceinline__ void backward(const PoolGeometry& g, const float* __restrict__ x, const float* __restrict__ y,
                                          const float* __restrict__ dy, float* __restrict__ dx, int add,
                                          const float* __restrict__ seen) {
@@ -101,8 +102,10 @@ __device__ __forceinline__ void backward(const PoolGeometry& g, const float* __r
         const Holders ps(h, g.h, g.size_h, g.stride_h, g.start_h, g.p), qs(w, g.w, g.size_w, g.stride_w, g.start_w, g.q);
         Vector<W> mine = {}, gradient = {};
         if (KIND != AVG) mine = load<W>(x + in + i * W);
+        // Few windows hold a cell: what unrolled loops prepare for more would cost more than it saves.
         for (int p = ps.begin; p < ps.end; ++p) {
             const Range rows(p, g.p, g.size_h, g.stride_h, g.start_h, g.h);
+#pragma unroll 1
             for (int q = qs.begin; q < qs.end; ++q) {
                 const Range columns(q, g.q, g.size_w, g.stride_w, g.start_w, g.w);
                 const int output = (p * g.q + q) * g.c;
@@ -137,7 +140,7 @@ __device__ __forceinline__ void backward(const PoolGeometry& g, const float* __r
                 }
             }
         }
-        put<W>(dx + in + i * W, gradient, add, seen ? seen + in + i * W : nullptr);
+        put<W>(dx + in + i * W, gradient, add, MASKED ? seen + in + i * W : nullptr);
     });
 }
 
@@ -223,8 +226,10 @@ __device__ __forceinline__ void any_backward(const PoolGeometry& g, const float*
                                              const float* __restrict__ seen) {
     if (KIND == MAX && held_by_few(g.size_h, g.stride_h, g.start_h) && held_by_few(g.size_w, g.stride_w, g.start_w)) {
         backward_owned<W>(g, x, dy, dx, add, seen);
+    } else if (seen) {
+        backward<KIND, W, true>(g, x, y, dy, dx, add, seen);
     } else {
-        backward<KIND, W>(g, x, y, dy, dx, add, seen);
+        backward<KIND, W, false>(g, x, y, dy, dx, add, seen);
     }
 }
 

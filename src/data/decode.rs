@@ -10,8 +10,9 @@
 //! code's, so there is no second decoder for that. What a file that is cut off lacks is not made up: the file is broken.
 
 use super::ImageShape;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x2, U8x3, U8x4};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel};
 use std::cell::RefCell;
@@ -206,20 +207,27 @@ impl Picture {
                 return;
             }
         }
-        thread_local!(static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new()));
-        let kind = [PixelType::U8, PixelType::U8x2, PixelType::U8x3, PixelType::U8x4][c - 1];
-        let from = ImageRef::new(w as u32, h as u32, &self.pixels, kind).expect("a picture has as many bytes as its shape");
-        let mut to =
-            Image::from_slice_u8(to.w as u32, to.h as u32, pixels, kind).expect("an image has as many bytes as its shape");
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false).crop(
-            part.left,
-            part.top,
-            part.width,
-            part.height,
-        );
-        let done = RESIZER.with_borrow_mut(|resizer| resizer.resize(&from, &mut to, &options));
-        done.expect("a part lies in its picture, and both have the same channels");
+        let kinds = [resize::<U8>, resize::<U8x2>, resize::<U8x3>, resize::<U8x4>];
+        kinds[c - 1](&self.pixels, self.shape, part, pixels, to);
     }
+}
+
+/// Fills the image `to` with `part` of a picture, both of pixels `P`. The type is known here so that the library is compiled for
+/// these four alone, and not for all of its own.
+fn resize<P: PixelTrait>(from: &[u8], shape: ImageShape, part: Part, to: &mut [u8], to_shape: ImageShape) {
+    thread_local!(static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new()));
+    let from = TypedImageRef::<P>::from_buffer(shape.w as u32, shape.h as u32, from);
+    let from = from.expect("a picture has as many bytes as its shape");
+    let to = TypedImage::<P>::from_buffer(to_shape.w as u32, to_shape.h as u32, to);
+    let mut to = to.expect("an image has as many bytes as its shape");
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false).crop(
+        part.left,
+        part.top,
+        part.width,
+        part.height,
+    );
+    let done = RESIZER.with_borrow_mut(|resizer| resizer.resize_typed(&from, &mut to, &options));
+    done.expect("a part lies in its picture");
 }
 
 fn near(x: f64, n: usize) -> bool {

@@ -58,6 +58,7 @@ fn table() {
 
 fn table_in(precision: Precision) {
     let mut device = hopper(precision);
+    super::fused::convolutions(&mut device);
     let cases = passes(cases().into_iter().chain((0..150).map(random_case)).collect());
     let outcomes = run(&mut device, &cases).unwrap_or_else(|error| panic!("{error}"));
     let failed: Vec<String> = outcomes.iter().filter(|o| !o.passed).map(ToString::to_string).collect();
@@ -88,7 +89,6 @@ fn large() {
 
 fn large_in(precision: Precision) {
     let d = &mut hopper(precision);
-    super::fused::convolutions(d);
     let dense = ConvGeometry {
         n: 8,
         h: 11,

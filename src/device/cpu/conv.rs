@@ -27,7 +27,6 @@ use filters::Filters;
 pub(super) use gather::Axis;
 use gather::Gather;
 use plain::{Nest, Owner};
-use rayon::prelude::*;
 use std::ops::Range;
 use winograd::{Gradient, Winograd};
 
@@ -92,25 +91,6 @@ impl<T: Real> Run<ConvBackwardFilters<Tensor>> for CpuDevice<T> {
 
     fn supports(&self, op: &ConvBackwardFilters<Tensor>) -> bool {
         gaps_fit(op, &["x", "dy"])
-    }
-}
-
-/// Pieces that take fewer nanoseconds altogether run on the calling thread: waking another takes as long.
-const WORTH_WAKING: usize = 20_000;
-
-/// Calls `work(i, piece)` for each piece of `size` elements of `y`, on all threads where all of it takes about `nanoseconds`
-/// on one core and that is worth it. One piece at a time is dealt: they are few and large.
-pub(super) fn spread(
-    workers: &Workers,
-    nanoseconds: usize,
-    size: usize,
-    y: &mut [f32],
-    work: impl Fn(usize, &mut [f32]) + Send + Sync,
-) {
-    if nanoseconds < WORTH_WAKING || y.len() <= size || workers.threads() == 1 {
-        y.chunks_mut(size).enumerate().for_each(|(i, y)| work(i, y));
-    } else {
-        workers.run(|| y.par_chunks_mut(size).enumerate().with_max_len(1).for_each(|(i, y)| work(i, y)));
     }
 }
 
@@ -472,7 +452,7 @@ impl<'a> Conv<'a> {
     fn mask_cells(&self, rows: &Axis, columns: &Axis, (seen, seen_pitch): (&[f32], usize), dx: &mut [f32]) {
         let &Self { workers, g, pitches: [pitch, _], .. } = self;
         let (c, width, cells) = (size(g.c), size(g.w), size(g.h * g.w));
-        spread(workers, dx.len() / 4, cells * pitch, dx, |image, dx| {
+        workers.large_pieces(dx.len() / 4, cells * pitch, dx, |image, dx| {
             for (i, j) in (0..rows.outputs).flat_map(|i| (0..columns.outputs).map(move |j| (i, j))) {
                 let cell = (rows.first + i * rows.step) * width + columns.first + j * columns.step;
                 let seen = &seen[(image * cells + cell) * seen_pitch..][..c];
@@ -515,9 +495,9 @@ fn each_run(
 ) {
     const RUN: usize = 1 << 14;
     if channels == pitch {
-        return spread(workers, nanoseconds, RUN, y, |_, y| work(y));
+        return workers.large_pieces(nanoseconds, RUN, y, |_, y| work(y));
     }
-    spread(workers, nanoseconds, RUN.div_ceil(pitch) * pitch, y, |_, y| {
+    workers.large_pieces(nanoseconds, RUN.div_ceil(pitch) * pitch, y, |_, y| {
         y.chunks_mut(pitch).for_each(|y| work(&mut y[..channels]));
     });
 }

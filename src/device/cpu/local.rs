@@ -11,7 +11,7 @@
 //! gradient) once, which is nearly all there is; packing them costs one more store and load each from the cache.
 
 use super::conv::plain::{Nest, Owner};
-use super::conv::{Axis, axes, clear_tails, finish_neuron, floats, floats_mut, floats_target, greatest_common_divisor, spread};
+use super::conv::{Axis, axes, clear_tails, finish_neuron, floats, floats_mut, floats_target, greatest_common_divisor};
 use super::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
 use super::{CpuDevice, Real, Workers, scratch_of};
 use crate::device::{ConvGeometry, Dtype, Result, Run, Tensor};
@@ -150,7 +150,7 @@ impl<'a> Local<'a> {
     fn run(&self, cut: &Cut, scratch: &mut [f32], work: impl Fn(&Task, &mut [f32]) + Sync + Send) {
         let (tasks, slots) = (cut.tasks(), cut.tasks().min(SLOTS));
         let nanoseconds = self.n * self.output * self.filter / 50;
-        spread(self.workers, nanoseconds, cut.packed, &mut scratch[..slots * cut.packed], |slot, panel| {
+        self.workers.large_pieces(nanoseconds, cut.packed, &mut scratch[..slots * cut.packed], |slot, panel| {
             for task in slot * tasks / slots..(slot + 1) * tasks / slots {
                 let column = task % cut.panels * cut.panel;
                 let columns = cut.panel.min(cut.columns - column);

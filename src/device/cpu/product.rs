@@ -15,12 +15,11 @@
 //! FLOPs: 2·m·n·k, columns padded to 16. Bytes: both operands and C about once; scratch is the packed operand, one block of
 //! rows a task, and Cᵀ.
 
-use super::conv::{clear_tails, finish_neuron, floats, floats_mut, floats_target, spread};
+use super::conv::{clear_tails, finish_neuron, floats, floats_mut, floats_target};
 use super::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
 use super::{CpuDevice, Real, Workers, neuron, scratch_of};
 use crate::device::{Dtype, ProductGeometry, Result, Run, Tensor};
 use crate::op::{Neuron, Product, Target};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Steps of k that a tile takes at a time, about.
@@ -207,7 +206,7 @@ fn single(workers: &Workers, simd: &Simd, f: &Factors<'_, f32>, c: Target<&mut [
             plan.pack_rows(rows, start..end, 0..depth, &mut shared[start * depth..end * depth]);
         }
     } else {
-        spread(workers, shared.len() / 2, plan.panel * depth, shared, |i, panel| {
+        workers.large_pieces(shared.len() / 2, plan.panel * depth, shared, |i, panel| {
             plan.pack_columns(columns, i, 0..depth, panel);
         });
     }
@@ -223,7 +222,7 @@ fn single(workers: &Workers, simd: &Simd, f: &Factors<'_, f32>, c: Target<&mut [
         let (tasks, count) = (plan.blocks * plan.ranges, plan.slots());
         let nanoseconds = plan.rows * plan.columns * depth / 50;
         let slots = &mut slots[..count * plan.slot_floats()];
-        spread(workers, nanoseconds, plan.slot_floats(), slots, |slot, scratch| {
+        workers.large_pieces(nanoseconds, plan.slot_floats(), slots, |slot, scratch| {
             for task in slot * tasks / count..(slot + 1) * tasks / count {
                 plan.task(task, [rows, columns], shared, to, &finish, scratch);
             }
@@ -233,7 +232,7 @@ fn single(workers: &Workers, simd: &Simd, f: &Factors<'_, f32>, c: Target<&mut [
         let (m, n, into) = (plan.columns, plan.rows, c.into);
         let lines = (1_usize << 14).div_ceil(n).next_multiple_of(16);
         let result = &*result;
-        spread(workers, m * n, lines * f.pitches[1], c.at, |i, c| {
+        workers.large_pieces(m * n, lines * f.pitches[1], c.at, |i, c| {
             untangle(simd, f, &result[i * lines..], Target { at: c, into });
         });
     }
@@ -408,7 +407,7 @@ fn plain<T: Real>(workers: &Workers, f: &Factors<'_, T>, c: Target<&mut [T]>) {
             neuron::mask(Neuron::Relu, n, (&seen[i * pitch..], pitch), (c, n));
         }
     };
-    workers.run(|| c.at.par_chunks_mut(pitch).enumerate().for_each(|(i, c)| row(i, c)));
+    workers.pieces(usize::MAX, pitch, c.at, row);
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! place is one elementwise y += x·w along them, with the filters transposed to [tap][channel] once a call. FLOPs:
 //! 2·places·taps·channels at three loads and a store a multiply-add, in the first-level cache; x and y are passed once.
 
-use super::{Conv, size, spread};
+use super::{Conv, size};
 use crate::device::ConvGeometry;
 use crate::device::cpu::neuron::mask;
 use crate::device::cpu::simd::Simd;
@@ -56,7 +56,7 @@ pub fn forward(
     let (c, taps) = (size(g.c), size(g.r * g.s));
     simd.transpose(w, taps, scratch, c, c, taps);
     let w = &scratch[..taps * c];
-    spread(workers, y.len() * taps / 10, size(g.q) * pitches[1], y, |index, y| {
+    workers.large_pieces(y.len() * taps / 10, size(g.q) * pitches[1], y, |index, y| {
         let (n, p) = (index / size(g.p), index % size(g.p));
         for (q, y) in y.chunks_mut(pitches[1]).enumerate() {
             match b {
@@ -96,7 +96,7 @@ pub fn backward_image(
     let (c, taps) = (size(g.c), size(g.r * g.s));
     simd.transpose(w, taps, scratch, c, c, taps);
     let w = &scratch[..taps * c];
-    spread(workers, dy.len() * taps / 10, size(g.w) * pitches[0], dx.at, |index, dx| {
+    workers.large_pieces(dy.len() * taps / 10, size(g.w) * pitches[0], dx.at, |index, dx| {
         let (n, h) = (index / size(g.h), index % size(g.h));
         if set {
             dx.chunks_mut(pitches[0]).for_each(|dx| dx[..c].fill(0.0));
@@ -134,7 +134,7 @@ pub fn backward_filters(
     let chunks = CHUNKS.min(n);
     let (partials, total) = scratch.split_at_mut(chunks * taps * c);
     let total = &mut total[..taps * c];
-    spread(workers, dy.len() * taps / 10, taps * c, partials, |chunk, sums| {
+    workers.large_pieces(dy.len() * taps / 10, taps * c, partials, |chunk, sums| {
         sums.fill(0.0);
         for n in chunk * n / chunks..(chunk + 1) * n / chunks {
             for p in 0..size(g.p) {

@@ -11,7 +11,7 @@
 //! The slabs are dealt to a fixed number of chunks, each with its own partial dw while all of them take at most 8 MB, and the
 //! partial ones are added in order; large dw has few partials or none and is cut by filters instead.
 
-use super::{pad, size, spread};
+use super::{pad, size};
 use crate::device::ConvGeometry;
 use crate::device::cpu::Workers;
 use crate::device::cpu::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
@@ -159,7 +159,7 @@ impl<'a> Filters<'a> {
         let flops = self.places() * self.slabs * size(self.g.k) * self.columns;
         {
             let to = Shared::new(if self.chunks > 1 { &mut *partials } else { &mut *dw.at });
-            spread(workers, flops / 50, slot_size, slots, |slot, scratch| {
+            workers.large_pieces(flops / 50, slot_size, slots, |slot, scratch| {
                 for task in slot * tasks / slot_count..(slot + 1) * tasks / slot_count {
                     self.task(task, x, dy, to, add, scratch);
                 }
@@ -269,7 +269,7 @@ impl<'a> Filters<'a> {
 /// dw ← the sum of partial gradients, in order, or dw += ….
 pub fn sum_partials(workers: &Workers, partials: &[f32], dw: Target<&mut [f32]>) {
     let (len, set) = (dw.at.len(), !dw.adds());
-    spread(workers, partials.len() / 10, 1 << 12, dw.at, |piece, dw| {
+    workers.large_pieces(partials.len() / 10, 1 << 12, dw.at, |piece, dw| {
         for (i, part) in partials.chunks_exact(len).enumerate() {
             let part = &part[piece << 12..][..dw.len()];
             if i == 0 && set {

@@ -12,7 +12,7 @@
 //! FLOPs: 2·outputs·depth, in vectors of 16 columns: K = 20 pays for 32. Bytes: x and y once, the panels once a band from the
 //! second-level cache (the third, beyond 1 MB a panel).
 
-use super::{pad, spread};
+use super::pad;
 use crate::device::cpu::Workers;
 use crate::device::cpu::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
 use std::ops::Range;
@@ -162,7 +162,7 @@ impl Gather<'_> {
         let plan = self.plan();
         let (packed, rest) = scratch.split_at_mut(self.packed(&plan));
         let panel = plan.panel * plan.steps;
-        spread(workers, packed.len() / 2, panel, packed, |i, packed| {
+        workers.large_pieces(packed.len() / 2, panel, packed, |i, packed| {
             let (group, first) = (i / plan.panels, i % plan.panels * plan.panel);
             let columns = first..(first + plan.panel).min(self.outputs);
             let pitch = columns.len().next_multiple_of(self.simd.lanes);
@@ -172,7 +172,7 @@ impl Gather<'_> {
         let outputs = self.images * self.rows.outputs * self.columns.outputs;
         let nanoseconds = outputs * plan.steps * self.groups * self.outputs / 50;
         let y = Shared::new(y);
-        spread(workers, nanoseconds, plan.buffer, &mut rest[..plan.slots * plan.buffer], |slot, buffer| {
+        workers.large_pieces(nanoseconds, plan.buffer, &mut rest[..plan.slots * plan.buffer], |slot, buffer| {
             for task in slot * plan.tasks / plan.slots..(slot + 1) * plan.tasks / plan.slots {
                 let (image, first) = (task / plan.bands, task % plan.bands * plan.band);
                 let rows = plan.band.min(self.rows.outputs - first);

@@ -6,7 +6,6 @@
 use crate::device::ConvGeometry;
 use crate::device::cpu::{Real, Workers, neuron};
 use crate::op::{Neuron, Target};
-use rayon::prelude::*;
 
 /// Whose filters are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,7 +108,7 @@ impl Nest {
                 neuron::apply(neuron, y);
             }
         };
-        workers.run(|| y.par_chunks_mut(self.q * self.pitches[1]).enumerate().for_each(|(index, y)| row(index, y)));
+        workers.pieces(usize::MAX, self.q * self.pitches[1], y, row);
     }
 
     /// dx ← dy ∗ᵀ w, or dx += …; then multiplied by the derivative of the relu whose outputs, and the distance of their cells,
@@ -149,7 +148,7 @@ impl Nest {
                 neuron::mask(Neuron::Relu, channels, seen, (dx, self.pitches[0]));
             }
         };
-        workers.run(|| dx.at.par_chunks_mut(self.h * self.w * pitch).enumerate().for_each(|(n, dx)| image(n, dx)));
+        workers.pieces(usize::MAX, self.h * self.w * pitch, dx.at, image);
     }
 
     /// dw ← Σ over images, and over the places that share dw, of dy · x, or dw += ….
@@ -175,6 +174,6 @@ impl Nest {
                 }
             }
         };
-        workers.run(|| dw.at.par_chunks_mut(self.r * self.s * self.cg).enumerate().for_each(|(index, dw)| filter(index, dw)));
+        workers.pieces(usize::MAX, self.r * self.s * self.cg, dw.at, filter);
     }
 }

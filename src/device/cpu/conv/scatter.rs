@@ -7,7 +7,7 @@
 //! once every k multiply-adds. A task is an image.
 
 use super::gather::Axis;
-use super::{Conv, phases, size, spread};
+use super::{Conv, phases, size};
 use crate::device::ConvGeometry;
 use crate::device::cpu::neuron::mask;
 use crate::device::cpu::simd::{Finish, Left, Place, Rows, Shared, Simd, Walk};
@@ -71,7 +71,7 @@ pub fn run(
     let (r, s, c, k, p, q) = (size(g.r), size(g.s), size(g.c), size(g.k), size(g.p), size(g.q));
     let columns = |i: usize| panel.min(s * c - i * panel);
     let packed = &mut scratch[..r * k * panels * panel];
-    spread(workers, packed.len() / 2, panel * k, packed, |i, packed| {
+    workers.large_pieces(packed.len() / 2, panel * k, packed, |i, packed| {
         let (row, i) = (i / panels, i % panels);
         let pitch = columns(i).next_multiple_of(simd.lanes);
         simd.copy(&w[row * s * c + i * panel..], [0, r * s * c], packed, [0, pitch], columns(i), [1, k]);
@@ -80,7 +80,7 @@ pub fn run(
     let packed = &*packed;
     let image = g.input().image();
     let nanoseconds = size(g.n) * p * q * r * s * c * k / 50;
-    spread(workers, nanoseconds, image, dx.at, |n, dx| {
+    workers.large_pieces(nanoseconds, image, dx.at, |n, dx| {
         if set {
             dx.fill(0.0);
         }

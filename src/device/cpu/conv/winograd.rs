@@ -21,7 +21,7 @@
 //! gradients. Where neighbours differ by orders of magnitude, the small ones get the errors of the large ones.
 
 use super::filters::sum_partials;
-use super::{axes, scatter, size, spread};
+use super::{axes, scatter, size};
 use crate::device::ConvGeometry;
 use crate::device::cpu::Workers;
 use crate::device::cpu::simd::{Finish, Left, Place, Rows, Shared, Simd, Square, Walk};
@@ -255,16 +255,16 @@ impl<'a> Winograd<'a> {
             self.simd.widen_in_place(self.taps(), to);
         };
         if self.squares_shared {
-            spread(workers, shared.len() / 8, block_size, shared, |i, to| self.block(i / blocks, i % blocks, x, to));
+            workers.large_pieces(shared.len() / 8, block_size, shared, |i, to| self.block(i / blocks, i % blocks, x, to));
         } else {
-            spread(workers, shared.len() / 8, filter_size, shared, |i, to| filters(i / self.panels, i % self.panels, to));
+            workers.large_pieces(shared.len() / 8, filter_size, shared, |i, to| filters(i / self.panels, i % self.panels, to));
         }
         let shared = &*shared;
         let tasks = self.tasks();
         let count = tasks.min(SLOTS);
         let nanoseconds = self.squares.all() * CELLS * self.depth * self.groups * self.outputs / 50;
         let y = Shared::new(y);
-        spread(workers, nanoseconds, slot, &mut slots[..count * slot], |i, scratch| {
+        workers.large_pieces(nanoseconds, slot, &mut slots[..count * slot], |i, scratch| {
             for task in part(tasks, count, i) {
                 if self.squares_shared {
                     let (group, panel) = (task / self.panels, task % self.panels);
@@ -462,10 +462,10 @@ impl<'a> Gradient<'a> {
         let partials = &mut partials[..self.partials()];
         let all = self.squares.all();
         let [panel, height] = self.sizes().map(|size| all * size);
-        spread(workers, inputs.len() / 8, panel, inputs, |i, to| {
+        workers.large_pieces(inputs.len() / 8, panel, inputs, |i, to| {
             self.inputs(i / self.panels, i % self.panels, 0..all, x, to);
         });
-        spread(workers, gradients.len() / 8, height, gradients, |i, to| {
+        workers.large_pieces(gradients.len() / 8, height, gradients, |i, to| {
             self.gradients(i / self.heights, i % self.heights, 0..all, dy, to);
         });
         let shared = [&*inputs, &*gradients];
@@ -475,7 +475,7 @@ impl<'a> Gradient<'a> {
         let add = self.chunks == 1 && dw.adds();
         {
             let to = Shared::new(if self.chunks > 1 { &mut *partials } else { &mut *dw.at });
-            spread(workers, nanoseconds, slot, &mut slots[..count * slot], |i, scratch| {
+            workers.large_pieces(nanoseconds, slot, &mut slots[..count * slot], |i, scratch| {
                 for task in part(tasks, count, i) {
                     self.task(task, [x, dy], shared, to, add, scratch);
                 }
