@@ -51,44 +51,35 @@ __device__ __forceinline__ void backward_rows(const Neuron& f, int rows, int col
     });
 }
 
-// Calls with each kind as a constant.
-#define EACH_KIND(call)                     \
-    switch (f.kind) {                       \
-        case LINEAR: call(LINEAR); break;   \
-        case RELU: call(RELU); break;       \
-        case BRELU: call(BRELU); break;     \
-        case SOFTRELU: call(SOFTRELU); break; \
-        case TANH: call(TANH); break;       \
-        case LOGISTIC: call(LOGISTIC); break; \
-        case ABS: call(ABS); break;         \
-        case SQUARE: call(SQUARE); break;   \
-        case SQRT: call(SQRT); break;       \
-        case LOG: call(LOG); break;         \
-        case DRELU: call(DRELU); break;     \
-        case LEAKY: call(LEAKY); break;     \
-        case ELU: call(ELU); break;         \
-        case SWISH: call(SWISH); break;     \
+// Each kernel's body is compiled for every kind.
+#define SWITCH        \
+    switch (f.kind) { \
+        NEURONS(CASE) \
     }
 
 extern "C" __global__ void __launch_bounds__(256, 4)
 neuron_forward(Neuron f, long long count, int vector, const float* x, float* y) {
-#define CALL(KIND) forward<KIND>(f, count, vector, x, y)
-    EACH_KIND(CALL)
-#undef CALL
+#define CASE(KIND) \
+    case KIND: forward<KIND>(f, count, vector, x, y); break;
+    SWITCH
+#undef CASE
 }
 
 extern "C" __global__ void __launch_bounds__(256, 4)
 neuron_backward(Neuron f, long long count, int vector, const float* seen, const float* dy, float* dx, int add) {
-#define CALL(KIND) backward<KIND>(f, count, vector, seen, dy, dx, add)
-    EACH_KIND(CALL)
-#undef CALL
+#define CASE(KIND) \
+    case KIND: backward<KIND>(f, count, vector, seen, dy, dx, add); break;
+    SWITCH
+#undef CASE
 }
 
 extern "C" __global__ void __launch_bounds__(256, 4)
 neuron_backward_rows(Neuron f, int rows, int columns, int part_rows, const float* seen, int seen_pitch, const float* dy,
                      int dy_pitch, float* dx, int dx_pitch, int add, float* db, int add_db) {
-#define CALL(KIND) \
-    backward_rows<KIND>(f, rows, columns, part_rows, seen, seen_pitch, dy, dy_pitch, dx, dx_pitch, add, db, add_db)
-    EACH_KIND(CALL)
-#undef CALL
+#define CASE(KIND)                                                                                                          \
+    case KIND:                                                                                                              \
+        backward_rows<KIND>(f, rows, columns, part_rows, seen, seen_pitch, dy, dy_pitch, dx, dx_pitch, add, db, add_db); \
+        break;
+    SWITCH
+#undef CASE
 }

@@ -1,4 +1,4 @@
-// The neurons of src/device/mod.rs and their gradients. A gradient is a function of dy and of what is seen: the input of abs,
+// The neurons of src/op/neuron.rs and their gradients. A gradient is a function of dy and of what is seen: the input of abs,
 // square, drelu and swish, the output of the others (linear sees nothing). It is 0 at the corners of relu, brelu and abs, and of
 // sqrt at 0; at leaky's it is a.
 #pragma once
@@ -9,12 +9,17 @@ struct Neuron {
 };
 static_assert(sizeof(Neuron) == 16, "as in src/device/cuda/neuron.rs");
 
-enum NeuronKind { LINEAR, RELU, BRELU, SOFTRELU, TANH, LOGISTIC, ABS, SQUARE, SQRT, LOG, DRELU, LEAKY, ELU, SWISH };
+// Calls each(KIND) for every kind, in the order of the table in src/op/neuron.rs.
+#define NEURONS(each)                                                                                                        \
+    each(LINEAR) each(RELU) each(BRELU) each(SOFTRELU) each(TANH) each(LOGISTIC) each(ABS) each(SQUARE) each(SQRT) each(LOG) \
+    each(DRELU) each(NRELU) each(LEAKY) each(ELU) each(SWISH)
+#define NEURON_NAME(KIND) KIND,
+enum NeuronKind { NEURONS(NEURON_NAME) };
 
 template <int KIND>
 __device__ __forceinline__ float neuron_value(const Neuron& f, float x) {
     if constexpr (KIND == LINEAR) return f.a * x + f.b;
-    if constexpr (KIND == RELU) return x < 0 ? 0.0f : x;
+    if constexpr (KIND == RELU || KIND == NRELU) return x < 0 ? 0.0f : x;
     if constexpr (KIND == BRELU) return x < 0 ? 0.0f : x > f.a ? f.a : x;
     if constexpr (KIND == SOFTRELU) return (x < 0 ? 0.0f : x) + log1pf(expf(-fabsf(x)));
     if constexpr (KIND == TANH) return f.a * tanhf(f.b * x);
@@ -32,7 +37,7 @@ __device__ __forceinline__ float neuron_value(const Neuron& f, float x) {
 template <int KIND>
 __device__ __forceinline__ float neuron_gradient(const Neuron& f, float seen, float dy) {
     if constexpr (KIND == LINEAR) return dy * f.a;
-    if constexpr (KIND == RELU) return seen > 0 ? dy : 0.0f;
+    if constexpr (KIND == RELU || KIND == NRELU) return seen > 0 ? dy : 0.0f;
     if constexpr (KIND == BRELU) return seen > 0 && seen < f.a ? dy : 0.0f;
     if constexpr (KIND == SOFTRELU) return dy * -expm1f(-seen);
     if constexpr (KIND == TANH) {

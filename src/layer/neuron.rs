@@ -16,10 +16,7 @@ pub(super) const KIND: Kind = Kind {
         about: "a nonlinearity, element by element; the key neuron says which",
         keys: &[],
         shape: "as its input",
-        formula: "linear[a,b] a·x + b; relu max(0, x); brelu[a] min(a, max(0, x)); softrelu log(1 + eˣ); tanh[a,b] a·tanh(b·x); \
-                  logistic 1/(1 + e⁻ˣ); abs |x|; square x²; sqrt √x; log[a] log(a + x); drelu[a] x − a·tanh(x/a); nrelu \
-                  max(0, x + g·√logistic(x)) with g a standard normal number in training and 0 in testing; leaky[a = 0.01] x, \
-                  below 0 a·x; elu[a = 1] x, below 0 a·(eˣ − 1); swish x·logistic(x)",
+        formula: Neuron::FORMULAS,
         source: "cuda-convnet's neurons; nrelu: Nair and Hinton 2010; leaky: Maas et al. 2013; elu: Clevert et al. 2015; swish, \
                  also called silu: Ramachandran et al. 2017",
     },

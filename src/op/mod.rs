@@ -462,6 +462,7 @@ pub use hinge::HingeLoss;
 pub use lrn::Response;
 pub use merge::How as Merging;
 pub use neuron::Neuron;
+pub(crate) use neuron::neuron_table;
 pub use pool::PoolKind;
 pub use program::{Buffer, Pass, Program, Step};
 pub use sgd::Update;

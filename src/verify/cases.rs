@@ -152,7 +152,10 @@ pub fn random_case(seed: u64) -> Case {
                 Some(product::product(g, set && draw(0, 1) == 1, neuron, into))
             }
             11 => Some(bias::backward(shape, draw(0, 1) == 1, into)),
-            12 => Some(neuron::backward(neuron::NEURONS[draw(0, 14)], shape, into, false)),
+            12 => {
+                let neurons = neuron::neurons();
+                Some(neuron::backward(neurons[draw(0, neurons.len() as u32 - 1)], shape, into, false))
+            }
             13 => {
                 let keep = draw(1, 99) as f64 / 100.0;
                 Some(dropout::dropout(shape, draw(0, 40) as u32, keep, 1.0 / keep, into, false))

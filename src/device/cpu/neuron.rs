@@ -2,8 +2,6 @@
 //! the forward pass may overwrite its input. Cost: forward reads x and writes y; backward reads what it sees and dy, and
 //! writes dx; the f32 exponentials are vectors too (`math.rs`). The gradient of biases is summed a few rows at a time, as soon as
 //! they are made: it costs no memory traffic.
-//!
-//! f′ is 0 at the corners of relu, brelu and abs, and of sqrt at 0; at leaky's it is a.
 
 use super::arena::gaps_fit;
 use super::bias::{self, add_four, add_rows};
@@ -11,180 +9,64 @@ use super::elementwise::{PIECE, map, zip, zip2};
 use super::simd::Shared;
 use super::{CpuDevice, Real, Workers, scratch_of};
 use crate::device::{Result, Run, Tensor};
-use crate::op::{Neuron, NeuronBackward, NeuronForward, Target, Write};
+use crate::op::{Neuron, NeuronBackward, NeuronForward, Target, Write, neuron_table};
 use std::ops::Range;
 
-/// Binds `$f` to the neuron's function and runs `$then`, once for each kind, so that every loop is compiled for its own.
-macro_rules! with_function {
-    ($neuron:expr, |$f:ident| $then:expr) => {
-        match $neuron {
-            Neuron::Linear { a, b } => {
-                let (a, b) = (T::of(a), T::of(b));
-                let $f = move |x: T| a * x + b;
-                $then
-            }
-            Neuron::Relu | Neuron::Nrelu => {
-                let $f = |x: T| if x < T::ZERO { T::ZERO } else { x };
-                $then
-            }
-            Neuron::Brelu { a } => {
-                let a = T::of(a);
-                let $f = move |x: T| {
-                    let x = if x < T::ZERO { T::ZERO } else { x };
-                    if x > a { a } else { x }
-                };
-                $then
-            }
-            // log(1 + eˣ) = max(0, x) + log(1 + e^−|x|): nothing overflows.
-            Neuron::Softrelu => {
-                let $f = |x: T| (if x < T::ZERO { T::ZERO } else { x }) + (-x.abs()).exp().ln_1p();
-                $then
-            }
-            Neuron::Tanh { a, b } => {
-                let (a, b) = (T::of(a), T::of(b));
-                let $f = move |x: T| a * (b * x).tanh();
-                $then
-            }
-            Neuron::Logistic => {
-                let $f = |x: T| T::ONE / (T::ONE + (-x).exp());
-                $then
-            }
-            Neuron::Abs => {
-                let $f = |x: T| x.abs();
-                $then
-            }
-            Neuron::Square => {
-                let $f = |x: T| x * x;
-                $then
-            }
-            Neuron::Sqrt => {
-                let $f = |x: T| x.sqrt();
-                $then
-            }
-            Neuron::Log { a } => {
-                let a = T::of(a);
-                let $f = move |x: T| (a + x).ln();
-                $then
-            }
-            Neuron::Drelu { a } => {
-                let (unit, a) = (T::of(1.0 / a), T::of(a));
-                let $f = move |x: T| x - a * (x * unit).tanh();
-                $then
-            }
-            Neuron::Leaky { a } => {
-                let a = T::of(a);
-                let $f = move |x: T| if x < T::ZERO { a * x } else { x };
-                $then
-            }
-            // eˣ − 1 = 2t/(1 − t) with t = tanh(x/2), exact to a few units where eˣ is near 1; x is below 0 there.
-            Neuron::Elu { a } => {
-                let (a, half) = (T::of(a), T::of(0.5));
-                let $f = move |x: T| {
-                    let t = (x * half).tanh();
-                    if x < T::ZERO { a * ((t + t) / (T::ONE - t)) } else { x }
-                };
-                $then
-            }
-            Neuron::Swish => {
-                let $f = |x: T| x / (T::ONE + (-x).exp());
-                $then
-            }
-        }
-    };
+/// y ← f(x), or f(y) without x.
+fn forward_by<T: Real>(f: impl Fn(T) -> T, x: Option<&[T]>, y: &mut [T]) {
+    match x {
+        None => map(y, f),
+        Some(x) => zip(x, y, |x, _| f(x)),
+    }
 }
 
-/// As [`with_function`], of the gradient as a function of dy and of what is seen: the neuron's input where
-/// [`Neuron::derivative_reads_input`] says so, else its output. Linear sees nothing and is not here.
-macro_rules! with_gradient {
-    ($neuron:expr, |$f:ident| $then:expr) => {
-        match $neuron {
-            Neuron::Linear { a, .. } => {
-                let a = T::of(a);
-                let $f = move |_: T, dy: T| dy * a;
-                $then
+/// dx ← f(seen, dy), or dx += …; without dy that is dx.
+fn backward_by<T: Real>(f: impl Fn(T, T) -> T, into: Write, seen: &[T], dy: Option<&[T]>, dx: &mut [T]) {
+    match (dy, into) {
+        (None, Write::Set) => zip(seen, dx, f),
+        (None, Write::Add) => zip(seen, dx, |seen, dy| dy + f(seen, dy)),
+        (Some(dy), Write::Set) => zip2(seen, dy, dx, |seen, dy, _| f(seen, dy)),
+        (Some(dy), Write::Add) => zip2(seen, dy, dx, |seen, dy, dx| dx + f(seen, dy)),
+    }
+}
+
+/// The loops, compiled for each neuron.
+macro_rules! compute {
+    ($(
+        $name:ident $text:literal $([$($p:ident: $of:literal, $check:tt $(= $default:tt)?);*])? $formula:literal $sees:ident
+        { $nanoseconds:literal, $value:block, $gradient:block } $verify:tt
+    )*) => {
+        /// y ← neuron(x), or neuron(y) without x, on the calling thread.
+        fn forward<T: Real>(neuron: Neuron, x: Option<&[T]>, y: &mut [T]) {
+            #[allow(unused_variables)]
+            match neuron {
+                $(Neuron::$name { $($($p),*)? } => forward_by($value, x, y),)*
             }
-            Neuron::Relu | Neuron::Nrelu => {
-                let $f = |y: T, dy: T| if y > T::ZERO { dy } else { T::ZERO };
-                $then
+        }
+
+        /// As [`gradient`], of a neuron whose derivative sees something.
+        fn seen_gradient<T: Real>(neuron: Neuron, into: Write, seen: &[T], dy: Option<&[T]>, dx: &mut [T]) {
+            #[allow(unused_variables)]
+            match neuron {
+                $(Neuron::$name { $($($p),*)? } => backward_by($gradient, into, seen, dy, dx),)*
             }
-            Neuron::Brelu { a } => {
-                let a = T::of(a);
-                let $f = move |y: T, dy: T| if (y > T::ZERO) & (y < a) { dy } else { T::ZERO };
-                $then
-            }
-            // f′ = eˣ/(1 + eˣ) = 1 − e^−y
-            Neuron::Softrelu => {
-                let $f = |y: T, dy: T| dy * (T::ONE - (-y).exp());
-                $then
-            }
-            // f′ = a·b·(1 − (y/a)²)
-            Neuron::Tanh { a, b } => {
-                let (ab, unit) = (T::of(a * b), T::of(if a == 0.0 { 0.0 } else { 1.0 / a }));
-                let $f = move |y: T, dy: T| {
-                    let t = y * unit;
-                    dy * (ab * (T::ONE - t * t))
-                };
-                $then
-            }
-            Neuron::Logistic => {
-                let $f = |y: T, dy: T| dy * (y * (T::ONE - y));
-                $then
-            }
-            Neuron::Abs => {
-                let $f = |x: T, dy: T| {
-                    let down = if x < T::ZERO { -dy } else { T::ZERO };
-                    if x > T::ZERO { dy } else { down }
-                };
-                $then
-            }
-            Neuron::Square => {
-                let $f = |x: T, dy: T| dy * (x + x);
-                $then
-            }
-            Neuron::Sqrt => {
-                let $f = |y: T, dy: T| if y > T::ZERO { dy / (y + y) } else { T::ZERO };
-                $then
-            }
-            // f′ = 1/(a + x) = e^−y
-            Neuron::Log { .. } => {
-                let $f = |y: T, dy: T| dy * (-y).exp();
-                $then
-            }
-            Neuron::Drelu { a } => {
-                let unit = T::of(1.0 / a);
-                let $f = move |x: T, dy: T| {
-                    let t = (x * unit).tanh();
-                    dy * (t * t)
-                };
-                $then
-            }
-            Neuron::Leaky { a } => {
-                let a = T::of(a);
-                let $f = move |y: T, dy: T| if y > T::ZERO { dy } else { dy * a };
-                $then
-            }
-            // f′ = a·eˣ = y + a
-            Neuron::Elu { a } => {
-                let a = T::of(a);
-                let $f = move |y: T, dy: T| if y > T::ZERO { dy } else { dy * (y + a) };
-                $then
-            }
-            // f′ = s + x·s·(1 − s) with s = 1/(1 + e⁻ˣ)
-            Neuron::Swish => {
-                let $f = |x: T, dy: T| {
-                    let s = T::ONE / (T::ONE + (-x).exp());
-                    dy * (s * (T::ONE + x * (T::ONE - s)))
-                };
-                $then
-            }
+        }
+
+        /// Nanoseconds that `elements` elements take on one core, roughly.
+        fn nanoseconds(neuron: Neuron, elements: usize) -> usize {
+            let each = match neuron {
+                $(Neuron::$name { .. } => $nanoseconds,)*
+            };
+            (elements as f64 * each) as usize
         }
     };
 }
+neuron_table!(compute);
 
 /// y ← neuron(y), on the calling thread: the last thing that a fused operation does to what it has just made.
 pub(super) fn apply<T: Real>(neuron: Neuron, y: &mut [T]) {
     if neuron != Neuron::NONE {
-        with_function!(neuron, |f| map(y, f));
+        forward(neuron, None, y);
     }
 }
 
@@ -200,12 +82,7 @@ fn gradient<T: Real>(neuron: Neuron, into: Write, seen: Option<&[T]>, dy: Option
             (Some(dy), Write::Add) => zip(dy, dx, |dy, dx| dx + dy * a),
         };
     };
-    with_gradient!(neuron, |f| match (dy, into) {
-        (None, Write::Set) => zip(seen, dx, f),
-        (None, Write::Add) => zip(seen, dx, |seen, dy| dy + f(seen, dy)),
-        (Some(dy), Write::Set) => zip2(seen, dy, dx, |seen, dy, _| f(seen, dy)),
-        (Some(dy), Write::Add) => zip2(seen, dy, dx, |seen, dy, dx| dx + f(seen, dy)),
-    })
+    seen_gradient(neuron, into, seen, dy, dx);
 }
 
 /// dx ← dx · neuron′ in cells of `c` elements, on the calling thread: the last thing that a fused operation does to a gradient
@@ -216,15 +93,6 @@ pub(super) fn mask<T: Real>(neuron: Neuron, c: usize, (seen, pitch): (&[T], usiz
     }
     for (dx, seen) in dx.chunks_mut(dx_pitch).zip(seen.chunks(pitch)) {
         gradient(neuron, Write::Set, Some(&seen[..c]), None, &mut dx[..c]);
-    }
-}
-
-/// Nanoseconds that `elements` elements take on one core, roughly.
-fn nanoseconds(neuron: Neuron, elements: usize) -> usize {
-    match neuron {
-        Neuron::Softrelu | Neuron::Log { .. } => elements * 8,
-        Neuron::Tanh { .. } | Neuron::Logistic | Neuron::Drelu { .. } | Neuron::Elu { .. } | Neuron::Swish => elements,
-        _ => elements / 4,
     }
 }
 
@@ -279,13 +147,7 @@ impl<T: Real> Run<NeuronForward<Tensor>> for CpuDevice<T> {
         let x = (op.x.slot != op.y.slot).then(|| cut.in_runs(b.read_cells::<T>(op.x)));
         let y = cut.in_runs(b.write_cells::<T>(op.y));
         let ns = nanoseconds(neuron, op.y.shape.elements());
-        cut.each(&self.workers, ns, y, |i, y| match x {
-            None => apply(neuron, y),
-            Some(x) => {
-                let x = run_of(x, i, y.len());
-                with_function!(neuron, |f| zip(x, y, |x, _| f(x)))
-            }
-        });
+        cut.each(&self.workers, ns, y, |i, y| forward(neuron, x.map(|x| run_of(x, i, y.len())), y));
         Ok(())
     }
 

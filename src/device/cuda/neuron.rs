@@ -4,7 +4,7 @@ use super::driver::{Address, Argument};
 use super::parts::Output;
 use super::{CudaDevice, add, bias, gaps_only, is_dense, vector};
 use crate::device::{Result, Run, Shape, Tensor};
-use crate::op::{Neuron, NeuronBackward, NeuronForward};
+use crate::op::{Neuron, NeuronBackward, NeuronForward, neuron_table};
 
 /// `Neuron` in kernels/neuron.cuh.
 #[repr(C)]
@@ -19,26 +19,32 @@ const _: () = assert!(size_of::<Kind>() == 16);
 // SAFETY: #[repr(C)] of an int and three floats, as in kernels/neuron.cuh, which checks the size too.
 unsafe impl Argument for Kind {}
 
+macro_rules! number {
+    ($(
+        $name:ident $text:literal $([$($p:ident: $of:literal, $check:tt $(= $default:tt)?);*])? $formula:literal $sees:ident
+        $compute:tt $verify:tt
+    )*) => {
+        /// The kinds in the order of the table, which is that of `NEURONS` in kernels/neuron.cuh.
+        enum Number {
+            $($name,)*
+        }
+
+        /// A neuron's number and parameters.
+        fn parts(neuron: Neuron) -> (Number, Vec<f64>) {
+            match neuron {
+                $(Neuron::$name { $($($p),*)? } => (Number::$name, vec![$($($p),*)?]),)*
+            }
+        }
+    };
+}
+neuron_table!(number);
+
 impl From<Neuron> for Kind {
     fn from(neuron: Neuron) -> Self {
-        let (kind, a, b) = match neuron {
-            Neuron::Linear { a, b } => (0, a, b),
-            Neuron::Relu | Neuron::Nrelu => (1, 0.0, 0.0),
-            Neuron::Brelu { a } => (2, a, 0.0),
-            Neuron::Softrelu => (3, 0.0, 0.0),
-            Neuron::Tanh { a, b } => (4, a, b),
-            Neuron::Logistic => (5, 0.0, 0.0),
-            Neuron::Abs => (6, 0.0, 0.0),
-            Neuron::Square => (7, 0.0, 0.0),
-            Neuron::Sqrt => (8, 0.0, 0.0),
-            Neuron::Log { a } => (9, a, 0.0),
-            Neuron::Drelu { a } => (10, a, 0.0),
-            Neuron::Leaky { a } => (11, a, 0.0),
-            Neuron::Elu { a } => (12, a, 0.0),
-            Neuron::Swish => (13, 0.0, 0.0),
-        };
+        let (kind, parameters) = parts(neuron);
+        let [a, b] = [0, 1].map(|i| parameters.get(i).copied().unwrap_or(0.0));
         let unit = if a == 0.0 { 0.0 } else { 1.0 / a };
-        Self { kind, a: a as f32, b: b as f32, unit: unit as f32 }
+        Self { kind: kind as i32, a: a as f32, b: b as f32, unit: unit as f32 }
     }
 }
 
