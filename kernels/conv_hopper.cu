@@ -113,12 +113,18 @@ __device__ __forceinline__ void backward_image(const ConvGeometry& g, const Tens
     const long long cell = ((long long)(m / places) * g.h + y) * g.w + z;
     const long long i = cell * g.c + group * channels + channel0;
     float* const out = dx.data + (long long)part.number * g.n * g.h * g.w * g.c + i;
-    const float* const seen = dx.seen ? dx.seen + i : nullptr;
-    const int vector = on_16_bytes(dx.data) && on_16_bytes(dx.seen);
-    for_each_four<T>(sum, [&](int column, const Vector<4>& x) {
-        const int count = channels - channel0 - column;
-        if (inside && count > 0) put_fragment(out + column, x, count, vector, dx.add, seen ? seen + column : nullptr);
-    });
+    const int vector = on_16_bytes(dx.data) && on_16_bytes(dx.seen), count = inside ? channels - channel0 : 0;
+    // With and without a mask these are loops of their own, so that the second takes no instruction for the first.
+    if (dx.seen) {
+        const float* const seen = dx.seen + i;
+        for_each_four<T>(sum, [&](int column, const Vector<4>& x) {
+            if (count > column) put_fragment(out + column, x, count - column, vector, dx.add, seen + column);
+        });
+    } else {
+        for_each_four<T>(sum, [&](int column, const Vector<4>& x) {
+            if (count > column) put_fragment(out + column, x, count - column, vector, dx.add);
+        });
+    }
 }
 
 // `left` and `right` are what the pass multiplies: x and w, or dy and the filters, in tf32 transposed.
