@@ -76,8 +76,8 @@ neuron_backward(Neuron f, long long count, int vector, const float* seen, const 
 extern "C" __global__ void __launch_bounds__(256, 4)
 neuron_backward_rows(Neuron f, int rows, int columns, int part_rows, const float* seen, int seen_pitch, const float* dy,
                      int dy_pitch, float* dx, int dx_pitch, int add, float* db, int add_db) {
-#define CASE(KIND)                                                                                                          \
-    case KIND:                                                                                                              \
+#define CASE(KIND)                                                                                                       \
+    case KIND:                                                                                                           \
         backward_rows<KIND>(f, rows, columns, part_rows, seen, seen_pitch, dy, dy_pitch, dx, dx_pitch, add, db, add_db); \
         break;
     SWITCH

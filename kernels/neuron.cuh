@@ -1,5 +1,5 @@
 // The neurons of src/op/neuron.rs and their gradients. A gradient is a function of dy and of what is seen: the input of abs,
-// square, drelu and swish, the output of the others (linear sees nothing). It is 0 at the corners of relu, brelu and abs, and of
+// square, drelu, nrelu and swish, the output of the others (linear sees nothing). It is 0 at the corners of relu, brelu and abs, and of
 // sqrt at 0; at leaky's it is a.
 #pragma once
 

@@ -88,8 +88,7 @@ __device__ __forceinline__ void forward(const PoolGeometry& g, const float* __re
     });
 }
 
-// With MASKED, dx is multiplied by the derivative of a relu, which made `seen`.
-template <Kind KIND, int W, bool MASKED>
+template <Kind KIND, int W>
 __device__ __forceinline__ void backward(const PoolGeometry& g, const float* __restrict__ x, const float* __restrict__ y,
                                          const float* __restrict__ dy, float* __restrict__ dx, int add,
                                          const float* __restrict__ seen) {
@@ -102,9 +101,9 @@ __device__ __forceinline__ void backward(const PoolGeometry& g, const float* __r
         const Holders ps(h, g.h, g.size_h, g.stride_h, g.start_h, g.p), qs(w, g.w, g.size_w, g.stride_w, g.start_w, g.q);
         Vector<W> mine = {}, gradient = {};
         if (KIND != AVG) mine = load<W>(x + in + i * W);
-        // Few windows hold a cell: what unrolled loops prepare for more would cost more than it saves.
         for (int p = ps.begin; p < ps.end; ++p) {
             const Range rows(p, g.p, g.size_h, g.stride_h, g.start_h, g.h);
+            // A row has few windows that hold a cell: an unrolled loop would spend more on its set-up than it saves.
 #pragma unroll 1
             for (int q = qs.begin; q < qs.end; ++q) {
                 const Range columns(q, g.q, g.size_w, g.stride_w, g.start_w, g.w);
@@ -140,7 +139,7 @@ __device__ __forceinline__ void backward(const PoolGeometry& g, const float* __r
                 }
             }
         }
-        put<W>(dx + in + i * W, gradient, add, MASKED ? seen + in + i * W : nullptr);
+        put<W>(dx + in + i * W, gradient, add, seen ? seen + in + i * W : nullptr);
     });
 }
 
@@ -226,10 +225,8 @@ __device__ __forceinline__ void any_backward(const PoolGeometry& g, const float*
                                              const float* __restrict__ seen) {
     if (KIND == MAX && held_by_few(g.size_h, g.stride_h, g.start_h) && held_by_few(g.size_w, g.stride_w, g.start_w)) {
         backward_owned<W>(g, x, dy, dx, add, seen);
-    } else if (seen) {
-        backward<KIND, W, true>(g, x, y, dy, dx, add, seen);
     } else {
-        backward<KIND, W, false>(g, x, y, dy, dx, add, seen);
+        backward<KIND, W>(g, x, y, dy, dx, add, seen);
     }
 }
 

@@ -6,7 +6,7 @@
 use super::{BiasBackward, Describe, Op};
 use std::fmt::{self, Write as _};
 
-/// Everything about each neuron, once; calls `$then!` with `$with` and the rows. A row:
+/// Everything about each neuron, once: calls `$then!` with the rows. A row:
 ///
 /// - the variant, its name in configs, its parameters: what each is, what a config may give (a check of `config::types`), and a
 ///   function that makes its default, if it has one;
@@ -19,9 +19,8 @@ use std::fmt::{self, Write as _};
 ///
 /// The derivative is 0 at the corners of relu, brelu and abs, and of sqrt at 0; at leaky's it is a.
 macro_rules! neuron_table {
-    ($then:ident $($with:tt)*) => {
+    ($then:ident) => {
         $then! {
-            $($with)*
             Linear "linear" [a: "Slope.", "finite" = "one"; b: "Offset.", "finite" = "zero"] "a·x + b" nothing {
                 0.25,
                 { let (a, b) = (T::of(a), T::of(b)); move |x: T| a * x + b },
@@ -132,7 +131,7 @@ macro_rules! neuron_table {
                 Start::Uniform(0.001 - a, 4.0), Start::Uniform(-1.0, 3.0),
                 |_, y| 1.0 + y.abs(), |s: f64| (-s).exp() * (1.0 + s.abs())
             }
-            // Flat around 0. The derivative's magnitude twice: a square.
+            // Flat around 0. The derivative is a square, so its magnitude counts twice.
             Drelu "drelu" [a: "How far from 0.", "positive"] "x − a·tanh(x/a)" input {
                 1.0,
                 { let (unit, a) = (T::of(1.0 / a), T::of(a)); move |x: T| x - a * (x * unit).tanh() },
@@ -168,8 +167,8 @@ macro_rules! neuron_table {
                 Start::Clipped(-3.0, 3.0, -2.75, 2.75), Start::Clipped(-1.0, 1.0, -0.75, 0.75),
                 |_, y| y.abs(), |_| a.max(1.0)
             }
-            // eˣ − 1 = 2t/(1 − t) with t = tanh(x/2), exact to a few units where eˣ is near 1; x is below 0 there. A quotient of two
-            // tanh. f′ = a·eˣ = y + a
+            // eˣ − 1 = 2t/(1 − t) with t = tanh(x/2), exact to a few units where eˣ is near 1; x is below 0 there. As a quotient of
+            // two tanh, its magnitude counts twice. f′ = a·eˣ = y + a
             Elu "elu" [a: "The limit is −a.", "non_negative" = "one"] "x, below 0 a·(eˣ − 1) (a is 1 by default)" output {
                 1.0,
                 {
@@ -225,9 +224,17 @@ macro_rules! define {
             $(#[doc = $formula] $name $({ $(#[doc = $of] $p: f64,)* })?,)*
         }
 
+        /// The neurons' places in the table.
+        enum Number {
+            $($name,)*
+        }
+
         impl Neuron {
             /// Every neuron with its parameters and formula, for `convnet layers`.
-            pub const FORMULAS: &'static str = concat!($($text, $("[", stringify!($($p),*), "]",)? " ", $formula, "; "),*);
+            pub const FORMULAS: &'static str = {
+                let all = concat!($($text, $("[", stringify!($($p),*), "]",)? " ", $formula, "; "),*);
+                all.split_at(all.len() - "; ".len()).0
+            };
 
             /// Whether the derivative is computed from the neuron's input x; otherwise its output y is enough (or nothing is
             /// needed), and the neuron may overwrite its input.
@@ -237,10 +244,10 @@ macro_rules! define {
                 }
             }
 
-            /// Its name in configs, and its parameters.
-            fn parts(&self) -> (&'static str, Vec<f64>) {
+            /// Calls `see` with its place in the table, its name in configs and its parameters.
+            pub(crate) fn show<R>(&self, see: impl FnOnce(i32, &'static str, &[f64]) -> R) -> R {
                 match self {
-                    $(Self::$name { $($($p),*)? } => ($text, vec![$($(*$p),*)?]),)*
+                    $(Self::$name { $($($p),*)? } => see(Number::$name as i32, $text, &[$($(*$p),*)?]),)*
                 }
             }
         }
@@ -256,12 +263,13 @@ impl Neuron {
 /// As in a config: `tanh[1,0.5]`.
 impl fmt::Display for Neuron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, parameters) = self.parts();
-        f.write_str(name)?;
-        for (i, parameter) in parameters.iter().enumerate() {
-            write!(f, "{}{parameter}", if i == 0 { '[' } else { ',' })?;
-        }
-        if parameters.is_empty() { Ok(()) } else { f.write_char(']') }
+        self.show(|_, name, parameters| {
+            f.write_str(name)?;
+            for (i, parameter) in parameters.iter().enumerate() {
+                write!(f, "{}{parameter}", if i == 0 { '[' } else { ',' })?;
+            }
+            if parameters.is_empty() { Ok(()) } else { f.write_char(']') }
+        })
     }
 }
 

@@ -72,7 +72,8 @@ fn table_in(precision: Precision) {
     }
 }
 
-/// The conformance table's convolutions and products, and random ones, against the CPU in f64; two devices make the same bits.
+/// Fused convolutions against their parts; the conformance table's convolutions and products, and random ones, against the CPU in
+/// f64; two devices make the same bits.
 #[test]
 fn passes_agree_with_the_reference() {
     if can_run() {

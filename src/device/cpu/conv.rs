@@ -428,7 +428,7 @@ impl<'a> Conv<'a> {
         phases(g, |rows, columns| {
             let (taps_h, taps_w) = (rows.axis.taps, columns.axis.taps);
             if taps_h == 0 || taps_w == 0 {
-                // No filter reaches these cells: what was there is multiplied by the derivative all the same.
+                // No filter reaches these cells, so nothing is added, but what they hold is still multiplied by the derivative.
                 if let Some(seen) = finish.seen.filter(|_| finish.add) {
                     self.mask_cells(&rows.axis, &columns.axis, seen, dx);
                 }

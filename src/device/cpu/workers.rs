@@ -64,7 +64,7 @@ impl Workers {
         self.cut(nanoseconds, size, 1, y, &work);
     }
 
-    /// `work` is no type of its own: rayon's part would else be compiled again for each closure.
+    /// Takes `work` as a trait object, so that rayon's code is compiled once and not for every closure.
     fn cut<T: Send>(&self, nanoseconds: usize, size: usize, at_once: usize, y: &mut [T], work: &Piece<'_, T>) {
         let size = size.max(1);
         if nanoseconds < WORTH_WAKING || y.len() <= size || self.threads() == 1 {

@@ -4,9 +4,9 @@ use super::driver::{Address, Argument};
 use super::parts::Output;
 use super::{CudaDevice, add, bias, gaps_only, is_dense, vector};
 use crate::device::{Result, Run, Shape, Tensor};
-use crate::op::{Neuron, NeuronBackward, NeuronForward, neuron_table};
+use crate::op::{Neuron, NeuronBackward, NeuronForward};
 
-/// `Neuron` in kernels/neuron.cuh.
+/// `Neuron` in kernels/neuron.cuh, whose kinds are in the order of the table in op/neuron.rs.
 #[repr(C)]
 struct Kind {
     kind: i32,
@@ -19,32 +19,13 @@ const _: () = assert!(size_of::<Kind>() == 16);
 // SAFETY: #[repr(C)] of an int and three floats, as in kernels/neuron.cuh, which checks the size too.
 unsafe impl Argument for Kind {}
 
-macro_rules! number {
-    ($(
-        $name:ident $text:literal $([$($p:ident: $of:literal, $check:tt $(= $default:tt)?);*])? $formula:literal $sees:ident
-        $compute:tt $verify:tt
-    )*) => {
-        /// The kinds in the order of the table, which is that of `NEURONS` in kernels/neuron.cuh.
-        enum Number {
-            $($name,)*
-        }
-
-        /// A neuron's number and parameters.
-        fn parts(neuron: Neuron) -> (Number, Vec<f64>) {
-            match neuron {
-                $(Neuron::$name { $($($p),*)? } => (Number::$name, vec![$($($p),*)?]),)*
-            }
-        }
-    };
-}
-neuron_table!(number);
-
 impl From<Neuron> for Kind {
     fn from(neuron: Neuron) -> Self {
-        let (kind, parameters) = parts(neuron);
-        let [a, b] = [0, 1].map(|i| parameters.get(i).copied().unwrap_or(0.0));
-        let unit = if a == 0.0 { 0.0 } else { 1.0 / a };
-        Self { kind: kind as i32, a: a as f32, b: b as f32, unit: unit as f32 }
+        neuron.show(|kind, _, parameters| {
+            let [a, b] = [0, 1].map(|i| parameters.get(i).copied().unwrap_or(0.0));
+            let unit = if a == 0.0 { 0.0 } else { 1.0 / a };
+            Self { kind, a: a as f32, b: b as f32, unit: unit as f32 }
+        })
     }
 }
 
